@@ -1,0 +1,62 @@
+# Every target stands alone on a fresh machine with Python 3.11+ and a C++ compiler.
+#   make serve [PORT=8000] [ARGS=…]   set up and serve the embedded default
+#   make test                         set up and run all tests
+#   make check                        lint, format, types, import arrows
+# GPU builds: CMAKE_ARGS="-DGGML_CUDA=on" make serve   (or -DGGML_METAL=on, -DGGML_HIP=on, -DGGML_VULKAN=on)
+
+PYTHON ?= python3
+PORT ?= 8000
+ARGS ?=
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+STAMP := $(VENV)/.stamps
+
+.PHONY: install serve test check format clean bench
+
+install: $(STAMP)/install
+
+# CMake is taken from PyPI where the machine has none; pip's build isolation brings ninja itself.
+$(STAMP)/venv:
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Jurat needs Python 3.11 or newer; set PYTHON=")'
+	$(PYTHON) -m venv $(VENV)
+	$(PIP) install --quiet --upgrade pip
+	@command -v cmake >/dev/null || $(PIP) install --quiet cmake ninja
+	@mkdir -p $(STAMP) && touch $@
+
+# torch first and by its exact version: a range would pull gigabytes of CUDA packages.
+$(STAMP)/install: $(STAMP)/venv pyproject.toml constraints.txt
+	$(PIP) install --quiet --constraint constraints.txt torch
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(PIP) install --constraint constraints.txt --editable .
+	@touch $@
+
+$(STAMP)/test: $(STAMP)/install
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@
+
+$(STAMP)/dev: $(STAMP)/test
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[test,dev]'
+	@touch $@
+
+serve: install
+	$(BIN)/jurat serve --port $(PORT) $(ARGS)
+
+test: $(STAMP)/test
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP)/dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+
+format: $(STAMP)/dev
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: install
+	$(BIN)/jurat bench $(ARGS)
+
+clean:
+	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,65 @@
+"""Renders a model's chat template. Templates come with model files, so they are not trusted."""
+
+import datetime
+import json
+from collections.abc import Sequence
+from typing import Any, NoReturn
+
+import jinja2
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from models.errors import InvalidRequest
+from models.types import Message
+
+__all__ = ["PLAIN", "ChatTemplate"]
+
+# For a base model without a template: turns as plain paragraphs.
+PLAIN = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% if message.role != 'system' %}{{ message.role | capitalize }}: {% endif %}"
+    "{{ message.content }}\n\n{% endfor %}"
+    "{% if add_generation_prompt %}Assistant:{% endif %}"
+)
+
+
+class ChatTemplate:
+    """A Jinja template in the immutable sandbox: it can format text, nothing else."""
+
+    def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
+        environment = ImmutableSandboxedEnvironment(
+            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+        )
+        environment.filters["tojson"] = _tojson
+        environment.globals["raise_exception"] = _raise
+        environment.globals["strftime_now"] = _now
+        self._tokens = {"bos_token": bos, "eos_token": eos}
+        self._template = environment.from_string(source or PLAIN)
+
+    def render(self, messages: Sequence[Message]) -> str:
+        """The prompt text, ending where the assistant is to speak.
+
+        A template that refuses the messages (roles out of order, say) is an InvalidRequest.
+        """
+        try:
+            return self._template.render(
+                messages=[{"role": m.role, "content": m.content} for m in messages],
+                add_generation_prompt=True,
+                **self._tokens,
+            )
+        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+            raise InvalidRequest(
+                f"The model's chat template refuses these messages: {error}", "messages"
+            ) from error
+
+
+def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
+    # Jinja's own tojson escapes for HTML, which no model was trained on.
+    return json.dumps(value, ensure_ascii=False, indent=indent)
+
+
+def _raise(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _now(pattern: str) -> str:
+    return datetime.datetime.now(tz=datetime.UTC).astimezone().strftime(pattern)

@@ -1,0 +1,201 @@
+"""A deterministic engine that loads nothing: for tests and for trying the API without a model."""
+
+import asyncio
+import hashlib
+import json
+import re
+import struct
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import Any, cast
+
+from models.errors import ContextOverflow, EngineUnavailable, InvalidRequest, Unsupported
+from models.types import (
+    ChatPrompt,
+    EmbedRequest,
+    EmbedResult,
+    EngineStats,
+    GenerateDelta,
+    GenerateEnd,
+    GenerateRequest,
+    Prompt,
+    TextPrompt,
+    TokenizeRequest,
+    Usage,
+)
+
+__all__ = ["FakeEngine", "minimal_instance"]
+
+DIMENSION = 32
+
+
+class FakeEngine:
+    """Answers `reply(request)` word by word; tokens are words, ids are positions met so far.
+
+    Without `reply` it repeats the last message, or, under a JSON schema, gives the smallest
+    instance of it. Embeddings are hashed bags of words, so that like texts are near each other.
+    `gate`, if given, is awaited before every word: tests hold a stream open with it.
+    """
+
+    def __init__(
+        self,
+        *,
+        reply: Callable[[GenerateRequest], str] | None = None,
+        context: int = 4096,
+        gate: Callable[[], "asyncio.Future[None]"] | None = None,
+    ) -> None:
+        self._reply = reply or _default_reply
+        self._context = context
+        self._gate = gate
+        self._vocabulary: list[str] = []
+        self._ids: dict[str, int] = {}
+        self._ready = False
+        self._running = 0
+
+    async def start(self) -> None:
+        self._ready = True
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
+        self._check_ready()
+        prompt_tokens = self._count(request.prompt)
+        if prompt_tokens >= self._context:
+            raise ContextOverflow(
+                f"The prompt has {prompt_tokens} tokens; the context holds {self._context}.",
+                prompt_tokens,
+                self._context,
+            )
+        words = _words(self._reply(request))
+        limit = min(
+            len(words) if request.max_tokens is None else request.max_tokens,
+            self._context - prompt_tokens,
+        )
+        full = "".join(words[:limit])
+        cut, stopped = _first_stop(full, request.stop)
+        self._running += 1
+        try:
+            made = 0
+            for word in _words(cut):
+                if self._gate is not None:
+                    await self._gate()
+                else:
+                    await asyncio.sleep(0)
+                self._check_ready()
+                made += 1
+                yield GenerateDelta(word)
+            reason = "stop" if stopped or limit >= len(words) else "length"
+            usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=made)
+            yield GenerateDelta("", GenerateEnd(reason, usage))
+        finally:
+            self._running -= 1
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        self._check_ready()
+        rows = bytearray()
+        counts: list[int] = []
+        for item in request.inputs:
+            text = item if isinstance(item, str) else await self.detokenize(item)
+            words = text.lower().split()
+            vector = [0.0] * DIMENSION
+            for word in words:
+                digest = hashlib.blake2b(word.encode(), digest_size=2).digest()
+                vector[int.from_bytes(digest, "little") % DIMENSION] += 1.0
+            norm = sum(x * x for x in vector) ** 0.5
+            if norm:
+                vector = [x / norm for x in vector]
+            else:
+                vector[0] = 1.0
+            rows += struct.pack(f"<{DIMENSION}f", *vector)
+            counts.append(len(words))
+        return EmbedResult(bytes(rows), DIMENSION, tuple(counts))
+
+    async def tokenize(self, request: TokenizeRequest) -> list[int]:
+        self._check_ready()
+        return [self._id(word) for word in _words(_text_of(request.prompt))]
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        self._check_ready()
+        for token in tokens:
+            if not 0 <= token < len(self._vocabulary):
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
+        return "".join(self._vocabulary[token] for token in tokens)
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            state="ready" if self._ready else "unloaded",
+            running=self._running,
+            context=self._context,
+            dimension=DIMENSION,
+        )
+
+    async def stop(self, deadline_s: float) -> None:
+        self._ready = False
+
+    def _check_ready(self) -> None:
+        if not self._ready:
+            raise EngineUnavailable("The fake engine is not started.")
+
+    def _count(self, prompt: Prompt) -> int:
+        if isinstance(prompt, (ChatPrompt, TextPrompt)):
+            return len(_words(_text_of(prompt)))
+        return len(prompt.tokens)
+
+    def _id(self, word: str) -> int:
+        if word not in self._ids:
+            self._ids[word] = len(self._vocabulary)
+            self._vocabulary.append(word)
+        return self._ids[word]
+
+
+def minimal_instance(schema: object) -> object:
+    """The smallest instance of the common JSON-schema keywords that this engine needs."""
+    if not isinstance(schema, dict):
+        return {}
+    node = cast("dict[str, Any]", schema)
+    if "const" in node:
+        return node["const"]
+    if "enum" in node:
+        return node["enum"][0]
+    for key in ("anyOf", "oneOf", "allOf"):
+        if key in node:
+            return minimal_instance(node[key][0])
+    kind = node.get("type", "object")
+    match kind[0] if isinstance(kind, list) else kind:
+        case "object":
+            properties = cast("dict[str, object]", node.get("properties", {}))
+            required = cast("list[str]", node.get("required", []))
+            return {name: minimal_instance(properties.get(name)) for name in required}
+        case "array":
+            return [minimal_instance(node.get("items"))] * int(node.get("minItems", 0))
+        case "string":
+            return "x" * int(node.get("minLength", 0))
+        case "integer" | "number":
+            return node.get("minimum", 0)
+        case "boolean":
+            return False
+        case _:
+            return None
+
+
+def _default_reply(request: GenerateRequest) -> str:
+    if request.constraint is not None:
+        if request.constraint.kind != "json_schema":
+            raise Unsupported("The fake engine follows JSON schemas only.", "grammar")
+        return json.dumps(minimal_instance(json.loads(request.constraint.grammar)))
+    prompt = request.prompt
+    if isinstance(prompt, ChatPrompt):
+        return prompt.messages[-1].content
+    return prompt.text if isinstance(prompt, TextPrompt) else "tokens"
+
+
+def _text_of(prompt: ChatPrompt | TextPrompt) -> str:
+    if isinstance(prompt, TextPrompt):
+        return prompt.text
+    return "\n".join(f"{m.role}: {m.content}" for m in prompt.messages)
+
+
+def _words(text: str) -> list[str]:
+    return re.findall(r"\s*\S+|\s+$", text)
+
+
+def _first_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
+    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
+    return (text[: min(found)], True) if found else (text, False)

@@ -1,0 +1,312 @@
+"""A model in a worker process on this machine: started, watched, restarted, stopped."""
+
+import asyncio
+import itertools
+import json
+import logging
+import os
+import time
+from collections.abc import AsyncGenerator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError, RequestTimeout
+from models.hardware import fingerprint
+from models.types import (
+    EmbedRequest,
+    EmbedResult,
+    EngineState,
+    EngineStats,
+    GenerateDelta,
+    GenerateRequest,
+    TokenizeRequest,
+)
+from models.worker import messages
+from models.worker.process import Death, WorkerProcess
+
+__all__ = ["LocalEngine", "SafeModes"]
+
+log = logging.getLogger(__name__)
+
+# Signals of native code that this processor or this build cannot run.
+NATIVE_FAULTS = {"SIGSEGV", "SIGILL", "SIGBUS", "SIGABRT", "SIGFPE"}
+LOAD_WAIT_S = 120.0  # a request waits this long for a model that is loading
+FIRST_BACKOFF_S = 0.5
+LONGEST_BACKOFF_S = 30.0
+CRASHES_ALLOWED = 5  # in a row, each within HEALTHY_S of being ready
+HEALTHY_S = 60.0
+
+
+class SafeModes:
+    """Remembers, per machine and build, that llama.cpp needs safe mode. One JSON file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def needed(self) -> bool:
+        """Whether a load crashed here before and safe mode cured it."""
+        try:
+            return fingerprint() in json.loads(self._path.read_text())
+        except (OSError, ValueError, TypeError):
+            return False
+
+    def remember(self, reason: str) -> None:
+        """Start in safe mode from now on."""
+        self._path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = self._path.with_suffix(f".{os.getpid()}")
+        temporary.write_text(json.dumps({fingerprint(): reason}))
+        temporary.replace(self._path)
+
+
+@dataclass
+class _Pending:
+    """Someone waits for what the worker says about a request."""
+
+    queue: "asyncio.Queue[messages.FromWorker | ModelError]"
+
+
+class LocalEngine:
+    """One model, at most one worker process at a time. See `models.engine.Engine`.
+
+    A worker that dies of a native fault before it is ready is started once more in safe mode; one
+    that dies later is restarted with back-off, and after repeated crashes given up with its log.
+    """
+
+    def __init__(self, spec: messages.WorkerSpec, folder: Path, safe_modes: SafeModes) -> None:
+        self._spec = spec
+        self._folder = folder
+        self._safe_modes = safe_modes
+        self._safe_mode = spec.kind == "chat" and safe_modes.needed()
+        self._state: EngineState = "unloaded"
+        self._detail = ""
+        self._ids = itertools.count(1)
+        self._pending: dict[int, _Pending] = {}
+        self._worker: WorkerProcess | None = None
+        self._settled = asyncio.Event()  # set when neither loading nor waiting to restart
+        self._ready: messages.Ready | None = None
+        self._ready_at = 0.0
+        self._crashes = 0
+        self._restarts = 0
+        self._load = (0, 0)
+        self._failure: LoadFailed | None = None
+        self._faulted: str | None = None  # how the load without safe mode died
+        self._restart: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        if self._state in ("unloaded", "stopped", "failed"):
+            self._crashes = 0
+            await self._spawn()
+        await self._settled.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
+        deadline = None if request.deadline_s is None else time.monotonic() + request.deadline_s
+        await self._until_ready(deadline)
+        request_id, pending = self._open()
+        done = False
+        try:
+            self._send(messages.Generate(request_id, request))
+            while not done:
+                message = await _next(pending, deadline)
+                assert isinstance(message, messages.Step)
+                ((_, text, end),) = message.deltas
+                done = end is not None
+                yield GenerateDelta(text, end)
+        except ModelError as error:
+            done = not isinstance(error, RequestTimeout)
+            raise
+        finally:
+            self._close(request_id, cancel=not done)
+
+    async def embed(self, request: EmbedRequest) -> EmbedResult:
+        message = await self._ask(lambda request_id: messages.Embed(request_id, request))
+        assert isinstance(message, messages.Embedded)
+        return message.result
+
+    async def tokenize(self, request: TokenizeRequest) -> list[int]:
+        message = await self._ask(lambda request_id: messages.Tokenize(request_id, request))
+        assert isinstance(message, messages.Tokens)
+        return list(message.tokens)
+
+    async def detokenize(self, tokens: Sequence[int]) -> str:
+        message = await self._ask(lambda request_id: messages.Detokenize(request_id, tuple(tokens)))
+        assert isinstance(message, messages.Text)
+        return message.text
+
+    def stats(self) -> EngineStats:
+        return EngineStats(
+            state=self._state,
+            detail=self._detail,
+            running=self._load[0],
+            waiting=self._load[1],
+            context=None if self._ready is None else self._ready.context,
+            dimension=None if self._ready is None else self._ready.dimension,
+            safe_mode=self._safe_mode,
+            restarts=self._restarts,
+            pid=None if self._worker is None else self._worker.pid,
+        )
+
+    async def stop(self, deadline_s: float) -> None:
+        self._set_state("stopped", "stopped")
+        if self._restart is not None:
+            self._restart.cancel()
+        self._fail_pending(EngineUnavailable(f"The model '{self._spec.model}' is being stopped."))
+        worker, self._worker = self._worker, None
+        if worker is not None:
+            await worker.stop(deadline_s)
+
+    async def _spawn(self) -> None:
+        self._failure = None
+        mode = " in safe mode" if self._safe_mode else ""
+        self._set_state("loading", f"loading{mode}")
+        spec = msgspec.structs.replace(self._spec, safe_mode=self._safe_mode)
+        worker = WorkerProcess(spec, self._folder, self._on_message, self._on_death)
+        self._worker = worker
+        await worker.start()
+
+    def _on_message(self, message: messages.FromWorker) -> None:
+        match message:
+            case messages.Step(deltas=deltas, running=running, waiting=waiting):
+                self._load = (running, waiting)
+                for delta in deltas:
+                    pending = self._pending.get(delta[0])
+                    if pending is not None:
+                        pending.queue.put_nowait(messages.Step((delta,), running, waiting))
+            case messages.Ready():
+                self._on_ready(message)
+            case messages.LoadFailure(message=reason):
+                self._failure = LoadFailed(
+                    f"The model '{self._spec.model}' could not be loaded: {reason}"
+                )
+            case messages.Failed(id=request_id):
+                pending = self._pending.get(request_id)
+                if pending is not None:
+                    pending.queue.put_nowait(messages.error_of(message))
+            case _:
+                pending = self._pending.get(message.id)
+                if pending is not None:
+                    pending.queue.put_nowait(message)
+
+    def _on_ready(self, ready: messages.Ready) -> None:
+        self._ready, self._ready_at = ready, time.monotonic()
+        if self._faulted is not None:
+            self._safe_modes.remember(self._faulted)
+            self._faulted = None
+        self._set_state("ready", "safe mode: slower, but it runs here" if self._safe_mode else "")
+        log.info("%s is ready%s", self._spec.model, " in safe mode" if self._safe_mode else "")
+
+    def _on_death(self, death: Death) -> None:
+        if self._state == "stopped":
+            return
+        name = self._spec.model
+        self._worker, self._load = None, (0, 0)
+        self._fail_pending(
+            EngineCrashed(f"The worker of model '{name}' ended ({death}) while it had this request.")
+        )
+        if self._failure is not None:  # it said why itself
+            self._give_up(self._failure)
+        elif self._state == "loading" and not self._safe_mode and _native_fault(death, self._spec):
+            log.warning("%s: llama.cpp died of %s while being tried; once more in safe mode", name, death)
+            self._faulted, self._safe_mode = str(death), True
+            self._restart = asyncio.create_task(self._spawn())
+        else:
+            self._after_crash(death)
+
+    def _after_crash(self, death: Death) -> None:
+        healthy = self._state == "ready" and time.monotonic() - self._ready_at > HEALTHY_S
+        self._crashes = 1 if healthy else self._crashes + 1
+        if self._crashes >= CRASHES_ALLOWED:
+            self._give_up(
+                LoadFailed(
+                    f"The worker of model '{self._spec.model}' ended {self._crashes} times in a row, "
+                    f"last with {death}.",
+                    death.log_tail,
+                )
+            )
+            return
+        wait_s = min(FIRST_BACKOFF_S * 2 ** (self._crashes - 1), LONGEST_BACKOFF_S)
+        log.error("%s: worker ended (%s); again in %.1f s", self._spec.model, death, wait_s)
+        self._set_state("loading", f"restarting: the worker ended ({death})")
+        self._restart = asyncio.create_task(self._respawn(wait_s))
+
+    async def _respawn(self, wait_s: float) -> None:
+        await asyncio.sleep(wait_s)
+        self._restarts += 1
+        await self._spawn()
+
+    def _give_up(self, failure: LoadFailed) -> None:
+        log.error("%s", failure)
+        self._failure = failure
+        self._set_state("failed", str(failure))
+
+    def _set_state(self, state: EngineState, detail: str) -> None:
+        self._state, self._detail = state, detail
+        if state == "loading":
+            self._settled.clear()
+        else:
+            self._settled.set()
+
+    async def _until_ready(self, deadline: float | None = None) -> None:
+        wait_s = LOAD_WAIT_S if deadline is None else deadline - time.monotonic()
+        if self._state == "unloaded":
+            await self.start()
+        if self._state == "loading":
+            try:
+                await asyncio.wait_for(self._settled.wait(), wait_s)
+            except TimeoutError:
+                raise EngineUnavailable(
+                    f"The model '{self._spec.model}' is still loading.", retry_after_s=5
+                ) from None
+        if self._state != "ready":
+            raise EngineUnavailable(
+                self._detail if self._failure else f"The model '{self._spec.model}' is {self._state}."
+            )
+
+    async def _ask(self, message: Any) -> messages.FromWorker:
+        await self._until_ready()
+        request_id, pending = self._open()
+        done = False
+        try:
+            self._send(message(request_id))
+            answer = await _next(pending, None)
+            done = True
+            return answer
+        finally:
+            self._close(request_id, cancel=not done)
+
+    def _send(self, message: messages.ToWorker) -> None:
+        assert self._worker is not None
+        self._worker.send(message)
+
+    def _open(self) -> tuple[int, _Pending]:
+        request_id = next(self._ids)
+        pending = self._pending[request_id] = _Pending(asyncio.Queue())
+        return request_id, pending
+
+    def _close(self, request_id: int, *, cancel: bool) -> None:
+        self._pending.pop(request_id, None)
+        if cancel and self._worker is not None:
+            self._worker.send(messages.Cancel(request_id))
+
+    def _fail_pending(self, error: ModelError) -> None:
+        for pending in self._pending.values():
+            pending.queue.put_nowait(error)
+
+
+async def _next(pending: _Pending, deadline: float | None) -> messages.FromWorker:
+    wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
+    try:
+        message = await asyncio.wait_for(pending.queue.get(), wait_s)
+    except TimeoutError:
+        raise RequestTimeout("The request's deadline passed.") from None
+    if isinstance(message, ModelError):
+        raise message
+    return message
+
+
+def _native_fault(death: Death, spec: messages.WorkerSpec) -> bool:
+    return spec.kind == "chat" and str(death).removeprefix("signal ") in NATIVE_FAULTS

@@ -1,0 +1,114 @@
+"""Every model of the catalog and its engine."""
+
+import asyncio
+import logging
+import shutil
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+
+from models.engine import Engine
+from models.engines.fake import FakeEngine
+from models.engines.local import LocalEngine, SafeModes
+from models.errors import LoadFailed, ModelError, ModelNotFound
+from models.hardware import core_count
+from models.settings import ModelSettings
+from models.sources import resolve
+from models.types import EngineStats
+from models.worker.messages import WorkerSpec
+
+__all__ = ["Registry"]
+
+log = logging.getLogger(__name__)
+
+
+class Registry:
+    """Builds an engine for each model's settings and keeps it for the gateway's life.
+
+    Raises SourceError at once for a model whose files are not there: a gateway that cannot serve
+    what it was told to serve should say so before it starts. `base` is where relative `file:`
+    sources start. `engines` replaces the ones it would build, for tests.
+    """
+
+    def __init__(
+        self,
+        settings: Mapping[str, ModelSettings],
+        data_dir: Path,
+        *,
+        base: Path | None = None,
+        engines: Mapping[str, Engine] | None = None,
+    ) -> None:
+        self._settings = dict(settings)
+        # Sockets and the core lock; a path short enough for a socket's name, and nobody else's.
+        self._folder = Path(tempfile.mkdtemp(prefix="jurat-"))
+        self._safe_modes = SafeModes(data_dir / "machine.json")
+        self._starting: list[asyncio.Task[None]] = []
+        given = dict(engines or {})
+        try:
+            self._engines: dict[str, Engine] = {
+                name: given.get(name) or self._build(model, base or Path.cwd())
+                for name, model in self._settings.items()
+            }
+        except ModelError:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            raise
+
+    def ids(self) -> tuple[str, ...]:
+        """Model ids, in the catalog's order."""
+        return tuple(self._settings)
+
+    def settings(self, model: str) -> ModelSettings:
+        """A model's settings; raises ModelNotFound."""
+        if model not in self._settings:
+            raise ModelNotFound(model, self.ids())
+        return self._settings[model]
+
+    def get(self, model: str) -> Engine:
+        """A model's engine; raises ModelNotFound."""
+        self.settings(model)
+        return self._engines[model]
+
+    def stats(self) -> dict[str, EngineStats]:
+        """A reading of every engine."""
+        return {name: engine.stats() for name, engine in self._engines.items()}
+
+    async def start(self) -> None:
+        """Start every engine in the background; `stats` tells when each is ready or failed."""
+        for name, engine in self._engines.items():
+            self._starting.append(asyncio.create_task(self._start(name, engine)))
+
+    async def stop(self, deadline_s: float) -> None:
+        """Stop every engine, all at once, within the deadline."""
+        for task in self._starting:
+            task.cancel()
+        await asyncio.gather(*self._starting, return_exceptions=True)
+        await asyncio.gather(*(engine.stop(deadline_s) for engine in self._engines.values()))
+        shutil.rmtree(self._folder, ignore_errors=True)
+
+    async def _start(self, name: str, engine: Engine) -> None:
+        try:
+            await engine.start()
+        except LoadFailed as failure:
+            log.error("%s", failure)
+            if failure.log_tail:
+                log.error("the end of its log:\n%s", failure.log_tail)
+        except ModelError as error:
+            log.error("%s: %s", name, error)
+
+    def _build(self, model: ModelSettings, base: Path) -> Engine:
+        if model.kind == "fake":
+            return FakeEngine(context=model.context or 4096)
+        spec = WorkerSpec(
+            model=model.id,
+            kind=model.kind,
+            path=str(resolve(model.source, base)),
+            threads=model.threads or core_count(),
+            context=model.context,
+            kv_tokens=model.kv_tokens,
+            parallel=model.parallel,
+            max_waiting=model.max_waiting,
+            gpu_layers=model.gpu_layers,
+            chat_template=model.chat_template,
+            core_lock=str(self._folder / "cores"),
+        )
+        return LocalEngine(spec, self._folder, self._safe_modes)

@@ -1,0 +1,41 @@
+"""One model's settings, as written in configs/models/NAME.toml."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["ModelSettings", "SamplingDefaults"]
+
+PositiveInt = Annotated[int, Meta(ge=1)]
+
+
+class SamplingDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Used where a request says nothing; None leaves the API's own default."""
+
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_k: Annotated[int, Meta(ge=0)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+
+
+class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A model: what it is, where it comes from and how it runs.
+
+    `kind` "chat" is a GGUF file run by llama.cpp, "embedding" a sentence-transformers folder,
+    "fake" a deterministic stand-in for tests that loads nothing.
+    """
+
+    id: Annotated[str, Meta(min_length=1, max_length=200)]
+    kind: Literal["chat", "embedding", "fake"]
+    source: str = ""
+    description: str = ""
+    context: PositiveInt | None = None  # tokens a request may use; None: what it was trained for
+    kv_tokens: PositiveInt | None = None  # KV cells shared by all requests; None: twice `context`
+    parallel: Annotated[int, Meta(ge=1, le=128)] = 8  # requests decoded at once
+    max_waiting: PositiveInt = 64  # requests that may queue before 429
+    gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: all; without a GPU it means nothing
+    threads: PositiveInt | None = None  # None: every core this process may use
+    chat_template: str | None = None  # Jinja text; None: the model's own
+    max_tokens: PositiveInt | None = None  # default length of an answer; None: to the context's end
+    sampling: SamplingDefaults = SamplingDefaults()
+    small: bool = False  # ensembles constrain a small model's values to spans of the passages

@@ -1,0 +1,43 @@
+"""Where a model's files are: `package:` inside a Python package, `file:` on disk."""
+
+import importlib.util
+from pathlib import Path
+
+from models.errors import SourceError
+
+__all__ = ["resolve"]
+
+
+def resolve(source: str, base: Path) -> Path:
+    """The local path of a source; relative `file:` paths start at `base`.
+
+    Raises SourceError, naming the source and what to do, if nothing is there.
+    """
+    scheme, _, rest = source.partition(":")
+    if not rest:
+        raise SourceError(f"Source '{source}' has no path; write package:NAME/FILE or file:PATH.")
+    match scheme:
+        case "package":
+            path = _in_package(source, *rest.partition("/")[::2])
+        case "file":
+            path = base / Path(rest).expanduser()
+        case "hf" | "upstream":
+            raise SourceError(
+                f"Source '{source}': {scheme}: sources are not built yet. Download the file and "
+                "name it as file:PATH."
+            )
+        case _:
+            raise SourceError(f"Source '{source}': unknown kind '{scheme}'; use package: or file:.")
+    if not path.exists():
+        raise SourceError(f"Source '{source}': there is no file {path}.")
+    return path
+
+
+def _in_package(source: str, package: str, inside: str) -> Path:
+    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    if spec is None or not spec.submodule_search_locations:
+        raise SourceError(
+            f"Source '{source}': the Python package {package} is not installed; "
+            f"pip install {package.replace('_', '-')}."
+        )
+    return Path(next(iter(spec.submodule_search_locations))) / inside

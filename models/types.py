@@ -1,0 +1,156 @@
+"""Requests to an engine and what comes back. Plain data: no HTTP, no llama.cpp."""
+
+from typing import Literal
+
+import msgspec
+
+__all__ = [
+    "ChatPrompt",
+    "Constraint",
+    "EmbedRequest",
+    "EmbedResult",
+    "EngineState",
+    "EngineStats",
+    "FinishReason",
+    "GenerateDelta",
+    "GenerateEnd",
+    "GenerateRequest",
+    "Message",
+    "Prompt",
+    "Sampling",
+    "TextPrompt",
+    "Timings",
+    "TokenPrompt",
+    "TokenizeRequest",
+    "Usage",
+]
+
+FinishReason = Literal["stop", "length"]
+EngineState = Literal["unloaded", "loading", "ready", "failed", "stopped"]
+
+
+class Message(msgspec.Struct, frozen=True, array_like=True):
+    """One turn of a chat, content already reduced to text."""
+
+    role: Literal["system", "user", "assistant", "tool"]
+    content: str
+
+
+class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", array_like=True):
+    """Messages to be rendered with the model's own chat template."""
+
+    messages: tuple[Message, ...]
+
+
+class TextPrompt(msgspec.Struct, frozen=True, tag="text", array_like=True):
+    """Raw text; the model's BOS token is added if it wants one."""
+
+    text: str
+
+
+class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens", array_like=True):
+    """Token ids of this model's vocabulary, used as they are."""
+
+    tokens: tuple[int, ...]
+
+
+Prompt = ChatPrompt | TextPrompt | TokenPrompt
+
+
+class Sampling(msgspec.Struct, frozen=True, array_like=True):
+    """How the next token is drawn. `temperature` 0 is greedy; `top_k` 0 keeps all."""
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+    top_k: int = 0
+    min_p: float = 0.0
+    seed: int | None = None
+
+
+class Constraint(msgspec.Struct, frozen=True, array_like=True):
+    """A grammar the output must follow: a JSON schema (as JSON text) or llguidance's Lark."""
+
+    kind: Literal["json_schema", "lark"]
+    grammar: str
+
+
+class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
+    """One completion. `max_tokens` None means up to the end of the context."""
+
+    prompt: Prompt
+    max_tokens: int | None = None
+    sampling: Sampling = Sampling()
+    stop: tuple[str, ...] = ()
+    constraint: Constraint | None = None
+    owner: str = "local"
+    deadline_s: float | None = None
+
+
+class Usage(msgspec.Struct, frozen=True, array_like=True):
+    """Token counts; `cached_tokens` of the prompt were not prefilled again."""
+
+    prompt_tokens: int = 0
+    completion_tokens: int = 0
+    cached_tokens: int = 0
+
+
+class Timings(msgspec.Struct, frozen=True, array_like=True):
+    """Where a request's time went, in milliseconds."""
+
+    queue_ms: float = 0.0
+    prefill_ms: float = 0.0
+    decode_ms: float = 0.0
+
+
+class GenerateEnd(msgspec.Struct, frozen=True, array_like=True):
+    """How a completion ended."""
+
+    reason: FinishReason
+    usage: Usage
+    timings: Timings = Timings()
+
+
+class GenerateDelta(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of text (valid UTF-8, perhaps empty). The last delta, and only it, has `end`."""
+
+    text: str
+    end: GenerateEnd | None = None
+
+
+class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Inputs to embed, each a text or token ids of the embedder's own vocabulary.
+
+    An input longer than the model reads is embedded in windows whose mean, weighted by length,
+    is its vector: nothing is cut off in silence.
+    """
+
+    inputs: tuple[str | tuple[int, ...], ...]
+    kind: Literal["query", "document"] = "document"
+
+
+class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
+    """`vectors` is little-endian float32, one row of `dimension` an input, unit length, in order."""
+
+    vectors: bytes
+    dimension: int
+    token_counts: tuple[int, ...]
+
+
+class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Text, or messages rendered through the chat template."""
+
+    prompt: ChatPrompt | TextPrompt
+
+
+class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
+    """A reading of an engine now. `detail` says why it is in that state, for a person."""
+
+    state: EngineState
+    detail: str = ""
+    running: int = 0
+    waiting: int = 0
+    context: int | None = None
+    dimension: int | None = None
+    safe_mode: bool = False
+    restarts: int = 0
+    pid: int | None = None

@@ -1,0 +1,328 @@
+"""The continuous-batching loop: one step decodes for every running request."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from models.chat_template import ChatTemplate
+from models.errors import (
+    ContextOverflow,
+    InvalidRequest,
+    LoadFailed,
+    ModelError,
+    QueueFull,
+    Unsupported,
+)
+from models.types import (
+    ChatPrompt,
+    FinishReason,
+    GenerateEnd,
+    GenerateRequest,
+    Prompt,
+    TextPrompt,
+    Timings,
+    Usage,
+)
+from models.worker import messages
+from models.worker.cores import CoreLock
+from models.worker.llama import BATCH, Llama, Rows
+from models.worker.sampling import Sampler
+from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
+from models.worker.slots import Placement, Slots
+from models.worker.structured import Grammars, Matcher
+from models.worker.text import TextStream
+
+__all__ = ["GenerationLoop"]
+
+IDLE_PREFIXES = 8  # sequences beyond `parallel` that may hold finished prompts
+IDLE_TOKENS = 2048  # attention spans them too, so they are few
+PROBE_ROWS = 4
+
+
+@dataclass
+class _Request:
+    sequence: Sequence
+    sampler: Sampler
+    stream: TextStream
+    limit: int  # total tokens at which it ends
+    matcher: Matcher | None
+    queued_at: float
+    placed_at: float = 0.0
+    first_at: float = 0.0
+    text: list[str] = field(default_factory=list[str])
+    reason: FinishReason | None = None
+
+
+class GenerationLoop:
+    """Requests in, one Step message a step out. Knows nothing of sockets."""
+
+    def __init__(self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]) -> None:
+        self._send = send
+        self._cores = CoreLock(spec.core_lock)
+        sequences = spec.parallel + IDLE_PREFIXES
+        self._llama = Llama(
+            Path(spec.path),
+            context=spec.context,
+            kv_tokens=spec.kv_tokens,
+            sequences=sequences,
+            threads=spec.threads,
+            gpu_layers=spec.gpu_layers,
+            safe_mode=spec.safe_mode,
+        )
+        share = self._llama.shares_prefixes
+        slots = Slots(sequences, self._llama.kv_tokens, IDLE_TOKENS, share=share)
+        self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
+        self._pace = Pace()
+        self._requests: dict[int, _Request] = {}
+        self._template = ChatTemplate(
+            spec.chat_template or self._llama.chat_template, self._llama.bos, self._llama.eos
+        )
+        self._grammars: Grammars | None = None
+
+    @property
+    def context(self) -> int:
+        """Tokens one request may use."""
+        return self._llama.context
+
+    @property
+    def dimension(self) -> None:
+        """Of its vectors: it makes none."""
+        return
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._requests)
+
+    def probe(self) -> None:
+        """Decode what serving will decode: a build that crashes on this processor does it now."""
+        llama = self._llama
+        batches = (
+            [Rows(0, 0, [0, 0], True)],
+            [Rows(0, 0, [0] * min(BATCH, llama.context), True)],
+            [Rows(n, 0, [0], True) for n in range(min(PROBE_ROWS, self._scheduler.parallel))],
+        )
+        with self._cores:
+            for batch in batches:
+                llama.clear()
+                if llama.decode(batch) != 0:
+                    raise LoadFailed("The model loads but cannot decode its first tokens.")
+                llama.logits(len(batch)).sum()
+            llama.clear()
+
+    def generate(self, message: messages.Generate) -> None:
+        """Queue a request; raises errors of models.errors."""
+        self._submit(message.id, message.request)
+
+    def embed(self, message: messages.Embed) -> None:
+        """Refused: a chat model."""
+        raise Unsupported("This is a chat model; it does not embed.", "model")
+
+    def cancel(self, request_id: int) -> None:
+        """Drop a request between steps."""
+        request = self._requests.pop(request_id, None)
+        if request is not None:
+            self._empty(self._scheduler.remove(request.sequence))
+
+    def tokenize(self, prompt: Prompt) -> list[int]:
+        """Ids of a prompt as it would be decoded."""
+        if isinstance(prompt, ChatPrompt):
+            text = self._template.render(prompt.messages)
+            # A template that writes the BOS itself must not get a second one.
+            has_bos = bool(self._llama.bos) and text.startswith(self._llama.bos)
+            return self._llama.tokenize(text, add_special=not has_bos, parse_special=True)
+        if isinstance(prompt, TextPrompt):
+            return self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
+        for token in prompt.tokens:
+            if not 0 <= token < self._llama.vocabulary:
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "prompt")
+        return list(prompt.tokens)
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str:
+        """Text of ids."""
+        for token in tokens:
+            if not 0 <= token < self._llama.vocabulary:
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
+        return b"".join(map(self._llama.piece, tokens)).decode("utf-8", "replace")
+
+    def step(self) -> None:
+        """Admit, decode one batch, sample, report."""
+        for sequence, placement in self._scheduler.admit():
+            self._requests[sequence.id].placed_at = time.perf_counter()
+            self._place(placement)
+        pieces = self._plan()
+        if not pieces:
+            return
+        if not self._decode(pieces):
+            return
+        self._scheduler.done(pieces)
+        wanted = [piece for piece in pieces if piece.logits]
+        if wanted:
+            logits = self._llama.logits(len(wanted))
+            for piece, row in zip(wanted, logits, strict=True):
+                self._sample(self._requests[piece.sequence.id], row)
+        self._report([piece.sequence.id for piece in wanted])
+
+    def _submit(self, request_id: int, request: GenerateRequest) -> None:
+        tokens = self.tokenize(request.prompt)
+        if not tokens:
+            raise InvalidRequest("The prompt is empty.", "messages")
+        context = self._llama.context
+        if len(tokens) >= context:
+            raise ContextOverflow(
+                f"The prompt has {len(tokens)} tokens; this model's context holds {context}, "
+                "and the answer needs room too. Shorten the messages.",
+                len(tokens),
+                context,
+            )
+        matcher = None
+        if request.constraint is not None:
+            if self._grammars is None:
+                self._grammars = Grammars(self._llama.grammar_tokenizer(), self._llama.vocabulary)
+            matcher = self._grammars.matcher(request.constraint)
+        sequence = Sequence(request_id, request.owner, tokens, len(tokens))
+        if not self._scheduler.submit(sequence):
+            raise QueueFull(
+                f"{len(self._scheduler.waiting)} requests are already waiting for this model.", 5.0
+            )
+        allowed = context if request.max_tokens is None else len(tokens) + request.max_tokens
+        self._requests[request_id] = _Request(
+            sequence=sequence,
+            sampler=Sampler(request.sampling),
+            stream=TextStream(request.stop),
+            limit=min(allowed, context),
+            matcher=matcher,
+            queued_at=time.perf_counter(),
+        )
+
+    def _plan(self) -> list[Piece]:
+        """A step that fits the cache: idle prefixes give way first, then the youngest request."""
+        while True:
+            pieces = self._scheduler.plan(self._pace.piece(BATCH))
+            shortage = self._scheduler.shortage(pieces)
+            if not shortage:
+                return pieces
+            self._empty(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
+            if self._scheduler.shortage(pieces):
+                preempted = self._scheduler.preempt()
+                if preempted is None:
+                    self._fail_all(ModelError("The KV cache is too small for one request."))
+                    return []
+                self._empty(list(preempted.emptied))
+
+    def _decode(self, pieces: list[Piece]) -> bool:
+        rows: list[Rows] = []
+        for piece in pieces:
+            assert piece.sequence.slot is not None
+            rows.append(Rows(piece.sequence.slot, piece.start, piece.tokens, piece.logits))
+        with self._cores:
+            begun = time.perf_counter()
+            status = self._llama.decode(rows)
+            if status == 0 and any(piece.logits for piece in pieces):
+                self._llama.logits(1)  # waits for a GPU, so that the time is the step's
+            elapsed_ms = (time.perf_counter() - begun) * 1000
+        if status == 0:
+            total = sum(len(piece.tokens) for piece in pieces)
+            prefill = sum(len(p.tokens) for p in pieces if not p.sequence.streaming)
+            self._pace.observe(total, prefill, elapsed_ms)
+            return True
+        if status == 1:
+            # Our count of cells says there is room and llama.cpp finds none: start over with fewer.
+            self._empty(self._scheduler.make_room(self._llama.kv_tokens))
+            preempted = self._scheduler.preempt()
+            if preempted is not None:
+                self._empty(list(preempted.emptied))
+                return False
+        self._fail_all(ModelError(f"llama.cpp could not decode a step (status {status})."))
+        return False
+
+    def _place(self, placement: Placement) -> None:
+        for slot in placement.clear:
+            self._llama.cut(slot, 0)
+        if placement.source is not None:
+            self._llama.share(placement.source, placement.slot, placement.keep)
+        elif not placement.clear:
+            self._llama.cut(placement.slot, placement.keep)
+
+    def _empty(self, slots: list[int]) -> None:
+        for slot in slots:
+            self._llama.cut(slot, 0)
+
+    def _sample(self, request: _Request, logits: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> None:
+        if not request.first_at:
+            request.first_at = time.perf_counter()
+        matcher = request.matcher
+        token = request.sampler.pick(logits, None if matcher is None else matcher.allowed())
+        self._accept(request, token)
+        if matcher is not None and request.reason is None:
+            for forced in matcher.forced():
+                if request.reason is None:
+                    self._accept(request, forced)
+
+    def _accept(self, request: _Request, token: int) -> None:
+        if token in self._llama.end_tokens:
+            request.reason = "stop"
+            return
+        sequence = request.sequence
+        sequence.tokens.append(token)
+        request.text.append(request.stream.push(self._llama.piece(token)))
+        if request.stream.stopped:
+            request.reason = "stop"
+        elif request.matcher is not None and (
+            not request.matcher.consume(token) or request.matcher.stopped
+        ):
+            request.reason = "stop"
+        elif len(sequence.tokens) >= request.limit:
+            request.reason = "length"
+
+    def _report(self, ids: list[int]) -> None:
+        deltas: list[tuple[int, str, GenerateEnd | None]] = []
+        for request_id in ids:
+            request = self._requests[request_id]
+            end = None
+            if request.reason is not None:
+                request.text.append(request.stream.flush())
+                end = self._end(request, request.reason)
+                del self._requests[request_id]
+                self._empty(self._scheduler.remove(request.sequence))
+            text = "".join(request.text)
+            request.text.clear()
+            if text or end is not None:
+                deltas.append((request_id, text, end))
+        if deltas:
+            self._send(messages.Step(tuple(deltas), *self.load))
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """Requests running and waiting."""
+        return len(self._scheduler.running), len(self._scheduler.waiting)
+
+    def _end(self, request: _Request, reason: FinishReason) -> GenerateEnd:
+        now = time.perf_counter()
+        sequence = request.sequence
+        return GenerateEnd(
+            reason,
+            Usage(
+                prompt_tokens=sequence.prompt_length,
+                completion_tokens=len(sequence.tokens) - sequence.prompt_length,
+                cached_tokens=sequence.cached,
+            ),
+            Timings(
+                queue_ms=(request.placed_at - request.queued_at) * 1000,
+                prefill_ms=(request.first_at - request.placed_at) * 1000,
+                decode_ms=(now - request.first_at) * 1000,
+            ),
+        )
+
+    def _fail_all(self, error: ModelError) -> None:
+        """Nothing of the cache can be trusted: every running request fails, the waiting stay."""
+        for sequence in list(self._scheduler.running):
+            self._scheduler.remove(sequence, keep=False)
+            del self._requests[sequence.id]
+            self._send(messages.failure(sequence.id, error))
+        self._scheduler.slots.clear()
+        self._llama.clear()
+

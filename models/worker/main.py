@@ -1,0 +1,147 @@
+"""The worker process: `python -m models.worker.main ADDRESS`. One model, one loop, one socket.
+
+It ends when told to, and when its standard input closes: that is the gateway's end of a pipe, so
+no worker outlives its gateway, however that died.
+"""
+
+import os
+import signal
+import sys
+import threading
+from typing import Protocol
+
+import zmq
+
+from models.errors import ModelError
+from models.types import Prompt
+from models.worker import messages
+
+__all__ = ["Loop", "main"]
+
+Work = messages.Generate | messages.Embed | messages.Tokenize | messages.Detokenize
+
+
+class Loop(Protocol):
+    """A loaded model; its methods raise errors of models.errors, answers go out as messages."""
+
+    @property
+    def busy(self) -> bool: ...
+
+    @property
+    def context(self) -> int: ...
+
+    @property
+    def dimension(self) -> int | None: ...
+
+    def probe(self) -> None: ...
+
+    def generate(self, message: messages.Generate) -> None: ...
+
+    def embed(self, message: messages.Embed) -> None: ...
+
+    def tokenize(self, prompt: Prompt) -> list[int]: ...
+
+    def detokenize(self, tokens: tuple[int, ...]) -> str: ...
+
+    def cancel(self, request_id: int) -> None: ...
+
+    def step(self) -> None: ...
+
+
+class Worker:
+    """Reads the socket between steps; sleeps on it when there is nothing to do."""
+
+    def __init__(self, address: str) -> None:
+        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
+        self._socket.setsockopt(zmq.LINGER, 1000)
+        self._socket.set_hwm(0)
+        self._socket.connect(address)
+        self._ended = False
+
+    def run(self) -> int:
+        """Load, then serve until the end. Returns the exit status."""
+        first = messages.decode_to_worker(self._socket.recv())
+        if not isinstance(first, messages.Load):
+            raise TypeError(f"The first message was {type(first).__name__}, not Load.")
+        try:
+            loop = self._load(first.spec)
+        except ModelError as error:
+            self._send(messages.LoadFailure(str(error)))
+            self._socket.close()
+            return 1
+        self._send(messages.Ready(loop.context, loop.dimension))
+        while not self._ended:
+            self._receive(loop)
+            if loop.busy and not self._ended:
+                loop.step()
+        self._socket.close()
+        return 0
+
+    def _load(self, spec: messages.WorkerSpec) -> Loop:
+        if spec.kind == "embedding":
+            from models.worker.embedder import EmbeddingLoop  # torch takes seconds to import
+
+            loop: Loop = EmbeddingLoop(spec, self._send)
+        else:
+            from models.worker.generation import GenerationLoop
+
+            loop = GenerationLoop(spec, self._send)
+        loop.probe()
+        return loop
+
+    def _receive(self, loop: Loop) -> None:
+        """Take all that has come; wait only when there is no work."""
+        if not loop.busy:
+            self._handle(loop, messages.decode_to_worker(self._socket.recv()))
+        while not self._ended:
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                return
+            self._handle(loop, messages.decode_to_worker(frame))
+
+    def _handle(self, loop: Loop, message: messages.ToWorker) -> None:
+        match message:
+            case messages.Shutdown():
+                self._ended = True
+            case messages.Cancel(id=request):
+                loop.cancel(request)
+            case messages.Load():
+                raise TypeError("A worker loads one model.")
+            case _:
+                try:
+                    self._work(loop, message)
+                except ModelError as error:
+                    self._send(messages.failure(message.id, error))
+
+    def _work(self, loop: Loop, message: Work) -> None:
+        match message:
+            case messages.Generate():
+                loop.generate(message)
+            case messages.Embed():
+                loop.embed(message)
+            case messages.Tokenize(id=request, request=asked):
+                self._send(messages.Tokens(request, tuple(loop.tokenize(asked.prompt))))
+            case messages.Detokenize(id=request, tokens=tokens):
+                self._send(messages.Text(request, loop.detokenize(tokens)))
+
+    def _send(self, message: messages.FromWorker) -> None:
+        self._socket.send(messages.encode(message))
+
+
+def main() -> int:
+    """Entry of the process."""
+    # The terminal's Ctrl-C goes to the gateway, which ends its workers in order.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_gateway, daemon=True).start()
+    return Worker(sys.argv[1]).run()
+
+
+def _end_with_gateway() -> None:
+    while os.read(0, 1024):
+        pass
+    os._exit(0)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,196 @@
+"""What the gateway and a worker say to each other: msgpack, tagged, one writer a direction."""
+
+import msgspec
+
+from models.errors import ContextOverflow, InvalidRequest, ModelError, QueueFull, Unsupported
+from models.types import EmbedRequest, EmbedResult, GenerateEnd, GenerateRequest, TokenizeRequest
+
+__all__ = [
+    "Cancel",
+    "Detokenize",
+    "Embed",
+    "Embedded",
+    "Failed",
+    "FromWorker",
+    "Generate",
+    "Load",
+    "LoadFailure",
+    "Ready",
+    "Shutdown",
+    "Step",
+    "Text",
+    "ToWorker",
+    "Tokenize",
+    "Tokens",
+    "WorkerSpec",
+    "decode_from_worker",
+    "decode_to_worker",
+    "encode",
+    "error_of",
+    "failure",
+]
+
+
+class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
+    """All a worker needs to load its model."""
+
+    model: str
+    kind: str  # "chat" or "embedding"
+    path: str
+    threads: int
+    context: int | None = None
+    kv_tokens: int | None = None
+    parallel: int = 8
+    max_waiting: int = 64
+    gpu_layers: int = -1
+    chat_template: str | None = None
+    safe_mode: bool = False
+    core_lock: str | None = None
+
+
+class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
+    """The first message: load this model, try it, and say Ready."""
+
+    spec: WorkerSpec
+
+
+class Generate(msgspec.Struct, frozen=True, array_like=True, tag="generate"):
+    """Start a completion."""
+
+    id: int
+    request: GenerateRequest
+
+
+class Cancel(msgspec.Struct, frozen=True, array_like=True, tag="cancel"):
+    """Drop a request; nothing more is said of it."""
+
+    id: int
+
+
+class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed"):
+    """Embed some inputs."""
+
+    id: int
+    request: EmbedRequest
+
+
+class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):
+    """Token ids, please."""
+
+    id: int
+    request: TokenizeRequest
+
+
+class Detokenize(msgspec.Struct, frozen=True, array_like=True, tag="detokenize"):
+    """Text of token ids, please."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag="shutdown"):
+    """End after the current step."""
+
+
+ToWorker = Load | Generate | Cancel | Embed | Tokenize | Detokenize | Shutdown
+
+
+class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
+    """Loaded and tried."""
+
+    context: int
+    dimension: int | None
+
+
+class LoadFailure(msgspec.Struct, frozen=True, array_like=True, tag="load_failure"):
+    """Not loaded; the worker ends after this."""
+
+    message: str
+
+
+class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
+    """All that one step made: (request id, text, end) each, and the load after it."""
+
+    deltas: tuple[tuple[int, str, GenerateEnd | None], ...]
+    running: int
+    waiting: int
+
+
+class Failed(msgspec.Struct, frozen=True, array_like=True, tag="failed"):
+    """A request ends in an error: the name of a class of models.errors, its text and facts."""
+
+    id: int
+    error: str
+    message: str
+    param: str | None = None
+    numbers: tuple[float, ...] = ()
+
+
+class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):
+    """Vectors for an Embed."""
+
+    id: int
+    result: EmbedResult
+
+
+class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
+    """Ids for a Tokenize."""
+
+    id: int
+    tokens: tuple[int, ...]
+
+
+class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
+    """Text for a Detokenize."""
+
+    id: int
+    text: str
+
+
+FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Text
+
+_encoder = msgspec.msgpack.Encoder()
+_to_worker = msgspec.msgpack.Decoder(ToWorker)
+_from_worker = msgspec.msgpack.Decoder(FromWorker)
+
+
+def failure(request_id: int, error: ModelError) -> Failed:
+    """The message that carries an error to the gateway, which raises it again."""
+    numbers: tuple[float, ...] = ()
+    if isinstance(error, ContextOverflow):
+        numbers = (error.prompt_tokens, error.context)
+    elif isinstance(error, QueueFull):
+        numbers = (error.retry_after_s,)
+    param = error.param if isinstance(error, InvalidRequest) else None
+    return Failed(request_id, type(error).__name__, str(error), param, numbers)
+
+
+def error_of(message: Failed) -> ModelError:
+    """The error that `failure` was given."""
+    text, numbers = message.message, message.numbers
+    match message.error:
+        case "ContextOverflow":
+            return ContextOverflow(text, int(numbers[0]), int(numbers[1]))
+        case "QueueFull":
+            return QueueFull(text, numbers[0])
+        case "Unsupported":
+            return Unsupported(text, message.param)
+        case "InvalidRequest":
+            return InvalidRequest(text, message.param)
+        case _:
+            return ModelError(text)
+
+
+def encode(message: ToWorker | FromWorker) -> bytes:
+    """Message to msgpack."""
+    return _encoder.encode(message)
+
+
+def decode_to_worker(frame: bytes) -> ToWorker:
+    """Decode what the gateway sent."""
+    return _to_worker.decode(frame)
+
+
+def decode_from_worker(frame: bytes) -> FromWorker:
+    """Decode what the worker sent."""
+    return _from_worker.decode(frame)

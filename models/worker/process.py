@@ -1,0 +1,148 @@
+"""A worker process seen from the gateway: start it, talk to it, know when and how it died."""
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+from collections import deque
+from collections.abc import Callable
+from pathlib import Path
+
+import zmq
+import zmq.asyncio
+
+from models.worker import messages
+
+__all__ = ["Death", "WorkerProcess"]
+
+log = logging.getLogger(__name__)
+LOG_TAIL_LINES = 40
+
+
+class Death:
+    """How a worker ended."""
+
+    def __init__(self, returncode: int, log_tail: str) -> None:
+        self.signal = -returncode if returncode < 0 else None
+        self.returncode = returncode
+        self.log_tail = log_tail
+
+    def __str__(self) -> str:
+        if self.signal is None:
+            return f"exit status {self.returncode}"
+        with contextlib.suppress(ValueError):
+            return f"signal {signal.Signals(self.signal).name}"
+        return f"signal {self.signal}"
+
+
+class WorkerProcess:
+    """One process and the socket to it. `on_message` and `on_death` run on the event loop.
+
+    `on_death` is called once, after the last message that arrived.
+    """
+
+    def __init__(
+        self,
+        spec: messages.WorkerSpec,
+        address_folder: Path,
+        on_message: Callable[[messages.FromWorker], None],
+        on_death: Callable[[Death], None],
+    ) -> None:
+        self._spec = spec
+        self._folder = address_folder
+        self._on_message = on_message
+        self._on_death = on_death
+        self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._process: asyncio.subprocess.Process | None = None
+        self._socket: zmq.asyncio.Socket | None = None
+        self._watch: asyncio.Task[None] | None = None
+
+    @property
+    def pid(self) -> int | None:
+        """Of the process, while there is one."""
+        return None if self._process is None else self._process.pid
+
+    async def start(self) -> None:
+        """Spawn the process and send it its model; returns before that is loaded."""
+        address = f"ipc://{self._folder / f'{id(self):x}'}"
+        self._socket = zmq.asyncio.Context.instance().socket(zmq.PAIR)
+        self._socket.setsockopt(zmq.LINGER, 0)
+        self._socket.set_hwm(0)
+        self._socket.bind(address)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a folder `models` where the user happens to stand is not ours
+            "-m",
+            "models.worker.main",
+            address,
+            stdin=asyncio.subprocess.PIPE,  # closes when we die: the worker ends with us
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C is ours alone
+            env={
+                **os.environ,
+                "GGML_NO_BACKTRACE": "1",  # an assert must not start a debugger
+                "TOKENIZERS_PARALLELISM": "false",
+                "HF_HUB_OFFLINE": "1",  # models were fetched before; a worker never downloads
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+            },
+        )
+        self.send(messages.Load(self._spec))
+        self._watch = asyncio.create_task(self._run(), name=f"worker {self._spec.model}")
+
+    def send(self, message: messages.ToWorker) -> None:
+        """Queue a message; a dead worker's are dropped, its death is told by `on_death`."""
+        if self._socket is not None and not self._socket.closed:
+            # The future is done at once, or, before the worker has connected, when it has; there is
+            # no high-water mark to wait for, so nobody need await it.
+            self._socket.send(messages.encode(message))
+
+    async def stop(self, deadline_s: float) -> None:
+        """Ask it to end, then make it. Returns when the process is gone."""
+        if self._process is None or self._watch is None:
+            return
+        self.send(messages.Shutdown())
+        _, pending = await asyncio.wait([self._watch], timeout=deadline_s)
+        if pending:
+            self.kill()
+            await self._watch
+
+    def kill(self) -> None:
+        """End it now."""
+        if self._process is not None and self._process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                self._process.kill()
+
+    async def _run(self) -> None:
+        assert self._process is not None
+        assert self._socket is not None
+        receiver = asyncio.create_task(self._receive(self._socket))
+        reader = asyncio.create_task(self._read_log(self._process))
+        returncode = await self._process.wait()
+        await reader
+        receiver.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await receiver
+        self._drain(self._socket)
+        self._socket.close()
+        self._on_death(Death(returncode, "\n".join(self._tail)))
+
+    async def _receive(self, socket: zmq.asyncio.Socket) -> None:
+        while True:
+            self._on_message(messages.decode_from_worker(await socket.recv()))
+
+    def _drain(self, socket: zmq.asyncio.Socket) -> None:
+        """What the worker said before it ended and nobody has read yet."""
+        plain = zmq.Socket.shadow(socket.underlying)
+        with contextlib.suppress(zmq.Again):
+            while True:
+                self._on_message(messages.decode_from_worker(plain.recv(zmq.NOBLOCK)))
+
+    async def _read_log(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stdout is not None
+        while chunk := await process.stdout.read(1 << 16):
+            for text in filter(None, chunk.decode("utf-8", "replace").splitlines()):
+                self._tail.append(text)
+                log.info("%s[%d]: %s", self._spec.model, process.pid, text)

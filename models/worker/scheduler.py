@@ -1,0 +1,215 @@
+"""What the next step decodes. Pure policy: plain data in, decisions out, no model, no clock."""
+
+from collections import deque
+from collections.abc import Sequence as Seq
+from dataclasses import dataclass, field
+
+from models.worker.slots import Placement, Slots, common_prefix
+
+__all__ = ["Pace", "Piece", "Preempted", "Scheduler", "Sequence"]
+
+# A new request waits for a running prefill that will save it at least this many tokens.
+WORTH_WAITING = 32
+
+
+@dataclass
+class Sequence:
+    """One request: its tokens so far, and how many of them the KV cache holds."""
+
+    id: int
+    owner: str
+    tokens: list[int]
+    prompt_length: int
+    cached: int = 0  # tokens of the prompt found in the cache when first placed
+    past: int = 0
+    slot: int | None = None
+    placed_once: bool = False
+
+    @property
+    def pending(self) -> int:
+        """Tokens known but not decoded yet."""
+        return len(self.tokens) - self.past
+
+    @property
+    def streaming(self) -> bool:
+        """Past its prompt: somebody watches its tokens come."""
+        return len(self.tokens) > self.prompt_length and self.past >= self.prompt_length
+
+
+@dataclass(frozen=True)
+class Piece:
+    """Decode `tokens` of a sequence at position `start`; `logits` of the last one if wanted."""
+
+    sequence: Sequence
+    start: int
+    tokens: list[int]
+    logits: bool
+
+
+@dataclass(frozen=True)
+class Preempted:
+    """A sequence that gave its cells back; it waits and its work is recomputed."""
+
+    sequence: Sequence
+    emptied: tuple[int, ...]
+
+
+@dataclass
+class Pace:
+    """How many prompt tokens fit beside running streams, from the measured cost of steps.
+
+    A step with prompt tokens may take `pause_ms`, or twice what a step without takes now, so that
+    streams keep their pace; `smallest` keeps a prefill going on any machine.
+    """
+
+    pause_ms: float = 60.0
+    smallest: int = 12
+    token_ms: float = 0.0  # of a prompt token
+    step_ms: float = 0.0  # of a step without prompt tokens
+
+    def observe(self, tokens: int, prefill_tokens: int, milliseconds: float) -> None:
+        """A step of `tokens`, of which `prefill_tokens` were of prompts, took that long."""
+        if prefill_tokens == 0:
+            self.step_ms = _blend(self.step_ms, milliseconds)
+        elif prefill_tokens * 2 >= tokens:
+            self.token_ms = _blend(self.token_ms, milliseconds / tokens)
+
+    def piece(self, largest: int) -> int:
+        """Prompt tokens to add to a step in which others stream."""
+        if self.token_ms <= 0:
+            return min(self.smallest, largest)
+        budget = max(self.pause_ms, 2 * self.step_ms) / self.token_ms
+        return max(min(int(budget), largest), min(self.smallest, largest))
+
+
+@dataclass
+class Scheduler:
+    """Waiting and running sequences over the slots of one KV cache.
+
+    Order is by arrival. A waiting request may be overtaken only while it waits for another's
+    prefill of the prompt they share.
+    """
+
+    slots: Slots
+    parallel: int
+    batch: int
+    max_waiting: int
+    running: list[Sequence] = field(default_factory=list[Sequence])
+    waiting: deque[Sequence] = field(default_factory=deque[Sequence])
+
+    def submit(self, sequence: Sequence) -> bool:
+        """Queue a request; False if the queue is full."""
+        if len(self.waiting) >= self.max_waiting and len(self.running) >= self.parallel:
+            return False
+        self.waiting.append(sequence)
+        return True
+
+    def remove(self, sequence: Sequence, *, keep: bool = True) -> list[int]:
+        """End a request wherever it is; returns cache sequences to empty."""
+        if sequence in self.waiting:
+            self.waiting.remove(sequence)
+        if sequence not in self.running:
+            return []
+        self.running.remove(sequence)
+        slot, sequence.slot = sequence.slot, None
+        assert slot is not None
+        return self.slots.release(slot, keep=keep)
+
+    def admit(self) -> list[tuple[Sequence, Placement]]:
+        """Move waiting requests into free slots, where their whole known text would fit."""
+        placed: list[tuple[Sequence, Placement]] = []
+        for sequence in list(self.waiting):
+            if len(self.running) >= self.parallel or not self._room_for(sequence):
+                break
+            if self._prefill_to_wait_for(sequence):
+                continue
+            placement = self.slots.take(sequence.tokens, sequence.owner)
+            if placement is None:
+                break
+            self.waiting.remove(sequence)
+            sequence.slot, sequence.past = placement.slot, placement.keep
+            if not sequence.placed_once:
+                sequence.cached, sequence.placed_once = placement.keep, True
+            self.running.append(sequence)
+            placed.append((sequence, placement))
+        return placed
+
+    def plan(self, prefill_budget: int) -> list[Piece]:
+        """One step: every stream's next tokens, then pieces of prompts, oldest first."""
+        room = self.batch
+        pieces: list[Piece] = []
+        streams = [s for s in self.running if s.streaming]
+        for sequence in streams:
+            room -= self._add(pieces, sequence, min(sequence.pending, room))
+        room = min(room, prefill_budget) if streams else room
+        for sequence in self.running:
+            if not sequence.streaming and room > 0:
+                room -= self._add(pieces, sequence, min(sequence.pending, room))
+        return pieces
+
+    def shortage(self, pieces: Seq[Piece]) -> int:
+        """Cells that the step needs and the cache has not free."""
+        return max(0, sum(len(piece.tokens) for piece in pieces) - self.slots.free_cells)
+
+    def make_room(self, cells: int) -> list[int]:
+        """Forget idle prefixes until `cells` are free, or none is left; what to empty."""
+        emptied: list[int] = []
+        while self.slots.free_cells < cells:
+            oldest = self.slots.drop_oldest_idle()
+            if oldest is None:
+                break
+            emptied.append(oldest)
+        return emptied
+
+    def preempt(self) -> Preempted | None:
+        """The youngest gives its cells back and waits at the head of the queue; never the last."""
+        if len(self.running) < 2:
+            return None
+        youngest = max(self.running, key=lambda sequence: sequence.id)
+        emptied = self.remove(youngest, keep=False)
+        youngest.past = 0
+        self.waiting.appendleft(youngest)
+        return Preempted(youngest, tuple(emptied))
+
+    def done(self, pieces: Seq[Piece]) -> None:
+        """The step was decoded."""
+        for piece in pieces:
+            slot = piece.sequence.slot
+            assert slot is not None
+            self.slots.extend(slot, piece.tokens)
+            piece.sequence.past += len(piece.tokens)
+
+    def _add(self, pieces: list[Piece], sequence: Sequence, count: int) -> int:
+        if count <= 0:
+            return 0
+        start = sequence.past
+        tokens = sequence.tokens[start : start + count]
+        logits = start + count == len(sequence.tokens)
+        pieces.append(Piece(sequence, start, tokens, logits))
+        return count
+
+    def _room_for(self, sequence: Sequence) -> bool:
+        """Idle prefixes give way; running sequences' unwritten prompts count as taken."""
+        if not self.running:
+            return True
+        promised = sum(s.pending for s in self.running)
+        needed = len(sequence.tokens) - self.slots.reusable(sequence.tokens, sequence.owner)
+        return needed + promised + self.batch // 8 <= self.slots.free_cells + self.slots.idle_cells
+
+    def _prefill_to_wait_for(self, sequence: Sequence) -> bool:
+        if not self.slots.share:
+            return False
+        have = self.slots.reusable(sequence.tokens, sequence.owner)
+        for other in self.running:
+            if other.owner != sequence.owner or other.past >= other.prompt_length:
+                continue
+            prompt = other.tokens[: other.prompt_length]
+            common = min(common_prefix(prompt, sequence.tokens), len(sequence.tokens) - 1)
+            # What is shared may already be in the cache although the rest of that prompt is not.
+            if common > other.past and common - have >= WORTH_WAITING:
+                return True
+        return False
+
+
+def _blend(old: float, new: float) -> float:
+    return new if old <= 0 else 0.8 * old + 0.2 * new

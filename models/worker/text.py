@@ -1,0 +1,53 @@
+"""Tokens' bytes to text that can be sent: whole characters only, and nothing past a stop string."""
+
+import codecs
+
+__all__ = ["TextStream"]
+
+
+class TextStream:
+    """Decodes bytes as they come and watches for stop strings across token boundaries.
+
+    Text that may yet turn out to be the start of a stop string is held back, no more.
+    """
+
+    def __init__(self, stops: tuple[str, ...] = ()) -> None:
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._stops = stops
+        self._held = ""
+        self.stopped = False
+
+    def push(self, piece: bytes) -> str:
+        """Take a token's bytes, return the text now certain. Sets `stopped` at a stop string."""
+        return self._sift(self._decoder.decode(piece))
+
+    def flush(self) -> str:
+        """The end of the stream: what was held back, an unfinished character as U+FFFD."""
+        text = self._sift(self._decoder.decode(b"", final=True))
+        if self.stopped:
+            return text
+        held, self._held = self._held, ""
+        return text + held
+
+    def _sift(self, text: str) -> str:
+        if self.stopped:
+            return ""
+        if not self._stops:
+            return text
+        self._held += text
+        found = [at for at in map(self._held.find, self._stops) if at >= 0]
+        if found:
+            self.stopped = True
+            return self._held[: min(found)]
+        keep = max(_overlap(self._held, stop) for stop in self._stops)
+        cut = len(self._held) - keep
+        ready, self._held = self._held[:cut], self._held[cut:]
+        return ready
+
+
+def _overlap(text: str, stop: str) -> int:
+    """Length of the longest end of `text` that begins `stop`."""
+    for length in range(min(len(text), len(stop) - 1), 0, -1):
+        if stop.startswith(text[-length:]):
+            return length
+    return 0
