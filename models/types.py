@@ -129,7 +129,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
-    """`vectors` is little-endian float32, one row of `dimension` an input, unit length, in order."""
+    """`vectors` is little-endian float32: a unit vector of `dimension` an input, in order."""
 
     vectors: bytes
     dimension: int

@@ -157,8 +157,8 @@ def minimal_instance(schema: object) -> object:
     for key in ("anyOf", "oneOf", "allOf"):
         if key in node:
             return minimal_instance(node[key][0])
-    kind = node.get("type", "object")
-    match kind[0] if isinstance(kind, list) else kind:
+    kind: Any = node.get("type", "object")
+    match cast("list[str]", kind)[0] if isinstance(kind, list) else str(kind):
         case "object":
             properties = cast("dict[str, object]", node.get("properties", {}))
             required = cast("list[str]", node.get("required", []))

@@ -6,10 +6,9 @@ import json
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -205,12 +204,16 @@ class LocalEngine:
         name = self._spec.model
         self._worker, self._load = None, (0, 0)
         self._fail_pending(
-            EngineCrashed(f"The worker of model '{name}' ended ({death}) while it had this request.")
+            EngineCrashed(
+                f"The worker of model '{name}' ended ({death}) while it had this request."
+            )
         )
         if self._failure is not None:  # it said why itself
             self._give_up(self._failure)
         elif self._state == "loading" and not self._safe_mode and _native_fault(death, self._spec):
-            log.warning("%s: llama.cpp died of %s while being tried; once more in safe mode", name, death)
+            log.warning(
+                "%s: llama.cpp died of %s while being tried; once more in safe mode", name, death
+            )
             self._faulted, self._safe_mode = str(death), True
             self._restart = asyncio.create_task(self._spawn())
         else:
@@ -222,8 +225,8 @@ class LocalEngine:
         if self._crashes >= CRASHES_ALLOWED:
             self._give_up(
                 LoadFailed(
-                    f"The worker of model '{self._spec.model}' ended {self._crashes} times in a row, "
-                    f"last with {death}.",
+                    f"The worker of model '{self._spec.model}' ended {self._crashes} times in a "
+                    f"row, last with {death}.",
                     death.log_tail,
                 )
             )
@@ -263,10 +266,12 @@ class LocalEngine:
                 ) from None
         if self._state != "ready":
             raise EngineUnavailable(
-                self._detail if self._failure else f"The model '{self._spec.model}' is {self._state}."
+                self._detail
+                if self._failure
+                else f"The model '{self._spec.model}' is {self._state}."
             )
 
-    async def _ask(self, message: Any) -> messages.FromWorker:
+    async def _ask(self, message: Callable[[int], messages.ToWorker]) -> messages.FromWorker:
         await self._until_ready()
         request_id, pending = self._open()
         done = False

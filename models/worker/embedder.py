@@ -1,12 +1,12 @@
 """A sentence-transformers model with dynamic batching. The only home of sentence_transformers."""
 
+import importlib
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
@@ -14,6 +14,9 @@ from models.errors import InvalidRequest, LoadFailed, Unsupported
 from models.types import ChatPrompt, EmbedRequest, EmbedResult, Prompt, TextPrompt, TokenPrompt
 from models.worker import messages
 from models.worker.cores import CoreLock
+
+# torch's own annotations are partly unknown; to the type checker it is Any.
+torch: Any = importlib.import_module("torch")
 
 __all__ = ["EmbeddingLoop"]
 
@@ -40,12 +43,16 @@ class _Job:
 class EmbeddingLoop:
     """Windows of all waiting requests are batched together by length, then put back in order."""
 
-    def __init__(self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]) -> None:
+    def __init__(
+        self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]
+    ) -> None:
         torch.set_num_threads(spec.threads)
         self._send = send
         self._cores = CoreLock(spec.core_lock)
         try:
-            self._model: Any = SentenceTransformer(spec.path, device=_device(), local_files_only=True)
+            self._model: Any = SentenceTransformer(
+                spec.path, device=_device(), local_files_only=True
+            )
         except Exception as error:
             raise LoadFailed(f"{spec.path}: {error}") from error
         self._model.eval()
@@ -137,12 +144,14 @@ class EmbeddingLoop:
                 ids = list(item)
             if len(ids) > room * MAX_WINDOWS:
                 raise InvalidRequest(
-                    f"Input {row} has {len(ids)} tokens; at most {room * MAX_WINDOWS} are embedded.",
+                    f"Input {row} has {len(ids)} tokens; the most is {room * MAX_WINDOWS}.",
                     "input",
                 )
             counts.append(len(ids) + len(self._before) + len(self._after))
-            for at in range(0, max(len(ids), 1), room):
-                windows.append((row, [*self._before, *ids[at : at + room], *self._after]))
+            windows.extend(
+                (row, [*self._before, *ids[at : at + room], *self._after])
+                for at in range(0, max(len(ids), 1), room)
+            )
         sums = np.zeros((len(counts), self._dimension), dtype=np.float32)
         job = _Job(request_id, sums, counts, len(windows))
         self._jobs[request_id] = job
@@ -176,7 +185,9 @@ class EmbeddingLoop:
                 "input_ids": torch.from_numpy(ids).to(device),
                 "attention_mask": torch.from_numpy(mask).to(device),
             }
-            found: NDArray[np.float32] = self._model(features)["sentence_embedding"].float().cpu().numpy()
+            found: NDArray[np.float32] = (
+                self._model(features)["sentence_embedding"].float().cpu().numpy()
+            )
         return found / np.maximum(np.linalg.norm(found, axis=1, keepdims=True), 1e-12)
 
     def _result(self, job: _Job) -> EmbedResult:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from models.chat_template import ChatTemplate
 from models.errors import (
@@ -59,7 +60,9 @@ class _Request:
 class GenerationLoop:
     """Requests in, one Step message a step out. Knows nothing of sockets."""
 
-    def __init__(self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]) -> None:
+    def __init__(
+        self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]
+    ) -> None:
         self._send = send
         self._cores = CoreLock(spec.core_lock)
         sequences = spec.parallel + IDLE_PREFIXES
@@ -251,7 +254,7 @@ class GenerationLoop:
         for slot in slots:
             self._llama.cut(slot, 0)
 
-    def _sample(self, request: _Request, logits: "np.ndarray[tuple[int], np.dtype[np.float32]]") -> None:
+    def _sample(self, request: _Request, logits: NDArray[np.float32]) -> None:
         if not request.first_at:
             request.first_at = time.perf_counter()
         matcher = request.matcher
@@ -269,10 +272,9 @@ class GenerationLoop:
         sequence = request.sequence
         sequence.tokens.append(token)
         request.text.append(request.stream.push(self._llama.piece(token)))
-        if request.stream.stopped:
-            request.reason = "stop"
-        elif request.matcher is not None and (
-            not request.matcher.consume(token) or request.matcher.stopped
+        matcher = request.matcher
+        if request.stream.stopped or (
+            matcher is not None and (not matcher.consume(token) or matcher.stopped)
         ):
             request.reason = "stop"
         elif len(sequence.tokens) >= request.limit:
@@ -325,4 +327,3 @@ class GenerationLoop:
             self._send(messages.failure(sequence.id, error))
         self._scheduler.slots.clear()
         self._llama.clear()
-

@@ -6,8 +6,9 @@ over there ends the process.
 
 import contextlib
 import ctypes
+import importlib
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,8 @@ from numpy.typing import NDArray
 from models.errors import LoadFailed
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
-llama_cpp: Any = __import__("llama_cpp")
-_grammar_tokenizer: Any = __import__("llguidance.llamacpp", fromlist=["lltokenizer_from_vocab"])
+llama_cpp: Any = importlib.import_module("llama_cpp")
+_llguidance: Any = importlib.import_module("llguidance.llamacpp")
 
 __all__ = ["BATCH", "Llama", "Rows"]
 
@@ -108,7 +109,7 @@ class Llama:
         """llguidance's view of this vocabulary, knowing every token that ends a turn."""
         eos = int(llama_cpp.llama_vocab_eos(self._vocab))
         ends = [eos, *sorted(self.end_tokens - {eos})] if self.end_tokens else eos
-        return _grammar_tokenizer.lltokenizer_from_vocab(self._vocab, eos_token=ends)
+        return _llguidance.lltokenizer_from_vocab(self._vocab, eos_token=ends)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of a text; `add_special` adds BOS where the model wants one."""
@@ -220,7 +221,7 @@ class _Batch:
 
 
 @contextlib.contextmanager
-def _collected_errors() -> Iterator[list[str]]:
+def _collected_errors() -> Generator[list[str]]:
     """llama.cpp's error lines while loading; they go to stderr as well, and nothing else does."""
     errors: list[str] = []
 
@@ -242,4 +243,6 @@ _listener: Any = None
 
 def _reason(errors: list[str]) -> str:
     """The first error line is the cause; the later ones repeat that loading failed."""
-    return errors[0].rsplit("error loading model: ", 1)[-1] if errors else "llama.cpp gave no reason"
+    return (
+        errors[0].rsplit("error loading model: ", 1)[-1] if errors else "llama.cpp gave no reason"
+    )

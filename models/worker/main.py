@@ -52,7 +52,7 @@ class Worker:
     """Reads the socket between steps; sleeps on it when there is nothing to do."""
 
     def __init__(self, address: str) -> None:
-        self._socket: zmq.Socket[bytes] = zmq.Context.instance().socket(zmq.PAIR)
+        self._socket: zmq.Socket[bytes] = zmq.Socket(zmq.Context(), zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 1000)
         self._socket.set_hwm(0)
         self._socket.connect(address)

@@ -135,7 +135,7 @@ class WorkerProcess:
 
     def _drain(self, socket: zmq.asyncio.Socket) -> None:
         """What the worker said before it ended and nobody has read yet."""
-        plain = zmq.Socket.shadow(socket.underlying)
+        plain: zmq.Socket[bytes] = zmq.Socket(shadow=socket.underlying)
         with contextlib.suppress(zmq.Again):
             while True:
                 self._on_message(messages.decode_from_worker(plain.recv(zmq.NOBLOCK)))

@@ -40,7 +40,8 @@ class Sampler:
         if 0 < sampling.top_k < len(logits):
             ids = np.argpartition(logits, -sampling.top_k)[-sampling.top_k :]
             logits = logits[ids]
-        weights = np.exp((logits - logits.max()) / np.float32(sampling.temperature))
+        scaled: NDArray[np.float32] = (logits - logits.max()) / np.float32(sampling.temperature)
+        weights: NDArray[np.float32] = np.exp(scaled)
         if sampling.top_p < 1:
             kept = _nucleus(weights, sampling.top_p)
             weights = weights[kept]

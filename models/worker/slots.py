@@ -34,7 +34,7 @@ class _Slot:
 
 
 class Slots:
-    """`count` sequences over `cells` cells. Idle ones are kept as prefixes, at most `idle_limit` cells.
+    """`count` sequences over `cells` cells; idle ones keep prefixes in at most `idle_limit` cells.
 
     Prefixes are shared within one owner only: whether a prompt was seen before, which timing
     shows, is nobody else's business. `share` False turns all reuse off.
