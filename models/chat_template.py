@@ -30,7 +30,8 @@ class ChatTemplate:
             trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
         )
         environment.filters["tojson"] = _tojson
-        environment.globals.update(raise_exception=_raise, strftime_now=_now)
+        functions: dict[str, Any] = {"raise_exception": _raise, "strftime_now": _now}
+        environment.globals.update(functions)
         self._tokens = {"bos_token": bos, "eos_token": eos}
         self._template = environment.from_string(source or PLAIN)
 

@@ -48,8 +48,9 @@ class Sampler:
             ids = kept if ids is None else ids[kept]
         if sampling.min_p > 0:
             weights = np.where(weights >= sampling.min_p * weights.max(), weights, 0)
-        heights = weights.cumsum(dtype=np.float64)
-        at = int(heights.searchsorted(self._random.random() * heights[-1], side="right"))
+        heights: NDArray[np.float64] = weights.cumsum(dtype=np.float64)
+        drawn = self._random.random() * float(heights[-1])
+        at = int(np.searchsorted(heights, drawn, side="right"))
         at = min(at, len(weights) - 1)
         return at if ids is None else int(ids[at])
 
