@@ -1,0 +1,127 @@
+"""The composition root: the only place that knows how the parts fit together."""
+
+import time
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+
+from litestar import Litestar
+from litestar.di import Provide
+
+from gateway.auth import Authentication, KeyRing
+from gateway.config_files import Configuration
+from gateway.embedder import EngineEmbedder
+from gateway.ensemble.pipeline import Ensemble
+from gateway.ensemble.settings import EnsembleSettings
+from gateway.errors import on_exception
+from gateway.logs import AccessLog
+from gateway.routes.chat import create_chat_completion
+from gateway.routes.docs import openapi_json, redoc, static_router, swagger_ui
+from gateway.routes.embeddings import create_embeddings
+from gateway.routes.health import health, ready
+from gateway.routes.models import list_models, retrieve_model
+from gateway.runtime import Runtime
+from gateway.seeding import Seeding
+from models.engine import Engine
+from models.registry import Registry
+from retrieval.errors import RetrievalError
+from retrieval.library import Library
+from retrieval.types import Hit
+
+__all__ = ["create_app"]
+
+ROUTES = (
+    create_chat_completion,
+    create_embeddings,
+    list_models,
+    retrieve_model,
+    health,
+    ready,
+    openapi_json,
+    swagger_ui,
+    redoc,
+)
+LEAST_STOP_S = 1.0
+Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]
+
+
+def create_app(
+    configuration: Configuration, *, engines: Mapping[str, Engine] | None = None
+) -> Litestar:
+    """The gateway as an ASGI application.
+
+    `engines` stand in for the ones the settings of the same id would build. Raises SourceError,
+    RetrievalError or ConfigError where something configured cannot be had.
+    """
+    keys = KeyRing(configuration.settings.auth.keys)
+    runtime, lifespan = _compose(configuration, engines)
+    app = Litestar(
+        route_handlers=[*ROUTES, static_router()],
+        dependencies={"runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False)},
+        exception_handlers={Exception: on_exception},
+        lifespan=[lifespan],
+        openapi_config=None,
+        logging_config=None,
+        request_max_body_size=None,  # gateway.body has the cap
+    )
+    # Around the router, so that unknown paths too need a key, get an id and are logged.
+    app.asgi_handler = AccessLog(Authentication(app.asgi_handler, keys))
+    return app
+
+
+def _compose(
+    configuration: Configuration, engines: Mapping[str, Engine] | None
+) -> tuple[Runtime, Lifespan]:
+    settings = configuration.settings
+    registry = Registry(
+        configuration.models,
+        configuration.data_dir,
+        base=configuration.directory,
+        engines=engines,
+    )
+    library: Library | None = None
+    seeding: Seeding | None = None
+    embedder = settings.retrieval.embedder
+    if embedder in configuration.models:
+        engine = registry.get(embedder)
+        adapter = EngineEmbedder(engine, configuration.models[embedder])
+        library = Library.open(configuration.data_dir, adapter, settings.retrieval)
+        seeding = Seeding(library, engine, settings.stores, configuration.directory)
+    search = library.search if library is not None else _no_search
+
+    def build(entry: EnsembleSettings) -> Ensemble:
+        return Ensemble(entry, registry.get, search)
+
+    runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
+    return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
+
+
+def _lifespan(
+    registry: Registry, seeding: Seeding | None, library: Library | None, shutdown_s: float
+) -> Lifespan:
+    @asynccontextmanager
+    async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
+        try:
+            await registry.start()
+            if seeding is not None:
+                seeding.start()
+            yield
+        finally:
+            began = app.state.get("shutdown_began", _unknown)() or time.monotonic()
+            deadline = max(began + shutdown_s, time.monotonic() + LEAST_STOP_S)
+            # Seeding asks the embedder, so it ends before the engines; the store goes last.
+            if seeding is not None:
+                await seeding.stop()
+            await registry.stop(deadline - time.monotonic())
+            if library is not None:
+                library.close()
+
+    return lifespan
+
+
+def _unknown() -> float | None:
+    """When the shutdown began, where no server has said it."""
+    return None
+
+
+async def _no_search(*args: object, **options: object) -> list[Hit]:
+    raise RetrievalError("No embedder is configured, so there are no documents to search.")

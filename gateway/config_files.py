@@ -1,0 +1,126 @@
+"""Finding and reading the configuration: gateway.toml, models/*.toml and ensembles/*.toml."""
+
+import os
+from collections.abc import Mapping
+from importlib.resources import files
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+import platformdirs
+from msgspec import Struct
+
+from gateway.ensemble.settings import EnsembleSettings
+from gateway.environment import overlay, read_environment
+from gateway.settings import GatewaySettings
+from gateway.toml import ConfigError, convert, nearest, read_table, read_toml
+from models.settings import ModelSettings
+
+__all__ = ["Configuration", "load_configuration"]
+
+
+class _Identified(Protocol):
+    """Settings with an id."""
+
+    @property
+    def id(self) -> str: ...
+
+
+Entry = TypeVar("Entry", bound=_Identified)
+
+
+class Configuration(Struct, frozen=True, kw_only=True):
+    """Everything `create_app` needs. Relative paths in it are relative to `directory`."""
+
+    settings: GatewaySettings
+    models: dict[str, ModelSettings]
+    ensembles: dict[str, EnsembleSettings]
+    source: Path  # gateway.toml
+    directory: Path
+    data_dir: Path
+
+
+def load_configuration(
+    path: Path | None = None,
+    *,
+    environment: Mapping[str, str] | None = None,
+    overrides: Mapping[str, str] | None = None,
+) -> Configuration:
+    """Read the configuration; raises ConfigError.
+
+    `environment` replaces the process's own; `overrides` are variables that win over it
+    (the command line's options).
+    """
+    if environment is None:
+        environment = read_environment(Path.cwd())
+    environment = {**environment, **(overrides or {})}
+    source = _find(path, environment)
+    settings = convert(overlay(read_table(source), environment), GatewaySettings, str(source))
+    directory = source.resolve().parent
+    models = _read_directory(directory / settings.models.directory, ModelSettings)
+    ensembles = _read_directory(directory / settings.ensembles.directory, EnsembleSettings)
+    _check_ids(models, ensembles, directory)
+    _check_references(settings, models, ensembles, source)
+    return Configuration(
+        settings=settings,
+        models={name: entry for name, (entry, _) in models.items()},
+        ensembles={name: entry for name, (entry, _) in ensembles.items()},
+        source=source,
+        directory=directory,
+        data_dir=_data_dir(environment),
+    )
+
+
+def _find(path: Path | None, environment: Mapping[str, str]) -> Path:
+    """--config, JURAT_CONFIG, ./configs/gateway.toml, the installed default."""
+    if path is not None:
+        return path.expanduser()
+    if "JURAT_CONFIG" in environment:
+        return Path(environment["JURAT_CONFIG"]).expanduser()
+    local = Path("configs") / "gateway.toml"
+    if local.is_file():
+        return local
+    # `configs` holds no Python: it is a namespace package, so its root is a multiplexed path.
+    return Path(os.fspath(files("configs").joinpath("gateway.toml")))  # type: ignore[call-overload]
+
+
+def _data_dir(environment: Mapping[str, str]) -> Path:
+    given = environment.get("JURAT_DATA_DIR")
+    path = Path(given).expanduser() if given else Path(platformdirs.user_data_dir("jurat", False))
+    return path.absolute()
+
+
+def _read_directory(directory: Path, kind: type[Entry]) -> dict[str, tuple[Entry, Path]]:
+    """All TOML files of a folder by id, with the file each came from."""
+    if not directory.is_dir():
+        raise ConfigError(f"{directory}: no such folder.")
+    found: dict[str, tuple[Entry, Path]] = {}
+    for path in sorted(directory.glob("*.toml")):
+        entry = read_toml(path, kind)
+        if entry.id in found:
+            raise ConfigError(f"{path}: the id '{entry.id}' is taken by {found[entry.id][1]}.")
+        found[entry.id] = (entry, path)
+    return found
+
+
+def _check_ids(
+    models: Mapping[str, tuple[ModelSettings, Path]],
+    ensembles: Mapping[str, tuple[EnsembleSettings, Path]],
+    directory: Path,
+) -> None:
+    for name, (_, path) in ensembles.items():
+        if name in models:
+            raise ConfigError(f"{path}: the id '{name}' is taken by {models[name][1]}.")
+
+
+def _check_references(
+    settings: GatewaySettings,
+    models: Mapping[str, tuple[ModelSettings, Path]],
+    ensembles: Mapping[str, tuple[EnsembleSettings, Path]],
+    source: Path,
+) -> None:
+    """Names that the files use of each other exist."""
+    embedder = settings.retrieval.embedder
+    if embedder not in models and (settings.stores or ensembles):
+        raise ConfigError(
+            f"{source}: retrieval.embedder: no model '{embedder}'.{nearest(embedder, models)}"
+        )

@@ -1,0 +1,63 @@
+"""The retrieval package's view of an embedding engine."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.engine import Engine
+from models.errors import EngineUnavailable
+from models.settings import ModelSettings
+from models.types import EmbedRequest, TextPrompt, TokenizeRequest
+
+__all__ = ["EngineEmbedder"]
+
+BATCH = 64  # texts a request, so that a question need not wait for a whole document
+
+
+class EngineEmbedder:
+    """Implements `retrieval.types.Embedder`. The engine must be ready."""
+
+    def __init__(self, engine: Engine, settings: ModelSettings) -> None:
+        self._engine = engine
+        self._identity = f"{settings.id} ({settings.source})" if settings.source else settings.id
+
+    @property
+    def identity(self) -> str:
+        return self._identity
+
+    @property
+    def dimension(self) -> int:
+        return self._known(self._engine.stats().dimension)
+
+    @property
+    def max_tokens(self) -> int:
+        return self._known(self._engine.stats().context)
+
+    async def embed(
+        self, texts: Sequence[str], kind: Literal["query", "document"]
+    ) -> NDArray[np.float32]:
+        rows: list[NDArray[np.float32]] = []
+        for start in range(0, len(texts), BATCH):
+            batch = tuple(texts[start : start + BATCH])
+            result = await self._engine.embed(EmbedRequest(batch, kind))
+            vectors = np.frombuffer(result.vectors, dtype="<f4").astype(np.float32)
+            rows.append(vectors.reshape(-1, result.dimension))
+        if not rows:
+            return np.zeros((0, self.dimension), np.float32)
+        return np.concatenate(rows)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        counts: list[int] = []
+        for start in range(0, len(texts), BATCH):
+            requests = [TokenizeRequest(TextPrompt(text)) for text in texts[start : start + BATCH]]
+            found = await asyncio.gather(*(self._engine.tokenize(one) for one in requests))
+            counts += [len(tokens) for tokens in found]
+        return counts
+
+    def _known(self, value: int | None) -> int:
+        if value is None:
+            raise EngineUnavailable(f"The embedder {self._identity} is not ready.", 1.0)
+        return value

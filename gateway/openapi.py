@@ -1,0 +1,161 @@
+"""The OpenAPI document, made from the Structs that the routes decode and encode."""
+
+from functools import cache
+from typing import Any, NamedTuple
+
+import msgspec
+
+from gateway.schema.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
+from gateway.schema.common import ErrorResponse
+from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest
+from gateway.schema.health import Health, Ready
+from gateway.schema.models import Model, ModelList
+from gateway.version import VERSION
+
+__all__ = ["OPERATIONS", "document"]
+
+REFERENCE = "#/components/schemas/{name}"
+
+
+class Operation(NamedTuple):
+    """A route as the document shows it."""
+
+    method: str
+    path: str
+    name: str
+    summary: str
+    tag: str
+    answer: type[msgspec.Struct]
+    body: type[msgspec.Struct] | None = None
+    chunk: type[msgspec.Struct] | None = None  # what each event of a stream holds
+    errors: tuple[int, ...] = ()
+    public: bool = False
+
+
+OPERATIONS = (
+    Operation(
+        "post",
+        "/v1/chat/completions",
+        "createChatCompletion",
+        "Answer a conversation, with one model or with an ensemble over documents",
+        "Chat",
+        ChatCompletion,
+        ChatRequest,
+        ChatCompletionChunk,
+        (400, 401, 404, 413, 429, 500, 503, 504),
+    ),
+    Operation(
+        "post",
+        "/v1/embeddings",
+        "createEmbedding",
+        "Embed texts or token ids",
+        "Embeddings",
+        EmbeddingList,
+        EmbeddingRequest,
+        None,
+        (400, 401, 404, 413, 429, 500, 503, 504),
+    ),
+    Operation(
+        "get",
+        "/v1/models",
+        "listModels",
+        "Every model and ensemble",
+        "Models",
+        ModelList,
+        errors=(401,),
+    ),
+    Operation(
+        "get",
+        "/v1/models/{model}",
+        "retrieveModel",
+        "One model; its id may contain slashes",
+        "Models",
+        Model,
+        errors=(401, 404),
+    ),
+    Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
+    Operation(
+        "get",
+        "/ready",
+        "ready",
+        "200 once all models are loaded and all stores are filled",
+        "State",
+        Ready,
+        errors=(503,),
+        public=True,
+    ),
+)
+
+REASONS = {
+    400: "The request is wrong; `param` names where",
+    401: "No API key, or an unknown one",
+    404: "There is no such model or store",
+    413: "The body is too large",
+    429: "Too many requests are waiting; see Retry-After",
+    500: "The server failed",
+    503: "The model is not available now; see Retry-After",
+    504: "The request took too long",
+}
+
+
+@cache
+def document() -> bytes:
+    """The document as JSON."""
+    kinds: set[type[msgspec.Struct]] = {ErrorResponse}
+    for operation in OPERATIONS:
+        kinds.update(
+            kind for kind in (operation.answer, operation.body, operation.chunk) if kind is not None
+        )
+    ordered = sorted(kinds, key=lambda kind: kind.__name__)
+    _, components = msgspec.json.schema_components(ordered, ref_template=REFERENCE)
+    paths: dict[str, dict[str, Any]] = {}
+    for operation in OPERATIONS:
+        paths.setdefault(operation.path, {})[operation.method] = _operation(operation)
+    return msgspec.json.encode(
+        {
+            "openapi": "3.1.0",
+            "info": {
+                "title": "Jurat",
+                "version": VERSION,
+                "description": "An OpenAI-compatible gateway for local models. Errors always "
+                "have the body `ErrorResponse`, and every answer has `x-request-id`.",
+            },
+            "paths": paths,
+            "components": {
+                "schemas": components,
+                "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+            },
+            "security": [{"key": []}],
+        }
+    )
+
+
+def _operation(operation: Operation) -> dict[str, Any]:
+    content = {"application/json": {"schema": _reference(operation.answer)}}
+    if operation.chunk is not None:
+        content["text/event-stream"] = {"schema": _reference(operation.chunk)}
+    answers: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
+    for status in operation.errors:
+        answers[str(status)] = {
+            "description": REASONS[status],
+            "content": {"application/json": {"schema": _reference(ErrorResponse)}},
+        }
+    found: dict[str, Any] = {
+        "operationId": operation.name,
+        "summary": operation.summary,
+        "tags": [operation.tag],
+        "responses": answers,
+    }
+    if operation.body is not None:
+        body = {"application/json": {"schema": _reference(operation.body)}}
+        found["requestBody"] = {"required": True, "content": body}
+    if "{model}" in operation.path:
+        parameter = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+        found["parameters"] = [parameter]
+    if operation.public:
+        found["security"] = []
+    return found
+
+
+def _reference(kind: type[msgspec.Struct]) -> dict[str, str]:
+    return {"$ref": REFERENCE.format(name=kind.__name__)}

@@ -1,0 +1,116 @@
+"""The bodies of chat completions: what is the same in every chunk of one answer is kept here."""
+
+import hashlib
+import time
+import uuid
+from functools import cache
+from typing import Self
+
+import msgspec
+from msgspec import UNSET, Struct, UnsetType
+
+from gateway.schema.chat import (
+    AssistantAnswer,
+    ChatCompletion,
+    ChatCompletionChunk,
+    ChatRequest,
+    Choice,
+    ChunkChoice,
+    Delta,
+    FinishReason,
+    Usage,
+)
+from gateway.schema.common import Timings
+from gateway.schema.ensemble import EnsembleReport
+from gateway.sse import event
+from gateway.version import VERSION
+
+__all__ = ["Reply"]
+
+
+class Reply:
+    """One answer's id, time and model, and the bodies made with them."""
+
+    def __init__(self, model: str, configuration: str, include_usage: bool) -> None:
+        self._id = f"chatcmpl-{uuid.uuid4().hex}"
+        self._created = int(time.time())
+        self._model = model
+        self._fingerprint = fingerprint(configuration)
+        self._include_usage = include_usage
+
+    @classmethod
+    def to(cls, request: ChatRequest, settings: Struct) -> Self:
+        """A reply to a request, by whatever `settings` configure."""
+        options = request.stream_options
+        return cls(
+            request.model,
+            msgspec.json.encode(settings).decode(),
+            include_usage=options is not None and bool(options.include_usage),
+        )
+
+    def completion(
+        self,
+        message: AssistantAnswer,
+        reason: FinishReason,
+        usage: Usage,
+        timings: Timings,
+        report: EnsembleReport | UnsetType = UNSET,
+    ) -> bytes:
+        """The answer in one piece."""
+        return msgspec.json.encode(
+            ChatCompletion(
+                id=self._id,
+                created=self._created,
+                model=self._model,
+                choices=[Choice(index=0, message=message, finish_reason=reason)],
+                usage=usage,
+                system_fingerprint=self._fingerprint,
+                timings=timings,
+                ensemble=report,
+            )
+        )
+
+    def delta(self, delta: Delta) -> bytes:
+        """A framed chunk that adds something."""
+        return self._chunk([ChunkChoice(index=0, delta=delta)])
+
+    def end(
+        self,
+        reason: FinishReason,
+        usage: Usage,
+        timings: Timings,
+        delta: Delta | None = None,
+        report: EnsembleReport | UnsetType = UNSET,
+    ) -> bytes:
+        """The framed last chunk, and the one with the usage if that was asked for."""
+        last = [ChunkChoice(index=0, delta=delta or Delta(), finish_reason=reason)]
+        if not self._include_usage:
+            return self._chunk(last, timings=timings, report=report)
+        return self._chunk(last, report=report) + self._chunk([], usage=usage, timings=timings)
+
+    def _chunk(
+        self,
+        choices: list[ChunkChoice],
+        *,
+        usage: Usage | None = None,
+        timings: Timings | UnsetType = UNSET,
+        report: EnsembleReport | UnsetType = UNSET,
+    ) -> bytes:
+        chunk = ChatCompletionChunk(
+            id=self._id,
+            created=self._created,
+            model=self._model,
+            choices=choices,
+            system_fingerprint=self._fingerprint,
+            usage=usage if self._include_usage else UNSET,
+            timings=timings,
+            ensemble=report,
+        )
+        return event(msgspec.json.encode(chunk))
+
+
+@cache
+def fingerprint(configuration: str) -> str:
+    """Changes with the version and with the model's settings: then a seed may not reproduce."""
+    digest = hashlib.sha256(f"{VERSION}\n{configuration}".encode())
+    return f"fp_{digest.hexdigest()[:12]}"

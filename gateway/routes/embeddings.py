@@ -1,0 +1,33 @@
+"""POST /v1/embeddings."""
+
+from typing import Any
+
+import msgspec
+from litestar import Request, post
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
+
+from gateway.body import read_json
+from gateway.convert import embedding_items, embedding_rows
+from gateway.disconnect import until_disconnect
+from gateway.runtime import Runtime
+from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest, EmbeddingUsage
+from models.types import EmbedRequest
+
+__all__ = ["create_embeddings"]
+
+
+@post("/v1/embeddings")
+async def create_embeddings(request: Request[Any, Any, Any], runtime: Runtime) -> ASGIApp:
+    """Embed texts or token ids, in order."""
+    body = await read_json(request, EmbeddingRequest, runtime.settings.server.max_body_bytes)
+    items = embedding_items(body)
+    engine = runtime.engine(body.model, "embeddings")
+    result = await until_disconnect(request.receive, engine.embed(EmbedRequest(items)))
+    tokens = sum(result.token_counts)
+    answer = EmbeddingList(
+        data=embedding_rows(result, body.dimensions, body.encoding_format),
+        model=body.model,
+        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+    )
+    return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")

@@ -1,0 +1,62 @@
+"""GET /v1/models and /v1/models/{id}. They read what is known now and never cause a load."""
+
+import msgspec
+from litestar import get
+from litestar.response.base import ASGIResponse
+from litestar.types import ASGIApp
+
+from gateway.runtime import Runtime
+from gateway.schema.models import Model, ModelList
+from models.errors import ModelNotFound
+
+__all__ = ["list_models", "retrieve_model"]
+
+
+@get("/v1/models")
+async def list_models(runtime: Runtime) -> ASGIApp:
+    """Every model and ensemble."""
+    return _json(ModelList(data=models(runtime)))
+
+
+@get("/v1/models/{model:path}")
+async def retrieve_model(runtime: Runtime, model: str) -> ASGIApp:
+    """One model; its id may contain slashes."""
+    wanted = model.removeprefix("/")
+    for entry in models(runtime):
+        if entry.id == wanted:
+            return _json(entry)
+    raise ModelNotFound(wanted)
+
+
+def models(runtime: Runtime) -> list[Model]:
+    """Ensembles first: they are what this gateway is for."""
+    ensembles = [
+        Model(
+            id=name,
+            created=runtime.started_at,
+            owned_by="jurat",
+            name=name,
+            kind="ensemble",
+            state=runtime.ensemble_state(name)[0],
+            description=settings.description,
+        )
+        for name, settings in runtime.ensembles.items()
+    ]
+    stats = runtime.registry.stats()
+    plain = [
+        Model(
+            id=name,
+            created=runtime.started_at,
+            owned_by="jurat",
+            name=name,
+            kind=runtime.registry.settings(name).kind,
+            state=stats[name].state,
+            description=runtime.registry.settings(name).description,
+        )
+        for name in runtime.registry.ids()
+    ]
+    return ensembles + plain
+
+
+def _json(answer: Model | ModelList) -> ASGIResponse:
+    return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")

@@ -1,0 +1,36 @@
+"""Parts that several routes share: errors, usage, timings."""
+
+from typing import Annotated
+
+from msgspec import Meta, Struct
+
+__all__ = ["ErrorBody", "ErrorResponse", "ModelId", "Timings"]
+
+ModelId = Annotated[str, Meta(min_length=1, max_length=256)]
+
+
+class ErrorBody(Struct, frozen=True, kw_only=True):
+    """What went wrong; `param` is the path of the parameter at fault."""
+
+    message: str
+    type: str
+    param: str | None
+    code: str | None
+
+
+class ErrorResponse(Struct, frozen=True, kw_only=True):
+    """The body of every response whose status is 400 or above."""
+
+    error: ErrorBody
+
+
+class Timings(Struct, frozen=True, kw_only=True):
+    """Where the time of a request went. An extension beside `usage`."""
+
+    queue_ms: float
+    retrieval_ms: float
+    prefill_ms: float
+    decode_ms: float
+    prompt_tokens: int
+    cached_tokens: int  # of the prompt, not prefilled again
+    completion_tokens: int

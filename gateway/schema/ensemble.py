@@ -1,0 +1,78 @@
+"""The ensemble extension: what a request may override and what an answer reports."""
+
+from typing import Annotated, Literal
+
+from msgspec import UNSET, Meta, Struct, UnsetType
+
+__all__ = ["Annotation", "EnsembleOverride", "EnsembleReport", "Source", "UrlCitation", "Vote"]
+
+Strategy = Literal["majority"]
+
+
+class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """`extra_body={"ensemble": {...}}`: replaces the ensemble's own settings for one request."""
+
+    members: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
+    strategy: Strategy | UnsetType = UNSET
+    vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
+    top_k: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+
+
+class Vote(Struct, frozen=True, kw_only=True):
+    """What one member answered. `passages` are numbers of `sources`; `ref_id` their documents."""
+
+    model: str
+    answer: str
+    answer_value: str
+    answer_unit: str
+    is_blank: bool
+    ref_id: list[str]
+    passages: list[int]
+    weight: float
+    grounded: bool
+    latency_ms: float
+    error: str | None = None
+
+
+class Source(Struct, frozen=True, kw_only=True):
+    """A passage shown to the members; `n` is the number it is cited by."""
+
+    n: int
+    document_id: str
+    file_id: str
+    filename: str
+    page: int | None
+    start: int
+    end: int
+    score: float
+    text: str
+
+
+class EnsembleReport(Struct, frozen=True, kw_only=True):
+    """How the answer came to be."""
+
+    strategy: str
+    execution: Literal["parallel", "sequential", "swapped"]
+    explanation: str
+    answer_value: str
+    answer_unit: str
+    is_blank: bool
+    ref_id: list[str]
+    agreement: float  # share of the votes' weight behind the answer, 0..1
+    confidence: float
+    votes: list[Vote]
+    sources: list[Source]
+
+
+class UrlCitation(Struct, frozen=True, kw_only=True):
+    """OpenAI's url_citation; `start_index` and `end_index` delimit the [n] in the text."""
+
+    start_index: int
+    end_index: int
+    title: str
+    url: str
+
+
+class Annotation(Struct, frozen=True, kw_only=True):
+    url_citation: UrlCitation
+    type: Literal["url_citation"] = "url_citation"

@@ -1,0 +1,78 @@
+"""The settings of a gateway, as written in gateway.toml. Reading them is config_files' concern."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct, field
+
+from retrieval.settings import RetrievalSettings
+
+__all__ = [
+    "AuthSettings",
+    "DirectorySettings",
+    "GatewaySettings",
+    "LogLevel",
+    "RetrievalSection",
+    "ServerSettings",
+    "StoreSettings",
+]
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+# A name, a colon and a key without blanks; the pattern keeps keys out of error messages.
+KeyEntry = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}:[!-~]{1,256}$")]
+Name = Annotated[str, Meta(min_length=1, max_length=200)]
+MIB = 1 << 20
+
+
+class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where and how the gateway listens."""
+
+    host: Annotated[str, Meta(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, Meta(ge=0, le=65535)] = 8000  # 0: any free port
+    log_level: LogLevel = "info"
+    max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * MIB
+    keep_alive_s: Annotated[float, Meta(gt=0)] = 15.0  # between comments on an idle stream
+    shutdown_s: Annotated[float, Meta(ge=1)] = 8.0  # from the signal to the last process's end
+
+
+class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """API keys, each `name:key`; the name owns what is created with the key."""
+
+    keys: list[KeyEntry] = field(default_factory=list[str])
+
+    def __repr__(self) -> str:
+        names = [entry.partition(":")[0] for entry in self.keys]
+        return f"AuthSettings(names={names!r})"
+
+
+class DirectorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A folder of TOML files, relative to gateway.toml."""
+
+    directory: Annotated[str, Meta(min_length=1)]
+
+
+class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A store filled at the first start. `paths` are files or folders, relative to the file.
+
+    `read` lists the owners who may search it; "*" is everyone.
+    """
+
+    name: Name
+    paths: Annotated[list[Name], Meta(min_length=1)]
+    read: list[Name] = field(default_factory=lambda: ["*"])
+
+
+class RetrievalSection(RetrievalSettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The retrieval package's own settings, and who embeds."""
+
+    embedder: Name = "all-minilm-l6-v2"  # a model id
+
+
+class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """The whole of gateway.toml."""
+
+    server: ServerSettings = ServerSettings()
+    auth: AuthSettings = AuthSettings()
+    models: DirectorySettings = DirectorySettings(directory="models")
+    ensembles: DirectorySettings = DirectorySettings(directory="ensembles")
+    retrieval: RetrievalSection = RetrievalSection()
+    stores: list[StoreSettings] = field(default_factory=list[StoreSettings])

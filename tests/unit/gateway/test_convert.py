@@ -1,0 +1,168 @@
+"""Requests into the engines' terms; what is not built is refused by name."""
+
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+
+from gateway.convert import (
+    NEUTRAL,
+    embedding_items,
+    embedding_rows,
+    generate_request,
+    refuse_unsupported,
+)
+from gateway.errors import BadRequest
+from gateway.schema.chat import ChatRequest
+from gateway.schema.embeddings import EmbeddingRequest
+from models.settings import ModelSettings, SamplingDefaults
+from models.types import ChatPrompt, EmbedResult, Message
+
+SETTINGS = ModelSettings(id="m", kind="fake")
+
+
+def chat(**fields: Any) -> ChatRequest:
+    body = {"model": "m", "messages": [{"role": "user", "content": "hi"}], **fields}
+    return msgspec.json.decode(msgspec.json.encode(body), type=ChatRequest)
+
+
+def test_roles_and_parts_become_text() -> None:
+    request = chat(
+        messages=[
+            {"role": "developer", "content": "be kind"},
+            {
+                "role": "user",
+                "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
+            },
+            {"role": "assistant", "content": None},
+            {"role": "tool", "content": "42", "tool_call_id": "t"},
+        ]
+    )
+    prompt = generate_request(request, SETTINGS, "o").prompt
+    assert prompt == ChatPrompt(
+        (
+            Message("system", "be kind"),
+            Message("user", "ab"),
+            Message("assistant", ""),
+            Message("tool", "42"),
+        )
+    )
+
+
+def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
+    settings = ModelSettings(
+        id="m",
+        kind="fake",
+        max_tokens=50,
+        sampling=SamplingDefaults(temperature=0.2, top_k=40),
+    )
+    found = generate_request(chat(temperature=0, stop="x", seed=7), settings, "alice")
+    assert found.sampling.temperature == 0
+    assert (found.sampling.top_k, found.sampling.top_p, found.sampling.seed) == (40, 1.0, 7)
+    assert (found.max_tokens, found.stop, found.owner) == (50, ("x",), "alice")
+    assert generate_request(chat(max_completion_tokens=3), settings, "o").max_tokens == 3
+
+
+@pytest.mark.parametrize(
+    ("field", "neutral", "refused"),
+    [
+        ("n", 1, 2),
+        ("logprobs", False, True),
+        ("top_logprobs", 0, 3),
+        ("logit_bias", {}, {"1": 5}),
+        ("presence_penalty", 0, 0.5),
+        ("frequency_penalty", 0.0, -1),
+        ("repeat_penalty", 1.0, 1.1),
+        ("repetition_penalty", 1, 1.1),
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
+        ("tool_choice", "auto", "required"),
+        ("functions", [], [{"name": "f"}]),
+        ("function_call", "none", {"name": "f"}),
+        ("modalities", ["text"], ["text", "audio"]),
+        ("audio", None, {"voice": "x", "format": "wav"}),
+        ("prediction", None, {"type": "content", "content": "x"}),
+        ("moderation", None, {"model": "x"}),
+        ("web_search_options", None, {}),
+        ("store", False, True),
+        ("service_tier", "auto", "flex"),
+        ("reasoning_effort", "none", "high"),
+        ("verbosity", "medium", "low"),
+        ("prompt_cache_retention", "in_memory", "24h"),
+        ("prompt_cache_options", {}, {"mode": "explicit"}),
+        ("chat_template_kwargs", {}, {"enable_thinking": True}),
+        ("ignore_eos", False, True),
+    ],
+)
+def test_what_is_not_built_is_refused_unless_neutral(
+    field: str, neutral: Any, refused: Any
+) -> None:
+    refuse_unsupported(chat(**{field: neutral}))
+    refuse_unsupported(chat(**{field: None}))
+    with pytest.raises(BadRequest) as caught:
+        refuse_unsupported(chat(**{field: refused}))
+    assert caught.value.param == field
+
+
+def test_every_unbuilt_parameter_is_tried_above() -> None:
+    marks = test_what_is_not_built_is_refused_unless_neutral.pytestmark  # type: ignore[attr-defined]
+    assert {case[0] for case in marks[0].args[1]} == set(NEUTRAL)
+
+
+@pytest.mark.parametrize(
+    ("message", "param"),
+    [
+        (
+            {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]},
+            "messages[0].content[0].type",
+        ),
+        (
+            {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
+            "messages[0].content[0].type",
+        ),
+        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "messages[0].tool_calls"),
+    ],
+)
+def test_content_that_is_not_text_is_refused(message: dict[str, Any], param: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        generate_request(chat(messages=[message]), SETTINGS, "o")
+    assert caught.value.param == param
+
+
+def test_the_two_limits_may_agree_but_not_differ() -> None:
+    refuse_unsupported(chat(max_tokens=3, max_completion_tokens=3))
+    with pytest.raises(BadRequest) as caught:
+        refuse_unsupported(chat(max_tokens=3, max_completion_tokens=4))
+    assert caught.value.param == "max_tokens"
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ("a", ("a",)),
+        (["a", "b"], ("a", "b")),
+        ([1, 2], ((1, 2),)),
+        ([[1], [2, 3]], ((1,), (2, 3))),
+    ],
+)
+def test_the_forms_of_an_embedding_input(given: Any, expected: Any) -> None:
+    assert embedding_items(EmbeddingRequest(model="m", input=given)) == expected
+
+
+@pytest.mark.parametrize("given", ["", [], [""], [[]], ["a", ""], ["a", 1], [1, [2]], ["a"] * 2049])
+def test_a_bad_embedding_input_names_input(given: Any) -> None:
+    with pytest.raises(BadRequest) as caught:
+        embedding_items(EmbeddingRequest(model="m", input=given))
+    assert caught.value.param == "input"
+
+
+def test_dimensions_cut_and_renormalise() -> None:
+    vectors = np.array([[0.6, 0.0, 0.8], [0.0, 0.0, 1.0]], dtype="<f4")
+    result = EmbedResult(vectors.tobytes(), 3, (1, 1))
+    rows = embedding_rows(result, 2, "float")
+    assert rows[0].embedding == pytest.approx([1.0, 0.0])
+    assert rows[1].embedding == [0.0, 0.0]
+    with pytest.raises(BadRequest) as caught:
+        embedding_rows(result, 4, None)
+    assert caught.value.param == "dimensions"

@@ -1,0 +1,76 @@
+"""Each package's errors as HTTP: a client's mistake is never a 5xx."""
+
+import logging
+
+import msgspec
+import pytest
+
+from gateway.errors import ApiError, error_event, to_api_error
+from models import errors as model_errors
+from models.errors import (
+    ContextOverflow,
+    EngineCrashed,
+    EngineUnavailable,
+    InvalidRequest,
+    LoadFailed,
+    ModelNotFound,
+    QueueFull,
+    RequestTimeout,
+    SourceError,
+    Unsupported,
+)
+from retrieval import errors as retrieval_errors
+from retrieval.errors import StoreNotFound
+
+NO_RETRY = {"x-should-retry": "false"}
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "code", "param", "headers"),
+    [
+        (ModelNotFound("m"), 404, "model_not_found", "model", {}),
+        (ContextOverflow("m", 9, 8), 400, "context_length_exceeded", "messages", {}),
+        (InvalidRequest("m", "seed"), 400, None, "seed", {}),
+        (Unsupported("m", "model"), 400, "unsupported_value", "model", {}),
+        (QueueFull("m", 2.5), 429, "queue_full", None, {"Retry-After": "3"}),
+        (EngineUnavailable("m", 0.2), 503, "model_unavailable", None, {"Retry-After": "1"}),
+        (EngineUnavailable("m"), 503, "model_unavailable", None, NO_RETRY),
+        (EngineCrashed("m"), 503, "model_crashed", None, NO_RETRY),
+        (LoadFailed("m", "the log"), 503, "model_load_failed", None, NO_RETRY),
+        (SourceError("m"), 503, "model_load_failed", None, NO_RETRY),
+        (RequestTimeout("m"), 504, "timeout", None, NO_RETRY),
+        (StoreNotFound("s"), 404, "vector_store_not_found", None, {}),
+        (retrieval_errors.InvalidRequest("limit", "m"), 400, "invalid_value", "limit", {}),
+    ],
+)
+def test_what_a_client_is_told(
+    error: Exception, status: int, code: str | None, param: str | None, headers: dict[str, str]
+) -> None:
+    found = to_api_error(error)
+    assert (found.status, found.code, found.param, found.headers) == (status, code, param, headers)
+    assert found.message == str(error)
+
+
+@pytest.mark.parametrize("module", [model_errors, retrieval_errors])
+def test_every_error_of_a_package_is_known(module: object) -> None:
+    for name in module.__all__:  # type: ignore[attr-defined]
+        kind = getattr(module, name)
+        error = kind.__new__(kind)
+        Exception.__init__(error, "text")
+        error.retry_after_s = 1.0
+        error.param = None
+        assert to_api_error(error).code != "internal_error"
+
+
+def test_an_unexpected_error_leaks_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.ERROR):
+        body = msgspec.json.decode(error_event(RuntimeError("the secret path")))
+    assert body["error"]["code"] == "internal_error"
+    assert "secret" not in body["error"]["message"]
+    assert "the secret path" in caplog.text
+
+
+def test_the_body_always_has_its_four_fields() -> None:
+    body = msgspec.json.decode(error_event(ApiError(418, "m")))
+    assert set(body) == {"error"}
+    assert set(body["error"]) == {"message", "type", "param", "code"}
