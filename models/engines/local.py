@@ -150,13 +150,15 @@ class LocalEngine:
         )
 
     async def stop(self, deadline_s: float) -> None:
+        # A worker that is loading reads no messages and has nothing to lose: it is killed.
+        patience_s = deadline_s if self._state == "ready" else 0.0
         self._set_state("stopped", "stopped")
         if self._restart is not None:
             self._restart.cancel()
         self._fail_pending(EngineUnavailable(f"The model '{self._spec.model}' is being stopped."))
         worker, self._worker = self._worker, None
         if worker is not None:
-            await worker.stop(deadline_s)
+            await worker.stop(patience_s)
 
     async def _spawn(self) -> None:
         self._failure = None

@@ -194,7 +194,8 @@ class Scheduler:
             return True
         promised = sum(s.pending for s in self.running)
         needed = len(sequence.tokens) - self.slots.reusable(sequence.tokens, sequence.owner)
-        return needed + promised + self.batch // 8 <= self.slots.free_cells + self.slots.idle_cells
+        room = self.slots.room_for(sequence.tokens, sequence.owner)
+        return needed + promised + self.batch // 8 <= room
 
     def _prefill_to_wait_for(self, sequence: Sequence) -> bool:
         if not self.slots.share:

@@ -57,15 +57,17 @@ class Slots:
     @property
     def idle_cells(self) -> int:
         """Cells that only idle prefixes refer to."""
-        busy: set[int] = set()
-        idle: set[int] = set()
-        for slot in self._slots:
-            (busy if slot.busy else idle).update(slot.cells)
-        return len(idle - busy)
+        return len(self._idle_set())
 
     def reusable(self, tokens: Sequence[int], owner: str) -> int:
         """How many of the first `tokens` a new sequence would not have to decode."""
         return self._best_prefix(tokens, owner)[1]
+
+    def room_for(self, tokens: Sequence[int], owner: str) -> int:
+        """Cells a new sequence could add to what it reuses, if every other idle prefix gave way."""
+        source, keep = self._best_prefix(tokens, owner)
+        reused = set() if source is None else set(self._slots[source].cells[:keep])
+        return self.free_cells + len(self._idle_set() - reused)
 
     def take(self, tokens: Sequence[int], owner: str) -> Placement | None:
         """Claim a sequence for these tokens; None if all are busy.
@@ -129,6 +131,13 @@ class Slots:
         for slot in self._slots:
             self._truncate(slot, 0)
             slot.busy = False
+
+    def _idle_set(self) -> set[int]:
+        busy: set[int] = set()
+        idle: set[int] = set()
+        for slot in self._slots:
+            (busy if slot.busy else idle).update(slot.cells)
+        return idle - busy
 
     def _best_prefix(self, tokens: Sequence[int], owner: str) -> tuple[int | None, int]:
         best, length = None, 0
