@@ -66,7 +66,9 @@ class Slots:
     def room_for(self, tokens: Sequence[int], owner: str) -> int:
         """Cells a new sequence could add to what it reuses, if every other idle prefix gave way."""
         source, keep = self._best_prefix(tokens, owner)
-        reused = set() if source is None else set(self._slots[source].cells[:keep])
+        reused: set[int] = set()
+        if source is not None:
+            reused.update(self._slots[source].cells[:keep])
         return self.free_cells + len(self._idle_set() - reused)
 
     def take(self, tokens: Sequence[int], owner: str) -> Placement | None:
