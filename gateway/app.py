@@ -72,20 +72,22 @@ def _compose(
     configuration: Configuration, engines: Mapping[str, Engine] | None
 ) -> tuple[Runtime, Lifespan]:
     settings = configuration.settings
-    registry = Registry(
-        configuration.models,
-        configuration.data_dir,
-        base=configuration.directory,
-        engines=engines,
-    )
-    library: Library | None = None
+    library = _open_library(configuration, lambda: registry.get(settings.retrieval.embedder))
+    try:
+        registry = Registry(
+            configuration.models,
+            configuration.data_dir,
+            base=configuration.directory,
+            engines=engines,
+        )
+    except BaseException:
+        if library is not None:
+            library.close()
+        raise
     seeding: Seeding | None = None
-    embedder = settings.retrieval.embedder
-    if embedder in configuration.models:
-        engine = registry.get(embedder)
-        adapter = EngineEmbedder(engine, configuration.models[embedder])
-        library = Library.open(configuration.data_dir, adapter, settings.retrieval)
-        seeding = Seeding(library, engine, settings.stores, configuration.directory)
+    if library is not None:
+        embedder = registry.get(settings.retrieval.embedder)
+        seeding = Seeding(library, embedder, settings.stores, configuration.directory)
     search = library.search if library is not None else _no_search
 
     def build(entry: EnsembleSettings) -> Ensemble:
@@ -93,6 +95,15 @@ def _compose(
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
+
+
+def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) -> Library | None:
+    """The documents, or None where no embedder is configured to search them with."""
+    settings = configuration.settings.retrieval
+    if settings.embedder not in configuration.models:
+        return None
+    adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
+    return Library.open(configuration.data_dir, adapter, settings)
 
 
 def _lifespan(

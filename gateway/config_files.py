@@ -58,7 +58,7 @@ def load_configuration(
     directory = source.resolve().parent
     models = _read_directory(directory / settings.models.directory, ModelSettings)
     ensembles = _read_directory(directory / settings.ensembles.directory, EnsembleSettings)
-    _check_ids(models, ensembles, directory)
+    _check_ids(models, ensembles)
     _check_references(settings, models, ensembles, source)
     return Configuration(
         settings=settings,
@@ -105,7 +105,6 @@ def _read_directory(directory: Path, kind: type[Entry]) -> dict[str, tuple[Entry
 def _check_ids(
     models: Mapping[str, tuple[ModelSettings, Path]],
     ensembles: Mapping[str, tuple[EnsembleSettings, Path]],
-    directory: Path,
 ) -> None:
     for name, (_, path) in ensembles.items():
         if name in models:
@@ -119,6 +118,10 @@ def _check_references(
     source: Path,
 ) -> None:
     """Names that the files use of each other exist."""
+    for _, (ensemble, path) in ensembles.items():
+        for model in ensemble.models:
+            if model not in models:
+                raise ConfigError(f"{path}: members: no model '{model}'.{nearest(model, models)}")
     embedder = settings.retrieval.embedder
     if embedder not in models and (settings.stores or ensembles):
         raise ConfigError(

@@ -1,7 +1,7 @@
 """The retrieval package's view of an embedding engine."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -18,9 +18,9 @@ BATCH = 64  # texts a request, so that a question need not wait for a whole docu
 
 
 class EngineEmbedder:
-    """Implements `retrieval.types.Embedder`. The engine must be ready."""
+    """Implements `retrieval.types.Embedder`. The engine is asked for when it is first needed."""
 
-    def __init__(self, engine: Engine, settings: ModelSettings) -> None:
+    def __init__(self, engine: Callable[[], Engine], settings: ModelSettings) -> None:
         self._engine = engine
         self._identity = f"{settings.id} ({settings.source})" if settings.source else settings.id
 
@@ -30,11 +30,11 @@ class EngineEmbedder:
 
     @property
     def dimension(self) -> int:
-        return self._known(self._engine.stats().dimension)
+        return self._known(self._engine().stats().dimension)
 
     @property
     def max_tokens(self) -> int:
-        return self._known(self._engine.stats().context)
+        return self._known(self._engine().stats().context)
 
     async def embed(
         self, texts: Sequence[str], kind: Literal["query", "document"]
@@ -42,7 +42,7 @@ class EngineEmbedder:
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(texts), BATCH):
             batch = tuple(texts[start : start + BATCH])
-            result = await self._engine.embed(EmbedRequest(batch, kind))
+            result = await self._engine().embed(EmbedRequest(batch, kind))
             vectors = np.frombuffer(result.vectors, dtype="<f4").astype(np.float32)
             rows.append(vectors.reshape(-1, result.dimension))
         if not rows:
@@ -53,7 +53,7 @@ class EngineEmbedder:
         counts: list[int] = []
         for start in range(0, len(texts), BATCH):
             requests = [TokenizeRequest(TextPrompt(text)) for text in texts[start : start + BATCH]]
-            found = await asyncio.gather(*(self._engine.tokenize(one) for one in requests))
+            found = await asyncio.gather(*(self._engine().tokenize(one) for one in requests))
             counts += [len(tokens) for tokens in found]
         return counts
 

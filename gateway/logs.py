@@ -39,8 +39,9 @@ def configure(level: str) -> None:
     root = logging.StreamHandler(sys.stderr)
     root.setFormatter(formatter)
     logging.basicConfig(level=level.upper(), handlers=[root], force=True)
+    least = max(logging.INFO, logging.getLevelNamesMapping()[level.upper()])
     for name in ("asyncio", "uvicorn", "uvicorn.error"):
-        logging.getLogger(name).setLevel(max(logging.INFO, logging.getLevelNamesMapping()[level.upper()]))
+        logging.getLogger(name).setLevel(least)
 
 
 class AccessLog:

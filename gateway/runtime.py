@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
 from gateway.ensemble.pipeline import Ensemble
-from gateway.ensemble.settings import EnsembleSettings
+from gateway.ensemble.settings import EnsembleSettings, single
 from gateway.errors import BadRequest
 from gateway.schema.ensemble import EnsembleOverride
 from gateway.seeding import Progress
@@ -57,8 +57,8 @@ class Runtime:
     def ensemble(self, model: str, override: EnsembleOverride | None) -> Ensemble | None:
         """The ensemble a request runs on, or None where it asks a plain model.
 
-        Ensembles' names come first; a model with an override is an ensemble of one. Raises
-        ModelNotFound.
+        Ensembles' names come first; a model with an override is an ensemble of one that is
+        otherwise like the first ensemble of the configuration. Raises ModelNotFound.
         """
         if model in self.ensembles:
             return self._pipelines[model]
@@ -66,7 +66,7 @@ class Runtime:
             raise ModelNotFound(model, self.model_names())
         if override is None:
             return None
-        return self._build(ensemble_of_one(model))
+        return self._build(single(model, next(iter(self.ensembles.values()), None)))
 
     def engine(self, model: str, purpose: str) -> Engine:
         """A model's engine. Raises ModelNotFound, or BadRequest for an ensemble."""
@@ -85,7 +85,7 @@ class Runtime:
         """An ensemble is as ready as its members and the stores it searches."""
         settings = self.ensembles[name]
         stats = self.registry.stats()
-        needed = {model: stats[model].state for model in member_models(settings)}
+        needed = {model: stats[model].state for model in settings.models}
         needed[self.settings.retrieval.embedder] = stats[self.settings.retrieval.embedder].state
         broken = [model for model, state in needed.items() if state in ("failed", "stopped")]
         if broken:

@@ -28,6 +28,7 @@ __all__ = ["Server", "listen", "main"]
 
 log = logging.getLogger("jurat.serve")
 
+LAST_PORT = 65535
 DRAIN_SHARE = 0.5  # of the time to shut down; the rest is for the workers
 
 
@@ -56,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `jurat serve`."""
     found = argparse.ArgumentParser(prog="jurat serve", description="Serve the OpenAI API.")
     found.add_argument("--host", help="address to listen on")
-    found.add_argument("--port", help="port to listen on; 0 takes any free one")
+    found.add_argument("--port", type=_port, help="port to listen on; 0 takes any free one")
     found.add_argument("--config", type=Path, help="the gateway.toml to use")
     found.add_argument("--log-level", choices=get_args(LogLevel))
     return found
@@ -109,6 +110,12 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
     app.state.shutdown_began = lambda: server.signalled_at
     server.run([sock])
     return 0 if server.started else 1
+
+
+def _port(text: str) -> str:
+    if not text.isascii() or not text.isdecimal() or int(text) > LAST_PORT:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port (0 to {LAST_PORT})")
+    return text
 
 
 class Server(uvicorn.Server):

@@ -4,6 +4,7 @@ from collections.abc import AsyncGenerator
 from typing import Any
 
 from litestar import Request, post
+from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
@@ -23,7 +24,9 @@ __all__ = ["create_chat_completion"]
 
 
 @post("/v1/chat/completions")
-async def create_chat_completion(request: Request[Any, Any, Any], runtime: Runtime) -> ASGIApp:
+async def create_chat_completion(
+    request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
+) -> ASGIApp:
     """Decode, choose who answers, and answer in one piece or as a stream."""
     body = await read_json(request, ChatRequest, runtime.settings.server.max_body_bytes)
     refuse_unsupported(body)

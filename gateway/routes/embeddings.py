@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 from litestar import Request, post
+from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
@@ -18,7 +19,9 @@ __all__ = ["create_embeddings"]
 
 
 @post("/v1/embeddings")
-async def create_embeddings(request: Request[Any, Any, Any], runtime: Runtime) -> ASGIApp:
+async def create_embeddings(
+    request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
+) -> ASGIApp:
     """Embed texts or token ids, in order."""
     body = await read_json(request, EmbeddingRequest, runtime.settings.server.max_body_bytes)
     items = embedding_items(body)

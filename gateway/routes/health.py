@@ -2,6 +2,7 @@
 
 import msgspec
 from litestar import get
+from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
@@ -14,13 +15,13 @@ __all__ = ["health", "ready"]
 
 
 @get("/health")
-async def health(runtime: Runtime) -> ASGIApp:
+async def health(runtime: NamedDependency[Runtime]) -> ASGIApp:
     """200 while the process can answer, whatever the state of the models."""
     return ASGIResponse(body=msgspec.json.encode(report(runtime)), media_type="application/json")
 
 
 @get("/ready")
-async def ready(runtime: Runtime) -> ASGIApp:
+async def ready(runtime: NamedDependency[Runtime]) -> ASGIApp:
     """200 once every model is loaded and every store of gateway.toml is filled, else 503."""
     found = report(runtime)
     if found.status == "ok":

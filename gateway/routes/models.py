@@ -2,6 +2,8 @@
 
 import msgspec
 from litestar import get
+from litestar.di import NamedDependency
+from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
@@ -13,13 +15,13 @@ __all__ = ["list_models", "retrieve_model"]
 
 
 @get("/v1/models")
-async def list_models(runtime: Runtime) -> ASGIApp:
+async def list_models(runtime: NamedDependency[Runtime]) -> ASGIApp:
     """Every model and ensemble."""
     return _json(ModelList(data=models(runtime)))
 
 
 @get("/v1/models/{model:path}")
-async def retrieve_model(runtime: Runtime, model: str) -> ASGIApp:
+async def retrieve_model(runtime: NamedDependency[Runtime], model: FromPath[str]) -> ASGIApp:
     """One model; its id may contain slashes."""
     wanted = model.removeprefix("/")
     for entry in models(runtime):

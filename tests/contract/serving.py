@@ -1,0 +1,114 @@
+"""A gateway on a real port, in a thread with its own event loop."""
+
+import asyncio
+import threading
+import time
+from collections.abc import AsyncGenerator, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+
+import uvicorn
+
+from gateway.app import create_app
+from gateway.config_files import Configuration
+from gateway.serve import listen
+from gateway.settings import AuthSettings, GatewaySettings, RetrievalSection, ServerSettings
+from models.engine import Engine
+from models.engines.fake import FakeEngine
+from models.settings import ModelSettings
+from models.types import GenerateDelta, GenerateRequest
+
+__all__ = ["WatchedEngine", "configuration", "serve"]
+
+
+class WatchedEngine(FakeEngine):
+    """A fake engine whose generations tell other threads when they begin and end.
+
+    The message "hold" is answered with one word and then nothing, "silence" with nothing at all,
+    until `release` is called or the generation is closed.
+    """
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(**options)  # type: ignore[arg-type]
+        self.began = threading.Event()
+        self.closed = threading.Event()
+        self.requests: list[GenerateRequest] = []
+        self._released = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    async def start(self) -> None:
+        self._loop = asyncio.get_running_loop()
+        await super().start()
+
+    def release(self) -> None:
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._released.set)
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
+        self.requests.append(request)
+        text = request.prompt.messages[-1].content  # type: ignore[union-attr]
+        self.began.set()
+        source = super().generate(request)
+        try:
+            if text.startswith("silence"):
+                await self._released.wait()
+            async for delta in source:
+                yield delta
+                if text.startswith("hold"):
+                    await self._released.wait()
+        finally:
+            await source.aclose()
+            self.closed.set()
+
+
+def configuration(
+    folder: Path,
+    *,
+    models: tuple[str, ...] = ("fake",),
+    keys: tuple[str, ...] = (),
+    server: ServerSettings | None = None,
+) -> Configuration:
+    """A configuration of fake models that needs no file."""
+    return Configuration(
+        settings=GatewaySettings(
+            server=server or ServerSettings(),
+            auth=AuthSettings(keys=list(keys)),
+            retrieval=RetrievalSection(embedder=models[0]),
+        ),
+        models={name: ModelSettings(id=name, kind="fake", context=512) for name in models},
+        ensembles={},
+        source=folder / "gateway.toml",
+        directory=folder,
+        data_dir=folder / "state",
+    )
+
+
+@contextmanager
+def serve(found: Configuration, engines: Mapping[str, Engine] | None = None) -> Iterator[str]:
+    """Run a gateway and give its base URL once every model is ready."""
+    app = create_app(found, engines=engines)
+    sock = listen("127.0.0.1", 0)
+    config = uvicorn.Config(
+        app,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        access_log=False,
+        timeout_graceful_shutdown=2,
+    )
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
+    thread.start()
+    try:
+        deadline = time.monotonic() + 20
+        while not server.started and thread.is_alive() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert server.started, "the gateway did not start"
+        yield f"http://127.0.0.1:{sock.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        thread.join(20)
+        sock.close()
+    assert not thread.is_alive()
