@@ -118,7 +118,7 @@ def _check_references(
     source: Path,
 ) -> None:
     """Names that the files use of each other exist."""
-    for _, (ensemble, path) in ensembles.items():
+    for ensemble, path in ensembles.values():
         for model in ensemble.models:
             if model not in models:
                 raise ConfigError(f"{path}: members: no model '{model}'.{nearest(model, models)}")

@@ -79,7 +79,7 @@ def test_an_error_later_is_an_event_and_the_end(
         lines = answer.iter_lines()
         while "hold" not in next(lines):
             pass
-        engine._ready = False  # noqa: SLF001
+        engine._ready = False
         engine.release()
         rest = [line for line in lines if line and not line.startswith(":")]
     (last,) = rest
@@ -88,7 +88,7 @@ def test_an_error_later_is_an_event_and_the_end(
 
 def test_a_silent_stream_is_kept_alive(watched: httpx.Client, engine: WatchedEngine) -> None:
     for word in ("silence please", "hold on"):
-        engine._released.clear()  # noqa: SLF001
+        engine._released.clear()
         body = ask("fake", word, stream=True)
         with watched.stream("POST", "/v1/chat/completions", json=body) as answer:
             lines = answer.iter_lines()
@@ -120,13 +120,13 @@ def test_a_client_that_goes_before_the_answer_cancels(
         except (httpx.HTTPError, RuntimeError, OSError) as error:
             failures.append(error)
 
-    transport = client._transport  # noqa: SLF001
+    transport = client._transport
     thread = threading.Thread(target=call)
     thread.start()
     assert engine.began.wait(10)
     assert not engine.closed.is_set()
-    for connection in list(transport._pool.connections):  # type: ignore[attr-defined]  # noqa: SLF001
-        stream_ = connection._connection._network_stream  # noqa: SLF001
+    for connection in list(transport._pool.connections):  # type: ignore[attr-defined]
+        stream_ = connection._connection._network_stream
         stream_.get_extra_info("socket").shutdown(2)
     assert engine.closed.wait(10)
     thread.join(10)
