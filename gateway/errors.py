@@ -27,6 +27,7 @@ __all__ = [
     "error_event",
     "on_exception",
     "send_error",
+    "shutting_down",
     "to_api_error",
 ]
 
@@ -90,6 +91,11 @@ def to_api_error(error: Exception) -> ApiError:
                 kind="server_error",
                 code="internal_error",
             )
+
+
+def shutting_down() -> ApiError:
+    """What a request is told that the gateway's end broke off."""
+    return _unavailable("The gateway is shutting down.", "shutting_down", 1.0)
 
 
 def encode(error: ApiError) -> bytes:

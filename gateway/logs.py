@@ -3,6 +3,7 @@
 A line is `time level logger message key=value …`. Prompts, answers and keys are never logged.
 """
 
+import asyncio
 import json
 import logging
 import re
@@ -13,7 +14,7 @@ import uuid
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 
 from gateway.auth import owner_of
-from gateway.errors import send_error
+from gateway.errors import send_error, shutting_down
 
 __all__ = ["AccessLog", "configure", "request_id_of"]
 
@@ -71,6 +72,11 @@ class AccessLog:
 
         try:
             await self._app(scope, receive, send_with_id)
+        except asyncio.CancelledError:
+            if status:
+                raise
+            # Only the server's shutdown cancels a request.
+            await send_error(scope, send_with_id, shutting_down())
         except Exception as error:
             if status:
                 raise

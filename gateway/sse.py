@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 from litestar.types import Receive, Scope, Send
 
 from gateway.disconnect import cancel, wait_for_disconnect
-from gateway.errors import ClientGone, error_event
+from gateway.errors import ClientGone, error_event, shutting_down
 
 __all__ = ["COMMENT", "DONE", "EventStream", "Prefetch", "event"]
 
@@ -100,6 +100,11 @@ class EventStream:
             await asyncio.wait({pump, gone}, return_when=asyncio.FIRST_COMPLETED)
             if pump.done():
                 pump.result()
+        except asyncio.CancelledError:
+            # Only the server's shutdown cancels us. The client learns why its stream ends.
+            await cancel(pump)
+            await self._send(send, event(error_event(shutting_down())))
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
         finally:
             await cancel(pump, gone)
             await self._events.aclose()

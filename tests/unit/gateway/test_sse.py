@@ -142,6 +142,19 @@ async def test_a_client_that_does_not_read_and_goes_cancels() -> None:
     assert source.closed.is_set()
 
 
+async def test_a_shutdown_is_told_to_the_client() -> None:
+    client, source = Client(), Source(b"1", asyncio.Event())
+    begun = asyncio.Event()
+    client.on_send = lambda message: begun.set() if message.get("body") else None
+    task = asyncio.create_task(run(client, source))
+    await begun.wait()
+    task.cancel()
+    await task
+    assert b"shutting_down" in client.body
+    assert client.sent[-1]["more_body"] is False
+    assert source.closed.is_set()
+
+
 async def test_silence_is_filled_with_comments() -> None:
     release = asyncio.Event()
     client, source = Client(), Source(release, b"1", release, b"2")
