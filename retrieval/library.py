@@ -1,0 +1,193 @@
+"""A data directory of documents: what the rest of the program uses of this package."""
+
+import asyncio
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+
+from retrieval.embedding import chunk_and_embed, embedded_by
+from retrieval.errors import EmbedderMismatch
+from retrieval.indexes import Indexes
+from retrieval.ingest import Ingester, Progress
+from retrieval.lock import DirectoryLock
+from retrieval.search import search
+from retrieval.settings import RetrievalSettings
+from retrieval.sources import Given
+from retrieval.store import EmbeddedBy, Store
+from retrieval.types import Embedder, FileRecord, Hit, IngestReport, StoreRecord
+
+__all__ = ["Library"]
+
+_DATABASE = "retrieval.sqlite3"
+
+
+class Library:
+    """Stores, their files, and search in them. Made by `open`; every call names its owner.
+
+    Methods may be awaited side by side; none blocks the event loop.
+    """
+
+    def __init__(
+        self, store: Store, lock: DirectoryLock, embedder: Embedder, settings: RetrievalSettings
+    ) -> None:
+        self._store = store
+        self._lock = lock
+        self._embedder = embedder
+        self._settings = settings
+        self._indexes = Indexes(store)
+        self._ingester = Ingester(store, self._indexes, embedder, settings)
+        self._checked: EmbeddedBy | None = None  # all vectors are known to be of this embedder
+
+    @classmethod
+    def open(
+        cls, path: Path, embedder: Embedder, settings: RetrievalSettings | None = None
+    ) -> Self:
+        """Opens the directory `path`, made if missing, for this process alone.
+
+        The embedder is not asked for anything yet: it may still be loading. Raises StoreLocked,
+        RetrievalError for a database that cannot be read, OSError for the directory.
+        """
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = DirectoryLock(path)
+        try:
+            store = Store(path / _DATABASE)
+        except BaseException:
+            lock.release()
+            raise
+        return cls(store, lock, embedder, settings or RetrievalSettings())
+
+    def close(self) -> None:
+        """Waits for the database call in progress. May be called twice."""
+        self._store.close()
+        self._lock.release()
+
+    async def ensure_store(
+        self, name: str, owner: str, readers: Sequence[str] | None = None
+    ) -> StoreRecord:
+        """The owner's store of that name, made if missing.
+
+        `readers` are owners who may search it besides, "*" everyone; None leaves them as they
+        are. Raises InvalidRequest for "name" and "owner".
+        """
+        return await asyncio.to_thread(self._store.ensure_store, owner, name, readers)
+
+    async def stores(self, owner: str) -> list[StoreRecord]:
+        """The stores that `owner` may search, own ones first."""
+        return await asyncio.to_thread(self._store.stores, owner)
+
+    async def files(self, store_id: str, owner: str) -> list[FileRecord]:
+        """The files of a store that `owner` may search, by name. Raises StoreNotFound."""
+        return await asyncio.to_thread(self._store.files, owner, store_id)
+
+    async def delete_store(self, store_id: str, owner: str) -> None:
+        """Raises StoreNotFound, also for a store that `owner` may only search."""
+        await asyncio.to_thread(
+            self._indexes.forget, lambda: self._store.delete_store(owner, store_id), store_id
+        )
+
+    async def delete_file(self, store_id: str, file_id: str, owner: str) -> None:
+        """Raises StoreNotFound, and InvalidRequest for "file_id"."""
+        await asyncio.to_thread(
+            self._indexes.write,
+            store_id,
+            lambda: self._store.delete_file(owner, store_id, file_id),
+            np.empty((0, 0), np.float32),
+        )
+
+    async def ingest(
+        self,
+        store_id: str,
+        owner: str,
+        sources: Sequence[Given],
+        progress: Progress | None = None,
+    ) -> IngestReport:
+        """Puts files, folders and (name, bytes) pairs into the owner's own store.
+
+        A file whose name and content are there already is skipped; one with new content replaces
+        that of its name. Raises StoreNotFound, EmbedderMismatch, and what the embedder raises;
+        files that cannot be taken are in the report.
+        """
+        await self._check_embedder()
+        return await self._ingester.run(owner, store_id, sources, progress)
+
+    async def seed(
+        self, name: str, sources: Sequence[Given], owner: str, readers: Sequence[str] = ()
+    ) -> IngestReport:
+        """Ingests `sources` into the owner's store `name` once in the life of the directory.
+
+        Broken off, it goes on where it was at the next call; with a file that failed, it is tried
+        again. Once done, what is deleted later stays deleted. Raises as `ingest`.
+        """
+        mark = f"seeded:{owner}:{name}"
+        if await asyncio.to_thread(self._store.marked, mark):
+            if any(s.owner == owner and s.name == name for s in await self.stores(owner)):
+                await self.ensure_store(name, owner, readers)
+            return IngestReport()
+        store = await self.ensure_store(name, owner, readers)
+        report = await self.ingest(store.id, owner, sources)
+        if not report.failed:
+            await asyncio.to_thread(self._store.mark, mark)
+        return report
+
+    async def search(
+        self,
+        query: str | Sequence[str],
+        *,
+        owner: str,
+        stores: Sequence[str],
+        limit: int = 10,
+        score_floor: float | None = None,
+    ) -> list[Hit]:
+        """The best passages of `stores` (ids or names), by falling cosine similarity.
+
+        Of several queries, a passage's score is its best. Passages with the same words are
+        returned once. Raises StoreNotFound (said the same of a store that is another's),
+        InvalidRequest for "query", "limit" and "score_floor", EmbedderMismatch, and what the
+        embedder raises.
+        """
+        await self._check_embedder()
+        return await search(
+            self._store,
+            self._indexes,
+            self._embedder,
+            owner,
+            stores,
+            query,
+            limit=limit,
+            score_floor=score_floor,
+        )
+
+    async def reembed(self, progress: Progress | None = None) -> int:
+        """Cuts and embeds anew, from the stored texts, every file that another embedder did.
+
+        Returns how many. File by file: broken off, the next call does the rest. Until all are
+        done, `search` and `ingest` raise EmbedderMismatch. Over all owners.
+        """
+        embedder = embedded_by(self._embedder)
+        stale = await asyncio.to_thread(self._store.embedded_otherwise, embedder)
+        for done, (file_id, _) in enumerate(stale, start=1):
+            document = await asyncio.to_thread(self._store.document, file_id)
+            if document is not None:
+                chunks, vectors = await chunk_and_embed(document, self._embedder, self._settings)
+                pairs = zip(chunks, vectors, strict=True)
+                await asyncio.to_thread(self._store.replace_chunks, file_id, pairs, embedder)
+            if progress is not None:
+                progress(file_id, done, len(stale))
+        await asyncio.to_thread(self._indexes.forget, lambda: None)
+        return len(stale)
+
+    async def _check_embedder(self) -> None:
+        embedder = embedded_by(self._embedder)
+        if embedder == self._checked:
+            return  # only this process writes here, and only with this embedder
+        stale = await asyncio.to_thread(self._store.embedded_otherwise, embedder)
+        if stale:
+            old = stale[0][1]
+            raise EmbedderMismatch(
+                f"{len(stale)} files were embedded by {old.identity} ({old.dimension} dimensions), "
+                f"but the embedder is now {embedder.identity} ({embedder.dimension} dimensions). "
+                "Re-embed them, or configure the former embedder."
+            )
+        self._checked = embedder
