@@ -129,6 +129,7 @@ class GenerationLoop:
         request = self._requests.pop(request_id, None)
         if request is not None:
             self._empty(self._scheduler.remove(request.sequence))
+            self._send(messages.Step((), *self.load))  # nobody else may be left to tell it
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt as it would be decoded."""

@@ -99,7 +99,9 @@ class Scheduler:
 
     def submit(self, sequence: Sequence) -> bool:
         """Queue a request; False if the queue is full."""
-        if len(self.waiting) >= self.max_waiting and len(self.running) >= self.parallel:
+        # Counted together: a burst arrives before any of it runs, and cells may be short before
+        # sequences are.
+        if len(self.waiting) + len(self.running) >= self.max_waiting + self.parallel:
             return False
         self.waiting.append(sequence)
         return True
@@ -162,13 +164,15 @@ class Scheduler:
         return emptied
 
     def preempt(self) -> Preempted | None:
-        """The youngest gives its cells back and waits at the head of the queue; never the last."""
+        """The youngest gives its cells back and waits again, by its arrival; never the last."""
         if len(self.running) < 2:
             return None
         youngest = max(self.running, key=lambda sequence: sequence.id)
         emptied = self.remove(youngest, keep=False)
         youngest.past = 0
-        self.waiting.appendleft(youngest)
+        # Not simply first: one that came before it may wait there for a prefill.
+        earlier = sum(waiting.id < youngest.id for waiting in self.waiting)
+        self.waiting.insert(earlier, youngest)
         return Preempted(youngest, tuple(emptied))
 
     def done(self, pieces: Seq[Piece]) -> None:
