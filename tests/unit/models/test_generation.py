@@ -1,0 +1,480 @@
+"""The continuous-batching loop over a model made of arithmetic and the reference cache.
+
+The next token is a function of every token the cache holds for a sequence, so an answer is right
+only if sharing, cutting, preempting and recomputing never lost or mixed up a cell.
+"""
+
+import contextlib
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+import numpy as np
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.errors import ContextOverflow, InvalidRequest, QueueFull
+from models.types import GenerateEnd, GenerateRequest, Sampling, TokenPrompt
+from models.worker import generation, messages
+from models.worker import scheduler as scheduling
+from models.worker.generation import GenerationLoop
+from models.worker.llama import Rows
+from models.worker.scheduler import Sequence as Running
+from models.worker.slots import common_prefix
+from tests.unit.models.reference_cache import ReferenceCache
+
+VOCABULARY = 40
+END = VOCABULARY - 1
+CONTEXT, CELLS, BATCH, PARALLEL = 48, 56, 8, 3
+IDLE_TOKENS, WORTH_WAITING, IDLE_PREFIXES = 16, 6, 2
+
+
+def next_token(tokens: Sequence[int]) -> int:
+    return zlib.crc32(bytes(tokens)) % VOCABULARY
+
+
+def expected(prompt: Sequence[int], max_tokens: int) -> tuple[list[int], str]:
+    """The answer, with no cache, batch or neighbour involved."""
+    tokens = list(prompt)
+    limit = min(CONTEXT, len(prompt) + max_tokens)
+    while len(tokens) < limit:
+        token = next_token(tokens)
+        if token == END:
+            return tokens[len(prompt) :], "stop"
+        tokens.append(token)
+    return tokens[len(prompt) :], "length"
+
+
+class ArithmeticLlama:
+    """Stands in for models.worker.llama.Llama."""
+
+    chat_template = None
+    bos = eos = ""
+    vocabulary = VOCABULARY
+    end_tokens = frozenset({END})
+    shares_prefixes = True
+
+    def __init__(self, *_: object, sequences: int, **__: object) -> None:
+        self.context, self.kv_tokens, self.sequences = CONTEXT, CELLS, sequences
+        self.cache = ReferenceCache(CELLS, lambda sequence: self.owner_of(sequence))
+        self.owner_of: Any = lambda sequence: "probe"
+        self.refuse = 0  # so many decodes find no room
+        self.decoded = 0
+        self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
+
+    def decode(self, rows: Sequence[Rows]) -> int:
+        if self.refuse:
+            self.refuse -= 1
+            return 1
+        total = sum(len(row.tokens) for row in rows)
+        assert 0 < total <= BATCH
+        assert len({row.sequence for row in rows}) == len(rows)
+        self.decoded += total
+        wanted: list[NDArray[np.float32]] = []
+        for row in rows:
+            assert 0 <= row.sequence < self.sequences
+            self.cache.append(row.sequence, row.start, row.tokens)
+            if row.logits:
+                logits = np.zeros(VOCABULARY, np.float32)
+                logits[next_token(self.cache.tokens(row.sequence))] = 1
+                wanted.append(logits)
+        self._logits = np.stack(wanted) if wanted else self._logits[:0]
+        return 0
+
+    def logits(self, count: int) -> NDArray[np.float32]:
+        assert count <= len(self._logits)
+        return self._logits[:count]
+
+    def share(self, source: int, target: int, length: int) -> None:
+        self.cache.share(source, target, length)
+
+    def cut(self, sequence: int, length: int) -> None:
+        self.cache.cut(sequence, length)
+
+    def clear(self) -> None:
+        self.cache.cells.clear()
+
+    def piece(self, token: int) -> bytes:
+        return b"%d " % token
+
+
+@dataclass
+class Answer:
+    text: str = ""
+    end: GenerateEnd | None = None
+    error: messages.Failed | None = None
+
+
+class Bench:
+    """A loop, what it said, and a watch over each of its steps."""
+
+    def __init__(self, parallel: int = PARALLEL, max_waiting: int = 1000) -> None:
+        spec = messages.WorkerSpec(
+            model="m", kind="chat", path="", threads=1, parallel=parallel, max_waiting=max_waiting
+        )
+        self.answers: dict[int, Answer] = {}
+        self.prompts: dict[int, tuple[list[int], int]] = {}
+        self.loop = GenerationLoop(spec, self._hear)
+        self.loop.probe()
+        self.llama: Any = self.loop._llama
+        self.scheduler = self.loop._scheduler
+        self.llama.owner_of = self._owner_of
+        self.placed: list[int] = []
+        self.preempted = 0
+        self._count = 0
+        self._watch()
+
+    def submit(self, prompt: list[int], max_tokens: int = 8, owner: str = "ann") -> int:
+        self._count += 1
+        sampling = Sampling(temperature=0)
+        request = GenerateRequest(
+            TokenPrompt(tuple(prompt)), max_tokens=max_tokens, sampling=sampling, owner=owner
+        )
+        self.loop.generate(messages.Generate(self._count, request))
+        self.answers[self._count] = Answer()
+        self.prompts[self._count] = (prompt, max_tokens)
+        return self._count
+
+    def cancel(self, request: int) -> None:
+        self.loop.cancel(request)
+        self.answers.pop(request, None)
+        self._check()
+
+    def step(self) -> None:
+        if self.loop.busy:
+            self.loop.step()
+            self._check()
+
+    def finish(self) -> None:
+        """Run until nothing is left to do, within what the work could cost at its very worst."""
+        work = sum(len(prompt) + wanted for prompt, wanted in self.prompts.values())
+        for _ in range(20 + 10 * work):
+            if not self.loop.busy:
+                return
+            self.step()
+        raise AssertionError("somebody starves")
+
+    def check_answer(self, request: int) -> None:
+        prompt, wanted = self.prompts[request]
+        answer = self.answers[request]
+        tokens, reason = expected(prompt, wanted)
+        assert answer.error is None
+        assert answer.end is not None
+        assert [int(word) for word in answer.text.split()] == tokens
+        assert answer.end.reason == reason
+        assert answer.end.usage.prompt_tokens == len(prompt)
+        assert answer.end.usage.completion_tokens == len(tokens)
+        assert 0 <= answer.end.usage.cached_tokens < len(prompt)
+
+    def check_all_free(self) -> None:
+        assert self.scheduler.running == []
+        assert not self.scheduler.waiting
+        slots = self.scheduler.slots
+        for _ in range(self.llama.sequences):
+            assert slots.take([0], "someone new") is not None
+        assert slots.take([0], "someone new") is None
+
+    def cached(self, request: int) -> int:
+        end = self.answers[request].end
+        assert end is not None
+        return end.usage.cached_tokens
+
+    def _hear(self, message: messages.FromWorker) -> None:
+        if isinstance(message, messages.Failed):
+            self.answers[message.id].error = message
+            return
+        assert isinstance(message, messages.Step)
+        for request, text, end in message.deltas:
+            answer = self.answers[request]
+            assert answer.end is None, "something after the end"
+            answer.text += text
+            answer.end = end
+
+    def _owner_of(self, slot: int) -> str:
+        (owner,) = (s.owner for s in self.scheduler.running if s.slot == slot)
+        return owner
+
+    def _watch(self) -> None:
+        admit, preempt = self.scheduler.admit, self.scheduler.preempt
+
+        def watched_admit() -> Any:
+            waiting = list(self.scheduler.waiting)
+            placed = admit()
+            passed = [s for s in waiting if s in self.scheduler.waiting]
+            for sequence, _ in placed:
+                self.placed.append(sequence.id)
+                for other in passed:
+                    if other.id < sequence.id:
+                        assert self._waits_for_a_prefill(other)
+            return placed
+
+        def watched_preempt() -> Any:
+            youngest = max(s.id for s in self.scheduler.running)
+            found = preempt()
+            assert found is None or found.sequence.id == youngest
+            self.preempted += found is not None
+            return found
+
+        self.scheduler.admit, self.scheduler.preempt = watched_admit, watched_preempt
+
+    def _waits_for_a_prefill(self, waiting: Running) -> bool:
+        return any(
+            running.owner == waiting.owner
+            and running.past < running.prompt_length
+            and common_prefix(running.tokens, waiting.tokens) >= WORTH_WAITING
+            for running in self.scheduler.running
+        )
+
+    def _check(self) -> None:
+        slots = self.scheduler.slots
+        cells = self.llama.cache.cells
+        assert slots.free_cells == CELLS - len(cells)
+        taken = [s.slot for s in self.scheduler.running]
+        assert None not in taken
+        assert len(set(taken)) == len(taken) <= self.scheduler.parallel
+        idle = [cell for cell in cells if not cell.sequences & set(taken)]
+        assert slots.idle_cells == len(idle)
+        for sequence in self.scheduler.running:
+            assert self.llama.cache.tokens(sequence.slot) == sequence.tokens[: sequence.past]
+        ids = {s.id for s in [*self.scheduler.running, *self.scheduler.waiting]}
+        assert ids == {n for n, a in self.answers.items() if a.end is None and a.error is None}
+
+
+@contextlib.contextmanager
+def small_world() -> Iterator[None]:
+    with (
+        mock.patch.multiple(
+            generation,
+            Llama=ArithmeticLlama,
+            BATCH=BATCH,
+            IDLE_TOKENS=IDLE_TOKENS,
+            IDLE_PREFIXES=IDLE_PREFIXES,
+        ),
+        mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
+    ):
+        yield
+
+
+@pytest.fixture
+def world() -> Iterator[None]:
+    with small_world():
+        yield
+
+
+# Few beginnings, so that prompts share prefixes of every length.
+prompts = st.builds(
+    lambda stem, cut, tail: ([*range(stem, stem + 30)][:cut] + tail) or [0],
+    st.integers(0, 2),
+    st.integers(0, 30),
+    st.lists(st.integers(0, 3), max_size=10),
+)
+submits = st.tuples(
+    st.just("submit"), prompts, st.integers(1, 40), st.sampled_from(["ann", "ann", "bob"])
+)
+actions = st.one_of(
+    submits,
+    submits,
+    st.tuples(st.just("step"), st.integers(1, 6)),
+    st.tuples(st.just("cancel"), st.integers(0, 30)),
+)
+
+
+# A preempted request went ahead of an older one that waited for a prefill.
+@example(
+    [
+        ("submit", list(range(2, 18)), 10, "ann"),
+        ("submit", [0, 0, 0, 0, 0], 10, "ann"),
+        ("submit", [*range(2, 21), 0, 0, 0], 1, "ann"),
+        ("submit", [*range(11), 0, 0, 0], 7, "bob"),
+    ]
+)
+@settings(max_examples=150)
+@given(st.lists(actions, min_size=1, max_size=25))
+def test_any_traffic_gives_every_request_its_own_answer(plan: list[tuple[Any, ...]]) -> None:
+    with small_world():
+        bench = Bench()
+        for name, *arguments in plan:
+            if name == "submit":
+                bench.submit(*arguments)
+            elif name == "cancel":
+                live = [n for n, answer in bench.answers.items() if answer.end is None]
+                if live:
+                    bench.cancel(live[arguments[0] % len(live)])
+            else:
+                for _ in range(arguments[0]):
+                    bench.step()
+        bench.finish()
+        for request in bench.answers:
+            bench.check_answer(request)
+        bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_preempted_work_is_recomputed_with_the_same_tokens() -> None:
+    bench = Bench()
+    # No END within 26 tokens: three sequences of 38 do not fit 56 cells.
+    starts = [n for n in range(200) if END not in expected([n % 39, n // 39, 7] * 4, 26)[0]]
+    wanted = [
+        prompt
+        for prompt in ([n % 39, n // 39, 7] * 4 for n in starts)
+        if len(expected(prompt, 26)[0]) == 26
+    ][:3]
+    requests = [bench.submit(prompt, 26) for prompt in wanted]
+    bench.finish()
+    assert bench.preempted > 0
+    for request in requests:
+        bench.check_answer(request)
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_second_identical_prompt_waits_for_the_first_ones_prefill() -> None:
+    bench = Bench()
+    prompt = list(range(30))
+    first, second = bench.submit(prompt, 4), bench.submit(prompt, 4)
+    bench.step()
+    assert bench.placed == [first]
+    before = bench.llama.decoded
+    bench.finish()
+    for request in (first, second):
+        bench.check_answer(request)
+    assert bench.cached(first) == 0
+    # For less than WORTH_WAITING it does not wait on.
+    assert bench.cached(second) > 29 - WORTH_WAITING
+    assert bench.llama.decoded - before <= (30 - BATCH) + WORTH_WAITING + 2 * 4
+
+
+@pytest.mark.usefixtures("world")
+def test_another_owner_neither_waits_nor_reuses() -> None:
+    bench = Bench()
+    prompt = list(range(20))
+    first, second = bench.submit(prompt, 4, "ann"), bench.submit(prompt, 4, "bob")
+    bench.step()
+    assert bench.placed == [first, second]
+    bench.finish()
+    third = bench.submit(prompt, 4, "cid")
+    bench.finish()
+    for request in (first, second, third):
+        bench.check_answer(request)
+        assert bench.cached(request) == 0
+
+
+@pytest.mark.usefixtures("world")
+def test_an_unrelated_request_overtakes_one_that_waits_for_a_prefix() -> None:
+    bench = Bench()
+    prompt = list(range(20))
+    first, second = bench.submit(prompt, 2), bench.submit(prompt, 2)
+    third = bench.submit([5, 5], 2)
+    bench.step()
+    assert bench.placed == [first, third]
+    bench.finish()
+    assert bench.placed == [first, third, second]
+
+
+@pytest.mark.usefixtures("world")
+def test_cancelling_the_one_that_prefills_hands_its_work_to_the_one_that_waited() -> None:
+    bench = Bench()
+    prompt = list(range(30))
+    first, second = bench.submit(prompt, 4), bench.submit(prompt, 4)
+    bench.step()
+    bench.cancel(first)
+    bench.finish()
+    bench.check_answer(second)
+    assert bench.cached(second) == BATCH
+
+
+@pytest.mark.usefixtures("world")
+def test_streams_keep_going_beside_a_long_prefill() -> None:
+    bench = Bench()
+    stream = next([n, n // 2] for n in range(39) if len(expected([n, n // 2], 20)[0]) == 20)
+    first = bench.submit(stream, 20)
+    bench.step()
+    second = bench.submit(list(range(30)), 2)
+    while bench.answers[second].text == "" and bench.loop.busy:
+        before = bench.answers[first].text
+        bench.step()
+        assert len(bench.answers[first].text) > len(before)
+    bench.finish()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_cache_that_finds_no_room_costs_no_answer() -> None:
+    bench = Bench()
+    requests = [bench.submit([n, n, n], 10) for n in range(3)]
+    bench.step()
+    bench.llama.refuse = 2
+    bench.finish()
+    for request in requests:
+        bench.check_answer(request)
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_lone_request_that_finds_no_room_fails_and_the_next_works() -> None:
+    bench = Bench()
+    first = bench.submit([1, 2, 3], 10)
+    bench.llama.refuse = 1
+    bench.finish()
+    assert bench.answers[first].error is not None
+    second = bench.submit([1, 2, 3], 10)
+    bench.finish()
+    bench.check_answer(second)
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("step_first", [False, True])
+def test_the_queue_has_an_end(step_first: bool) -> None:
+    bench = Bench(parallel=2, max_waiting=3)
+    accepted = [bench.submit([n], 30) for n in range(2)]
+    if step_first:  # the same whether they have begun or come all at once
+        bench.step()
+    accepted += [bench.submit([n], 30) for n in range(2, 5)]
+    with pytest.raises(QueueFull) as raised:
+        bench.submit([9], 30)
+    assert raised.value.retry_after_s > 0
+    bench.finish()
+    for request in accepted:
+        bench.check_answer(request)
+
+
+@pytest.mark.usefixtures("world")
+def test_the_queue_has_an_end_also_when_cells_and_not_sequences_are_short() -> None:
+    bench = Bench(parallel=3, max_waiting=2)
+    with pytest.raises(QueueFull):
+        for n in range(20):
+            bench.submit([n] * 40, 2)
+            bench.step()
+            assert len(bench.scheduler.waiting) <= 3 + 2
+
+
+@pytest.mark.usefixtures("world")
+def test_a_cancelled_request_is_no_longer_counted() -> None:
+    heard: list[messages.FromWorker] = []
+    bench = Bench()
+    request = bench.submit([1, 2], 30)
+    bench.step()
+    bench.loop._send = heard.append
+    bench.cancel(request)
+    assert heard == [messages.Step((), 0, 0)]
+
+
+@pytest.mark.usefixtures("world")
+def test_prompts_that_cannot_be_served_are_refused() -> None:
+    bench = Bench()
+    with pytest.raises(ContextOverflow) as raised:
+        bench.submit([1] * CONTEXT)
+    assert (raised.value.prompt_tokens, raised.value.context) == (CONTEXT, CONTEXT)
+    with pytest.raises(InvalidRequest):
+        bench.submit([])
+    for token in (-1, VOCABULARY):
+        with pytest.raises(InvalidRequest, match=str(token)):
+            bench.submit([token])
+    assert not bench.loop.busy
+    fits = bench.submit([1] * (CONTEXT - 1), 40)
+    bench.finish()
+    bench.check_answer(fits)
