@@ -131,11 +131,16 @@ class Stream:
 async def measure(
     endpoints: Sequence[Endpoint], plan: Plan, advance: Callable[[str], None]
 ) -> dict[tuple[str, int], list[Wave]]:
-    """Run the plan: every server takes its turn in every round. `advance` is told what is next."""
+    """Run the plan: every server takes its turn in every round. `advance` is told what is next.
+
+    Raises ClientError where a server fails its first request.
+    """
     waves: dict[tuple[str, int], list[Wave]] = {}
     for endpoint in endpoints:
         advance(f"{endpoint.name}: warming up")
-        await _wave(endpoint, plan, plan.requests(1, WARM_UP_SEED))
+        warm_up = await _wave(endpoint, plan, plan.requests(1, WARM_UP_SEED))
+        if problem := warm_up.samples[0].error:  # it would fail every time
+            raise ClientError(f"{endpoint.name}: {problem}")
     for turn in range(plan.rounds):
         for concurrency in plan.concurrency:
             bodies = plan.requests(concurrency, turn)

@@ -18,10 +18,10 @@ def show_results(
 ) -> None:
     """Print a table of the servers and one of their ratios."""
     unit = "texts" if embeddings else "tokens"
-    table = _table("server", "streams", f"{unit}/s", "requests/s", f"{unit}/request")
-    for name in ("prompt tokens", *(("latency",) if embeddings else ("TTFT", "inter-token"))):
-        table.add_column(name if name == "prompt tokens" else f"{name} ms", justify="right")
-    table.add_column("errors", justify="right")
+    times = ("latency ms",) if embeddings else ("TTFT ms", "gap ms")
+    table = _table(
+        "server", "streams", f"{unit}/s", "req/s", f"{unit}/req", "prompt", *times, "errors"
+    )
     for cell in cells:
         timed = [cell.latency_ms] if embeddings else [cell.ttft_ms, cell.inter_token_ms]
         table.add_row(
@@ -31,11 +31,15 @@ def show_results(
             f"{cell.requests_per_s:.2f}",
             f"{cell.units_per_request:.1f}",
             str(cell.prompt_tokens),
-            *(_pair(times) for times in timed),
+            *(_pair(measured) for measured in timed),
             str(cell.errors),
         )
     out.print(table)
-    out.print("times are p50 / p99", style="dim")
+    out.print(
+        "prompt: tokens of a request; times: p50/p99; gap: from one piece of text to the next",
+        style="dim",
+        soft_wrap=True,
+    )
     for cell in cells:
         if cell.first_error:
             out.print(f"{clean(cell.server)}, {cell.concurrency}: {clean(cell.first_error)}")
@@ -69,9 +73,9 @@ def _table(first: str, *others: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1))
     table.add_column(first, overflow="fold")
     for name in others:
-        table.add_column(name, justify="right")
+        table.add_column(name, justify="right", no_wrap=True)
     return table
 
 
 def _pair(times: Percentiles) -> str:
-    return "-" if times.p50 is None or times.p99 is None else f"{times.p50:.0f} / {times.p99:.0f}"
+    return "-" if times.p50 is None or times.p99 is None else f"{times.p50:.0f}/{times.p99:.0f}"

@@ -49,7 +49,7 @@ THINGS = (
     "a sailing boat",
 )
 DEVICES = ("router", "printer", "laptop", "monitor", "scanner", "projector", "phone", "switch")
-LINES_OF_CONTEXT = 25  # about 750 tokens for SmolLM2's tokenizer
+LINES_OF_CONTEXT = 21  # about 750 tokens for SmolLM2's tokenizer
 EMBEDDING_TEXTS = 16  # a request
 Workload = Callable[[random.Random, str, int, int], list[dict[str, Any]]]
 
