@@ -1,0 +1,144 @@
+"""What a member is asked to say, as a constraint on its decoding, and how it is read back. Pure."""
+
+import json
+import re
+from collections.abc import Sequence
+
+import msgspec
+from msgspec import Struct
+
+from gateway.ensemble.values import NUMBER_WORDS
+
+__all__ = [
+    "AnswerError",
+    "MemberAnswer",
+    "encode",
+    "extractive_grammar",
+    "json_schema",
+    "parse",
+    "spans_of",
+]
+
+MAX_VALUE_CHARS = 200
+MAX_UNIT_CHARS = 40
+MAX_CITED = 3
+START = r"[\p{L}\p{N}\p{Sc}]"
+
+# Pieces that a span may begin and end between. Numbers, codes and addresses stay whole.
+PIECE = re.compile(r"[^\W_](?:[\w.,:/'’°+@&%-]*[\w°%+])?|\s+|[^\w\s]|_")
+# What a span may not contain: it would need escapes, or it is Markdown's and not the text's.
+UNSPEAKABLE = re.compile(r"[\"\\`*|\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]|\ufeff|[\ud800-\udfff]")
+LINE_MARKER = re.compile(
+    r"^[ \t]*(?:#{1,6}[ \t]+|[-+*][ \t]+|>[ \t]?|\|?[ \t]*:?-{3,}.*$)", re.MULTILINE
+)
+
+
+class AnswerError(ValueError):
+    """A member's output is not an answer; the message says why."""
+
+
+class MemberAnswer(Struct, frozen=True, kw_only=True):
+    """One member's answer. `passages` are the numbers it cites, in its order, each once."""
+
+    answer_value: str
+    answer_unit: str = ""
+    passages: tuple[int, ...] = ()
+    is_blank: bool = False
+    answer: str = ""
+    explanation: str = ""
+
+
+def json_schema(passages: Sequence[int], max_answer_chars: int = 400) -> str:
+    """The JSON schema of an answer that may cite `passages`. Every text in it is bounded."""
+
+    def text(limit: int) -> dict[str, object]:
+        return {"type": "string", "maxLength": limit}
+
+    properties: dict[str, object] = {
+        "answer_value": text(MAX_VALUE_CHARS),
+        "answer_unit": text(MAX_UNIT_CHARS),
+        "passages": {
+            "type": "array",
+            "items": {"enum": list(passages)},
+            "minItems": 1,
+            "maxItems": min(MAX_CITED, len(passages)),
+        },
+        "is_blank": {"type": "boolean"},
+        "answer": text(max_answer_chars),
+        "explanation": text(max_answer_chars),
+    }
+    schema = {
+        "type": "object",
+        "properties": properties,
+        "required": list(properties),
+        "additionalProperties": False,
+    }
+    return json.dumps(schema, separators=(",", ":"))
+
+
+def extractive_grammar(
+    passages: Sequence[tuple[int, str]], max_value_words: int = 12, *, figure: bool = False
+) -> str:
+    """A grammar (llguidance's Lark) in which the value is words of one of the passages.
+
+    `passages` are numbers and texts; with `figure` the value has a digit in it. After the value all is forced: the number it cites follows
+    from the words, so a model too small to cite cannot cite wrongly, and a server that knows
+    forced tokens need not decode them.
+    """
+    lines: list[str] = []
+    branches: list[str] = []
+    for number, text in passages:
+        spans = spans_of(text)
+        if not any(piece[0].isalnum() for piece in spans):
+            continue
+        tail = json.dumps(f'","passages":[{number}]}}')
+        chunks = json.dumps({"substring_chunks": spans}, ensure_ascii=False)
+        lines.append(f"SPAN_{number}: %regex {chunks}")
+        lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{' & FIGURE' if figure else ''}")
+        branches.append(f"VALUE_{number} {tail}")
+    if not branches:
+        raise AnswerError("the passages have no words")
+    # A value begins with a word or a currency sign, and only its last word may end a sentence.
+    more = max_value_words - 1
+    shape = (
+        rf"SHAPE: /{START}[^ ]*/ | /{START}([^ ]*[^ .!?;])?( [^ ]*[^ .!?;]){{0,{more - 1}}} [^ ]+/"
+    )
+    shape = shape if more else rf"SHAPE: /{START}[^ ]*/"
+    start = json.dumps('{"answer_value":"')
+    if figure:
+        lines.append(f"FIGURE: /[^0-9]*[0-9].*/ | /(?i:({'|'.join(NUMBER_WORDS)})( .*)?)/")
+    return "\n".join([f"start: {start} ({' | '.join(branches)})", shape, *lines]) + "\n"
+
+
+def spans_of(text: str) -> list[str]:
+    """The pieces of a passage that a value is put together from, in order."""
+    spoken = UNSPEAKABLE.sub(" ", LINE_MARKER.sub(" ", text))
+    return PIECE.findall(" ".join(spoken.split()))
+
+
+def encode(answer: MemberAnswer, extractive: bool) -> str:
+    """An answer as a member would write it."""
+    if extractive:
+        fields: object = {"answer_value": answer.answer_value, "passages": answer.passages}
+    else:
+        fields = answer
+    return msgspec.json.encode(fields).decode()
+
+
+def parse(text: str, passages: Sequence[int]) -> MemberAnswer:
+    """Read a member's output. Raises AnswerError for anything but an answer that cites `passages`."""
+    try:
+        found = msgspec.json.decode(text.encode("utf-8", "surrogatepass"), type=MemberAnswer)
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise AnswerError(f"not a valid answer: {error}") from error
+    unknown = sorted(set(found.passages) - set(passages))
+    if unknown:
+        raise AnswerError(f"cites passages that were not shown: {', '.join(map(str, unknown))}")
+    return msgspec.structs.replace(
+        found,
+        answer_value=found.answer_value.strip(),
+        answer_unit=found.answer_unit.strip(),
+        passages=tuple(dict.fromkeys(found.passages)),
+        answer=found.answer.strip(),
+        explanation=found.explanation.strip(),
+    )

@@ -1,0 +1,140 @@
+"""Asking the members at the same time, and taking their answers as they come."""
+
+import asyncio
+import hashlib
+import time
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
+
+from msgspec import Struct
+
+from gateway.ensemble.answer import AnswerError, MemberAnswer, parse
+from models.engine import Engine
+from models.errors import (
+    EngineCrashed,
+    EngineUnavailable,
+    InvalidRequest,
+    LoadFailed,
+    ModelError,
+    QueueFull,
+    RequestTimeout,
+)
+from models.types import GenerateEnd, GenerateRequest, Timings, Usage
+
+__all__ = ["Question", "Reply", "ask", "most_telling", "seed_for"]
+
+# Of several failures, the one that tells the client most about what to do.
+TELLING = (
+    InvalidRequest,
+    QueueFull,
+    EngineUnavailable,
+    RequestTimeout,
+    EngineCrashed,
+    LoadFailed,
+    ModelError,
+)
+
+
+class Question(Struct, frozen=True, kw_only=True):
+    """What one member is asked. `passages` are the numbers it may cite.
+
+    `engine` is the error that said so where the member has none.
+    """
+
+    engine: Engine | ModelError
+    request: GenerateRequest
+    passages: tuple[int, ...]
+
+
+class Reply(Struct, frozen=True, kw_only=True):
+    """What became of a question, by its place: an answer or an error."""
+
+    place: int
+    answer: MemberAnswer | None = None
+    error: ModelError | None = None
+    latency_ms: float = 0.0
+    usage: Usage = Usage()
+    timings: Timings = Timings()
+
+
+async def ask(
+    questions: Sequence[Question], waves: Sequence[Sequence[int]], timeout_s: float
+) -> AsyncGenerator[Reply, None]:
+    """Every question's reply as it comes; closing the iterator cancels those still running.
+
+    `waves` are places of questions: those of one wave run at once, the next when all are done.
+    A member's failure is its reply. `timeout_s` is for each member alone.
+    """
+    for wave in waves:
+        tasks = [asyncio.create_task(_ask_one(at, questions[at], timeout_s)) for at in wave]
+        try:
+            for done in asyncio.as_completed(tasks):
+                yield await done
+        finally:
+            for task in tasks:
+                task.cancel()
+            # Waited for, so that every engine has let go of its request when this returns.
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def most_telling(errors: Sequence[ModelError]) -> ModelError:
+    """The error to answer with when every member failed."""
+    return min(
+        errors,
+        key=lambda error: next(i for i, kind in enumerate(TELLING) if isinstance(error, kind)),
+    )
+
+
+def seed_for(seed: int | None, place: int) -> int:
+    """A member's seed: other members, other seeds; the same request, the same ones."""
+    digest = hashlib.blake2b(f"{seed or 0}/{place}".encode(), digest_size=4).digest()
+    return int.from_bytes(digest, "little") >> 1
+
+
+async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
+    began = time.perf_counter()
+    text, end = "", None
+    answer, error = None, None
+    try:
+        async with asyncio.timeout(timeout_s):
+            text, end = await _generate(question)
+        answer = _read(text, end, question)
+    except TimeoutError:
+        error = RequestTimeout(f"No answer within {timeout_s:g} s.")
+    except ModelError as failure:
+        error = failure
+    return Reply(
+        place=place,
+        answer=answer,
+        error=error,
+        latency_ms=(time.perf_counter() - began) * 1000,
+        usage=end.usage if end else Usage(),
+        timings=end.timings if end else Timings(),
+    )
+
+
+async def _generate(question: Question) -> tuple[str, GenerateEnd | None]:
+    if isinstance(question.engine, ModelError):
+        raise question.engine
+    pieces: list[str] = []
+    end = None
+    async with aclosing(question.engine.generate(question.request)) as deltas:
+        async for delta in deltas:
+            pieces.append(delta.text)
+            end = delta.end or end
+    return "".join(pieces), end
+
+
+def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswer:
+    try:
+        return parse(text, question.passages)
+    except AnswerError as error:
+        if end is not None and end.reason == "length":
+            limit = question.request.max_tokens
+            raise InvalidRequest(
+                f"The answer did not fit into {limit} tokens."
+                if limit
+                else "The answer did not fit into the context.",
+                "max_tokens",
+            ) from error
+        raise ModelError(f"The answer is {error}.") from error

@@ -1,0 +1,192 @@
+"""Whether a value really stands in a passage, and where. Pure."""
+
+import re
+import unicodedata
+from collections.abc import Sequence
+
+from msgspec import Struct
+
+from gateway.ensemble.values import (
+    FIGURE,
+    NUMBER_WORDS,
+    UNITS,
+    Value,
+    close,
+    normalise,
+    parse_number,
+    unit_of,
+)
+
+__all__ = ["Evidence", "find", "ground", "sentences"]
+
+# A number keeps its separators ("1,000.5", "192.168.40.1"); "R-23" is two tokens.
+TOKEN = re.compile(r"[^\W_]+(?:[.,][^\W_]*\d[^\W_]*)*|[£$€%°]")
+GROUPED = re.compile(r"\d{1,3}(?:,\d{3})+(?:\.\d+)?")
+AMOUNT = re.compile(
+    rf"(?P<number>\b(?:{'|'.join(NUMBER_WORDS)})\b|(?:{FIGURE})(?:\s*(?:thousand|million|billion|trillion|bn)\b|(?-i:[kKMBbT])(?!\w))?)"
+    r"\s*(?:°\s*)?(?P<unit>%|°|[^\W\d_]+)?",
+    re.IGNORECASE,
+)
+SKIPPED = {"a", "an", "the", "about", "for", "within", "after", "at", "in", "up", "to", "least"}
+
+BLOCK = re.compile(
+    r"\n[ \t]*\n|\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]|[ \t]*[|#>])|(?<=\|)[ \t]*\n"
+)
+HEADING_END = re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE)
+STOP = re.compile(r"[.!?]+[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_]*[^\Wa-z_])|[。！？]")
+ABBREVIATION = re.compile(
+    r"(?:(?i:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|fig|dr|mr|mrs|st))|(?<!\d )\b[A-Z])\.$"
+)
+
+
+class Evidence(Struct, frozen=True, order=True):
+    """Where a value stands, and the sentence around it: offsets in code points, ends excluded."""
+
+    start: int
+    end: int
+    sentence_start: int
+    sentence_end: int
+
+
+class _Token(Struct, frozen=True):
+    start: int
+    end: int
+    text: str
+
+
+def ground(value: str, passage: str, unit: str = "") -> Evidence | None:
+    """The first place where the value stands, or None."""
+    found = find(value, passage, unit)
+    return found[0] if found else None
+
+
+def find(value: str, passage: str, unit: str = "") -> tuple[Evidence, ...]:
+    """Every place where the value stands: its words in a row, or else its number.
+
+    Case, white space and Markdown between words do not matter; words and numbers are whole.
+    """
+    wanted = _tokens(value)
+    if not wanted:
+        return ()
+    there = _tokens(passage)
+    spans = _rows(wanted, there, passage)
+    if not spans:
+        shorter = wanted
+        while len(shorter) > 1 and shorter[0].text in SKIPPED:
+            shorter = shorter[1:]
+        spans = _rows(shorter, there, passage) if len(shorter) < len(wanted) else []
+    known = normalise(value, unit)
+    if known.kind == "number" and known.unit and len(wanted) == 1:
+        # A bare number with its unit beside it: the words alone do not show the unit.
+        spans = _amounts(known, passage)
+    elif not spans and known.kind == "number":
+        spans = _amounts(known, passage)
+    elif not spans and known.kind == "range":
+        spans = _ranges(known, there)
+    if not spans:
+        return ()
+    bounds = sentences(passage)
+    return tuple(Evidence(start, end, *_enclosing(bounds, start, end)) for start, end in spans)
+
+
+def sentences(text: str) -> list[tuple[int, int]]:
+    """Sentences in order, without outer white space. Table rows and list items are their own."""
+    cuts = {0, len(text)}
+    for pattern in (BLOCK, HEADING_END):
+        cuts |= {found.end() for found in pattern.finditer(text)}
+    for found in STOP.finditer(text):
+        before = text[max(0, found.start() - 8) : found.start() + 1]
+        if not ABBREVIATION.search(before):
+            cuts.add(found.end())
+    ordered = sorted(cuts)
+    found_spans: list[tuple[int, int]] = []
+    for start, end in zip(ordered, ordered[1:], strict=False):
+        piece = text[start:end]
+        if piece.strip():
+            start += len(piece) - len(piece.lstrip())
+            found_spans.append((start, start + len(piece.strip())))
+    return found_spans
+
+
+def _tokens(text: str) -> list[_Token]:
+    return [
+        _Token(found.start(), found.end(), _canonical(found.group()))
+        for found in TOKEN.finditer(text)
+    ]
+
+
+def _canonical(token: str) -> str:
+    if GROUPED.fullmatch(token):
+        return token.replace(",", "")
+    folded = unicodedata.normalize("NFKC", token).casefold()
+    return str(NUMBER_WORDS.get(folded, folded))
+
+
+def _rows(wanted: Sequence[_Token], there: Sequence[_Token], text: str) -> list[tuple[int, int]]:
+    """Spans of `there` whose tokens are those wanted, and which cut no number or code in two."""
+    words = [token.text for token in wanted]
+    found: list[tuple[int, int]] = []
+    for at in range(len(there) - len(words) + 1):
+        if there[at].text != words[0]:
+            continue
+        row = there[at : at + len(words)]
+        if [token.text for token in row] == words:
+            start, end = row[0].start, row[-1].end
+            if _whole(text, start, end):
+                found.append((start, end))
+    return found
+
+
+def _whole(text: str, start: int, end: int) -> bool:
+    """Whether no code goes on past a number at either end: "23" is not in "R-23"."""
+    if text[start].isdigit() and re.search(
+        r"[^\W_][-/.:]$|[^\W_]['’]$", text[max(0, start - 2) : start]
+    ):
+        return bool(re.search(r"\d[-/]$", text[max(0, start - 2) : start]))
+    if text[end - 1].isdigit():
+        after = text[end : end + 2]
+        return not re.match(r"[-/.:][^\W_]", after) or bool(re.match(r"[-/]\d", after))
+    return True
+
+
+def _amounts(known: Value, text: str) -> list[tuple[int, int]]:
+    """Numbers equal to `known`, unless a unit behind them says otherwise."""
+    found: list[tuple[int, int]] = []
+    for match in AMOUNT.finditer(text):
+        number = parse_number(match["number"])
+        start, end = match.span("number")
+        if number is None or not close(number, known) or not _whole(text, start, end):
+            continue
+        if start and (text[start - 1].isalnum() or text[start - 1] == "."):
+            continue
+        word = (match["unit"] or "").casefold()
+        money = text[start - 1] if start and text[start - 1] in "£$€" else ""
+        unit = unit_of(money or (word if word in UNITS else ""))
+        if unit and known.unit and unit != known.unit:
+            continue
+        found.append((start, match.end("unit") if word in UNITS else end))
+    return found
+
+
+def _ranges(known: Value, there: Sequence[_Token]) -> list[tuple[int, int]]:
+    found: list[tuple[int, int]] = []
+    for at, token in enumerate(there):
+        if not _equals(token, known.low):
+            continue
+        for other in there[at + 1 : at + 5]:
+            if _equals(other, known.high):
+                found.append((token.start, other.end))
+                break
+    return found
+
+
+def _equals(token: _Token, number: float) -> bool:
+    found = parse_number(token.text)
+    return found is not None and found.low == number
+
+
+def _enclosing(bounds: Sequence[tuple[int, int]], start: int, end: int) -> tuple[int, int]:
+    """The sentence, or the sentences, that hold a span."""
+    low = max((s for s, _ in bounds if s <= start), default=start)
+    high = min((e for _, e in bounds if e >= end), default=end)
+    return low, max(high, end)

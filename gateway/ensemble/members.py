@@ -1,0 +1,145 @@
+"""Who is asked, and what: the request's changes applied, one generation request for each member."""
+
+from collections.abc import Callable, Sequence
+
+import msgspec
+from msgspec import UNSET
+
+from gateway.ensemble.answer import extractive_grammar, json_schema
+from gateway.ensemble.events import EnsembleRequest
+from gateway.ensemble.evidence import Sentence, expects_number
+from gateway.ensemble.fanout import Question, seed_for
+from gateway.ensemble.prompt import Conversation, Passage, excerpts, member_prompt, shared
+from gateway.ensemble.settings import EnsembleSettings, Member, labels
+from gateway.schema.ensemble import EnsembleOverride
+from models.engine import Engine
+from models.errors import InvalidRequest, ModelError, ModelNotFound
+from models.types import Constraint, GenerateRequest, Message, Sampling
+
+__all__ = ["overridden", "questions"]
+
+TOKENS_PER_WORD = 8  # of an extracted value; codes and addresses take many
+FRAME_TOKENS = 32  # the JSON around a value
+CHARS_PER_TOKEN = 2  # of a written answer, where languages differ
+
+
+def overridden(
+    settings: EnsembleSettings,
+    override: EnsembleOverride | None,
+    engines: Callable[[str], Engine],
+) -> EnsembleSettings:
+    """The settings with a request's own. Members are named by their labels or by a model's id.
+
+    Raises InvalidRequest.
+    """
+    if override is None:
+        return settings
+    changes: dict[str, object] = {}
+    if override.members is not UNSET:
+        changes["members"] = _chosen(settings, override.members, engines)
+    if override.strategy is not UNSET:
+        changes["strategy"] = override.strategy
+    if override.vector_store_ids is not UNSET:
+        changes["stores"] = tuple(override.vector_store_ids)
+    if override.top_k is not UNSET:
+        changes["top_k"] = override.top_k
+    try:
+        return msgspec.structs.replace(settings, **changes)
+    except ValueError as error:
+        raise InvalidRequest(f"{error}.", "ensemble.members") from error
+
+
+def questions(
+    settings: EnsembleSettings,
+    request: EnsembleRequest,
+    talk: Conversation,
+    passages: Sequence[Passage],
+    ranked: Sequence[Sentence],
+    modes: Sequence[bool],
+    engines: Callable[[str], Engine],
+) -> list[Question]:
+    """What each member is asked; `modes` says which of them are extractive."""
+    prepared: dict[bool, tuple[tuple[Message, ...], Constraint, tuple[int, ...]]] = {}
+    for extractive in set(modes):
+        shown = excerpts(passages, ranked, settings.excerpt_sentences) if extractive else passages
+        prepared[extractive] = (
+            shared(settings, talk, shown, extractive=extractive),
+            _constraint(settings, talk.question, shown, extractive),
+            tuple(passage.n for passage in shown),
+        )
+    asked: list[Question] = []
+    for place, (member, extractive) in enumerate(zip(settings.members, modes, strict=True)):
+        messages, constraint, numbers = prepared[extractive]
+        asked.append(
+            Question(
+                engine=_engine(member.model, engines),
+                passages=numbers,
+                request=GenerateRequest(
+                    prompt=member_prompt(messages, member.instruction),
+                    max_tokens=_max_tokens(settings, member, request.max_tokens, extractive),
+                    sampling=_sampling(member, request, place),
+                    constraint=constraint,
+                    owner=request.owner,
+                    deadline_s=settings.timeout_s,
+                ),
+            )
+        )
+    return asked
+
+
+def _chosen(
+    settings: EnsembleSettings, names: Sequence[str], engines: Callable[[str], Engine]
+) -> tuple[Member, ...]:
+    by_label = dict(zip(labels(settings.members), settings.members, strict=True))
+    chosen: list[Member] = []
+    for name in names:
+        member = by_label.get(name)
+        if member is None or member in chosen:  # named twice, a member is asked once as itself
+            try:
+                engines(member.model if member else name)
+            except ModelNotFound as error:
+                raise InvalidRequest(
+                    f"'{name}' is neither a member of this ensemble nor a model.",
+                    "ensemble.members",
+                ) from error
+            member = Member(model=member.model if member else name)
+        chosen.append(member)
+    return tuple(chosen)
+
+
+def _engine(model: str, engines: Callable[[str], Engine]) -> Engine | ModelError:
+    try:
+        return engines(model)
+    except ModelError as error:
+        return error
+
+
+def _constraint(
+    settings: EnsembleSettings, question: str, shown: Sequence[Passage], extractive: bool
+) -> Constraint:
+    if not extractive:
+        numbers = [passage.n for passage in shown]
+        return Constraint("json_schema", json_schema(numbers, settings.max_answer_chars))
+    texts = [(passage.n, passage.shown) for passage in shown]
+    figure = expects_number(question) and any(c.isdigit() for _, text in texts for c in text)
+    return Constraint("lark", extractive_grammar(texts, settings.max_value_words, figure=figure))
+
+
+def _max_tokens(
+    settings: EnsembleSettings, member: Member, asked: int | None, extractive: bool
+) -> int:
+    if extractive:
+        needed = FRAME_TOKENS + TOKENS_PER_WORD * settings.max_value_words
+    else:
+        needed = 4 * FRAME_TOKENS + 2 * settings.max_answer_chars // CHARS_PER_TOKEN
+    return min(needed, member.max_tokens or needed, asked or needed)
+
+
+def _sampling(member: Member, request: EnsembleRequest, place: int) -> Sampling:
+    return Sampling(
+        temperature=member.temperature if request.temperature is None else request.temperature,
+        top_p=member.top_p if request.top_p is None else request.top_p,
+        top_k=member.top_k,
+        min_p=member.min_p,
+        seed=seed_for(request.seed, place) if member.seed is None else member.seed,
+    )

@@ -1,0 +1,50 @@
+"""The deliberation's words. Pure; every text is whole lines."""
+
+from collections.abc import Sequence
+
+from gateway.ensemble.prompt import Passage
+from gateway.ensemble.settings import EnsembleSettings
+from gateway.ensemble.tally import Finding
+from gateway.schema.ensemble import Vote
+
+__all__ = ["asking", "concluded", "found", "voted"]
+
+
+def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
+    """What the search brought."""
+    if not passages:
+        return f"No passage scores {settings.score_floor:g} or more.\n"
+    plural = "" if len(passages) == 1 else "s"
+    lines = [f"Found {len(passages)} passage{plural}:"]
+    for passage in passages:
+        hit = passage.hit
+        page = f", page {hit.page}" if hit.page is not None else ""
+        heading = f", {hit.heading}" if hit.heading else ""
+        lines.append(f"[{passage.n}] {hit.filename}{page}{heading} ({hit.score:.2f})")
+    return "\n".join(lines) + "\n"
+
+
+def asking(names: Sequence[str], execution: str) -> str:
+    """Who is asked."""
+    how = {"parallel": "at the same time", "sequential": "one after the other"}
+    together = f", {how.get(execution, execution)}" if len(names) > 1 else ""
+    return f"Asking {', '.join(names)}{together}.\n"
+
+
+def voted(vote: Vote) -> str:
+    """One member's vote, as it arrives."""
+    seconds = f"{vote.latency_ms / 1000:.1f} s"
+    if vote.error is not None:
+        return f"{vote.model} failed after {seconds}: {vote.error}\n"
+    if vote.is_blank:
+        return f"{vote.model} finds no answer ({seconds}).\n"
+    cited = " ".join(f"[{n}]" for n in vote.passages)
+    value = f"{vote.answer_value} {vote.answer_unit}".strip()
+    doubt = "" if vote.grounded else ", which does not say so"
+    return f"{vote.model} answers “{value}” {cited}{doubt} ({seconds}).\n"
+
+
+def concluded(finding: Finding) -> str:
+    """The count, and what follows from it."""
+    end = "" if finding.answer else " Declined."
+    return f"{finding.explanation}{end}\n"

@@ -1,0 +1,31 @@
+"""Document text made fit for one line of a prompt or of an answer. Pure."""
+
+import re
+
+__all__ = ["one_line", "shorten"]
+
+MARKER = re.compile(r"^[ \t]*(?:#{1,6}|[-+*•]|>|\d{1,3}[.)])[ \t]+")
+ROW = re.compile(r"^\|[ \t]*|[ \t]*\|$")
+EMPHASIS = re.compile(r"\*\*|__|`")
+ELLIPSIS = "…"
+
+
+def one_line(text: str) -> str:
+    """A sentence without line breaks and without Markdown's marks of lists, headings and rows."""
+    plain = ROW.sub("", MARKER.sub("", text.strip()))
+    return " ".join(EMPHASIS.sub("", plain).split())
+
+
+def shorten(text: str, start: int, end: int, limit: int) -> tuple[int, int]:
+    """A window of about `limit` characters around a span of `text`, at white space."""
+    if len(text) <= limit:
+        return 0, len(text)
+    spare = max(0, limit - (end - start)) // 2
+    low, high = max(0, start - spare), min(len(text), end + spare)
+    if low:
+        space = text.find(" ", low, start)
+        low = space + 1 if space >= 0 else start
+    if high < len(text):
+        space = text.rfind(" ", end, high)
+        high = space if space >= 0 else end
+    return low, high
