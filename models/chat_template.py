@@ -8,7 +8,7 @@ from typing import Any, NoReturn
 import jinja2
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, LoadFailed
 from models.types import Message
 
 __all__ = ["PLAIN", "ChatTemplate"]
@@ -21,9 +21,24 @@ PLAIN = (
     "{% if add_generation_prompt %}Assistant:{% endif %}"
 )
 
+# What a template's own expressions can raise; a worker must outlive its model's template.
+FAILURES = (
+    jinja2.TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
 
 class ChatTemplate:
-    """A Jinja template in the immutable sandbox: it can format text, nothing else."""
+    """A Jinja template in the immutable sandbox: it can format text, nothing else.
+
+    Raises LoadFailed for what is no template.
+    """
 
     def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
         environment = ImmutableSandboxedEnvironment(
@@ -33,7 +48,14 @@ class ChatTemplate:
         functions: dict[str, Any] = {"raise_exception": _raise, "strftime_now": _now}
         environment.globals.update(functions)
         self._tokens = {"bos_token": bos, "eos_token": eos}
-        self._template = environment.from_string(source or PLAIN)
+        try:
+            self._template = environment.from_string(source or PLAIN)
+        except jinja2.TemplateSyntaxError as error:
+            raise LoadFailed(
+                f"The chat template cannot be parsed: line {error.lineno}: {error.message}"
+            ) from error
+        except (RecursionError, SyntaxError) as error:
+            raise LoadFailed(f"The chat template cannot be compiled: {error}") from error
 
     def render(self, messages: Sequence[Message]) -> str:
         """The prompt text, ending where the assistant is to speak.
@@ -46,7 +68,7 @@ class ChatTemplate:
                 add_generation_prompt=True,
                 **self._tokens,
             )
-        except (jinja2.TemplateError, TypeError, ValueError, KeyError) as error:
+        except FAILURES as error:
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {error}", "messages"
             ) from error

@@ -20,7 +20,10 @@ def resolve(source: str, base: Path) -> Path:
         case "package":
             path = _in_package(source, *rest.partition("/")[::2])
         case "file":
-            path = base / Path(rest).expanduser()
+            try:
+                path = base / Path(rest).expanduser()
+            except RuntimeError as error:  # ~NAME, and nobody has that name
+                raise SourceError(f"Source '{source}': {error}") from error
         case "hf" | "upstream":
             raise SourceError(
                 f"Source '{source}': {scheme}: sources are not built yet. Download the file and "
@@ -34,7 +37,10 @@ def resolve(source: str, base: Path) -> Path:
 
 
 def _in_package(source: str, package: str, inside: str) -> Path:
-    spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    try:
+        spec = importlib.util.find_spec(package) if package.isidentifier() else None
+    except ValueError:  # __main__, say: loaded, but from no package
+        spec = None
     if spec is None or not spec.submodule_search_locations:
         raise SourceError(
             f"Source '{source}': the Python package {package} is not installed; "

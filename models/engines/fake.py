@@ -136,6 +136,9 @@ class FakeEngine:
     def _count(self, prompt: Prompt) -> int:
         if isinstance(prompt, (ChatPrompt, TextPrompt)):
             return len(_words(_text_of(prompt)))
+        for token in prompt.tokens:
+            if not 0 <= token < len(self._vocabulary):
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "prompt")
         return len(prompt.tokens)
 
     def _id(self, word: str) -> int:
@@ -171,15 +174,25 @@ def minimal_instance(schema: object) -> object:
             return node.get("minimum", 0)
         case "boolean":
             return False
-        case _:
+        case "null":
             return None
+        case other:
+            raise TypeError(f"no such type: {other!r}")
 
 
 def _default_reply(request: GenerateRequest) -> str:
     if request.constraint is not None:
         if request.constraint.kind != "json_schema":
             raise Unsupported("The fake engine follows JSON schemas only.", "grammar")
-        return json.dumps(minimal_instance(json.loads(request.constraint.grammar)))
+        try:
+            schema: object = json.loads(request.constraint.grammar)
+            if not isinstance(schema, (dict, bool)):
+                raise TypeError("a schema is an object or a boolean")
+            return json.dumps(minimal_instance(cast("object", schema)))
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise InvalidRequest(
+                f"The grammar cannot be compiled: {error}", "response_format"
+            ) from error
     prompt = request.prompt
     if isinstance(prompt, ChatPrompt):
         return prompt.messages[-1].content
@@ -197,5 +210,5 @@ def _words(text: str) -> list[str]:
 
 
 def _first_stop(text: str, stops: tuple[str, ...]) -> tuple[str, bool]:
-    found = [at for at in (text.find(stop) for stop in stops) if at >= 0]
-    return (text[: min(found)], True) if found else (text, False)
+    found = [(at + len(stop), at) for stop in stops if (at := text.find(stop)) >= 0]
+    return (text[: min(found)[1]], True) if found else (text, False)

@@ -101,6 +101,8 @@ class LocalEngine:
         await self._settled.wait()
         if self._failure is not None:
             raise self._failure
+        if self._state != "ready":
+            raise EngineUnavailable(f"The model '{self._spec.model}' was stopped while loading.")
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
         deadline = None if request.deadline_s is None else time.monotonic() + request.deadline_s
@@ -170,6 +172,8 @@ class LocalEngine:
         await worker.start()
 
     def _on_message(self, message: messages.FromWorker) -> None:
+        if self._state == "stopped":
+            return  # a Ready sent while we were stopping must not bring the engine back
         match message:
             case messages.Step(deltas=deltas, running=running, waiting=waiting):
                 self._load = (running, waiting)

@@ -154,6 +154,9 @@ class EmbeddingLoop:
             )
         sums = np.zeros((len(counts), self._dimension), dtype=np.float32)
         job = _Job(request_id, sums, counts, len(windows))
+        if not windows:  # no inputs: no step would ever finish it
+            self._send(messages.Embedded(request_id, self._result(job)))
+            return
         self._jobs[request_id] = job
         self._waiting.extend(_Window(job, row, tokens) for row, tokens in windows)
 

@@ -12,6 +12,7 @@ __all__ = ["Sampler"]
 
 # top_p usually keeps few tokens: these many are sorted first, all only if they do not suffice.
 SORTED_FIRST = 256
+GREEDY_BELOW = 1e-5  # a temperature that float32 could not divide by, and nobody could tell from 0
 
 
 class Sampler:
@@ -19,12 +20,12 @@ class Sampler:
 
     def __init__(self, sampling: Sampling) -> None:
         self._sampling = sampling
-        self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+        self._random = np.random.Generator(np.random.PCG64(_entropy(sampling.seed)))
 
     def pick(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None) -> int:
         """Token id for `logits` of shape (vocabulary,); `allowed` masks what a grammar forbids."""
         sampling = self._sampling
-        if sampling.temperature <= 0 or sampling.top_k == 1:
+        if sampling.temperature < GREEDY_BELOW or sampling.top_k == 1:
             best = int(logits.argmax())
             if allowed is None or allowed[best]:
                 return best
@@ -53,6 +54,11 @@ class Sampler:
         at = int(np.searchsorted(heights, drawn, side="right"))
         at = min(at, len(weights) - 1)
         return at if ids is None else int(ids[at])
+
+
+def _entropy(seed: int | None) -> int | None:
+    """NumPy takes no negative seeds, the API does: as 64 unsigned bits they stay distinct."""
+    return None if seed is None else seed & (2**64 - 1)
 
 
 def _nucleus(weights: NDArray[np.float32], top_p: float) -> NDArray[np.intp]:

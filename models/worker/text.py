@@ -35,10 +35,11 @@ class TextStream:
         if not self._stops:
             return text
         self._held += text
-        found = [at for at in map(self._held.find, self._stops) if at >= 0]
+        found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
+            # The one complete first, so that how the text was cut into tokens makes no difference.
             self.stopped = True
-            return self._held[: min(found)]
+            return self._held[: min(found)[1]]
         keep = max(_overlap(self._held, stop) for stop in self._stops)
         cut = len(self._held) - keep
         ready, self._held = self._held[:cut], self._held[cut:]
