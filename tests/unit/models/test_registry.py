@@ -1,0 +1,101 @@
+import asyncio
+import logging
+import tempfile
+from pathlib import Path
+
+import pytest
+
+from models.engines.fake import FakeEngine
+from models.errors import LoadFailed, ModelNotFound, SourceError
+from models.registry import Registry
+from models.settings import ModelSettings
+
+FAKE = ModelSettings(id="a", kind="fake", context=100)
+
+
+def entries(folder: Path) -> list[Path]:
+    return list(folder.iterdir())
+
+
+async def test_models_are_found_by_name_in_their_order(tmp_path: Path) -> None:
+    registry = Registry({"b": FAKE, "a": FAKE}, tmp_path)
+    assert registry.ids() == ("b", "a")
+    assert registry.settings("a") is FAKE
+    assert registry.get("a") is not registry.get("b")
+    assert {name: s.state for name, s in registry.stats().items()} == {
+        "b": "unloaded",
+        "a": "unloaded",
+    }
+    await registry.stop(1)
+
+
+async def test_an_unknown_model_is_named_with_those_there_are(tmp_path: Path) -> None:
+    registry = Registry({"a": FAKE}, tmp_path)
+    for call in (registry.get, registry.settings):
+        with pytest.raises(ModelNotFound, match=r"'nope'.*Known models: a\.") as raised:
+            call("nope")
+        assert raised.value.model == "nope"
+    await registry.stop(1)
+
+
+@pytest.mark.parametrize("source", ["file:missing.gguf", "package:no_such/x", "", "nonsense"])
+async def test_a_missing_file_stops_it_at_once_and_leaves_nothing(
+    source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    bad = ModelSettings(id="bad", kind="chat", source=source)
+    with pytest.raises(SourceError) as raised:
+        Registry({"a": FAKE, "bad": bad}, tmp_path, base=tmp_path)
+    assert f"'{source}'" in str(raised.value)
+    assert entries(tmp_path) == []
+
+
+async def test_relative_files_start_at_the_base(tmp_path: Path) -> None:
+    (tmp_path / "m.gguf").touch()
+    settings = ModelSettings(id="m", kind="chat", source="file:m.gguf")
+    registry = Registry({"m": settings}, tmp_path, base=tmp_path)
+    await registry.stop(1)
+
+
+async def test_start_and_stop_reach_every_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    given = FakeEngine()
+    registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"b": given})
+    assert registry.get("b") is given
+    await registry.start()
+    await asyncio.gather(*registry._starting)
+    assert [s.state for s in registry.stats().values()] == ["ready", "ready"]
+    await registry.stop(1)
+    assert [s.state for s in registry.stats().values()] == ["unloaded", "unloaded"]
+    assert entries(tmp_path) == []
+
+
+class Unloadable(FakeEngine):
+    async def start(self) -> None:
+        raise LoadFailed("it is made of stone", "the last line")
+
+
+async def test_one_engine_that_fails_hinders_no_other(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"a": Unloadable()})
+    with caplog.at_level(logging.ERROR):
+        await registry.start()
+        await asyncio.gather(*registry._starting)
+    assert registry.stats()["b"].state == "ready"
+    assert "it is made of stone" in caplog.text
+    assert "the last line" in caplog.text
+    await registry.stop(1)
+
+
+class NeverReady(FakeEngine):
+    async def start(self) -> None:
+        await asyncio.Event().wait()
+
+
+async def test_stop_does_not_wait_for_one_that_is_starting(tmp_path: Path) -> None:
+    registry = Registry({"a": FAKE}, tmp_path, engines={"a": NeverReady()})
+    await registry.start()
+    await registry.stop(60)

@@ -1,0 +1,176 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from models.types import Sampling
+from models.worker.sampling import Sampler
+
+Row = NDArray[np.float32]
+
+
+def row(*values: float) -> Row:
+    return np.array(values, dtype=np.float32)
+
+
+def random_row(size: int, seed: int = 0) -> Row:
+    return np.random.default_rng(seed).normal(0, 3, size).astype(np.float32)
+
+
+def kept_by_reference(logits: Row, sampling: Sampling) -> set[int]:
+    """What the cuts keep, one rule after the other in plain loops. Logits must differ."""
+    order = sorted(range(len(logits)), key=lambda n: -logits[n])
+    if sampling.top_k:
+        order = order[: sampling.top_k]
+    weights = {n: math.exp((logits[n] - logits[order[0]]) / sampling.temperature) for n in order}
+    total = sum(weights.values())
+    kept: list[int] = []
+    mass = 0.0
+    for n in order:
+        kept.append(n)
+        mass += weights[n]
+        if mass >= sampling.top_p * total:
+            break
+    return {n for n in kept if weights[n] >= sampling.min_p * weights[order[0]]}
+
+
+class Forced:
+    """A source of numbers that goes through (0, 1) in order, so that every kept token is drawn."""
+
+    def __init__(self, count: int) -> None:
+        self._values = iter((n + 0.5) / count for n in range(count))
+
+    def random(self) -> float:
+        return next(self._values)
+
+
+def support(logits: Row, sampling: Sampling, draws: int = 4000) -> set[int]:
+    sampler = Sampler(sampling)
+    source: Any = Forced(draws)
+    sampler._random = source
+    return {sampler.pick(logits) for _ in range(draws)}
+
+
+def test_greedy_takes_the_largest() -> None:
+    logits = random_row(1000)
+    assert Sampler(Sampling(temperature=0)).pick(logits) == int(logits.argmax())
+    assert Sampler(Sampling(temperature=2, top_k=1)).pick(logits) == int(logits.argmax())
+
+
+@pytest.mark.parametrize("temperature", [0, 1e-50, 1e-30, 1e-6])
+def test_next_to_no_temperature_is_greedy(temperature: float) -> None:
+    logits = random_row(1000)
+    assert Sampler(Sampling(temperature=temperature)).pick(logits) == int(logits.argmax())
+
+
+def test_greedy_under_a_mask_takes_the_largest_allowed() -> None:
+    logits = row(5, 4, 3, 2)
+    allowed = np.array([False, False, True, True])
+    assert Sampler(Sampling(temperature=0)).pick(logits, allowed) == 2
+    assert Sampler(Sampling(temperature=0)).pick(logits, np.array([True] * 4)) == 0
+
+
+@given(
+    st.integers(0, 2**32),
+    st.floats(0.05, 2),
+    st.floats(0.05, 1),
+    st.integers(0, 8),
+    st.floats(0, 0.5),
+)
+def test_a_mask_is_never_crossed(
+    seed: int, temperature: float, top_p: float, top_k: int, min_p: float
+) -> None:
+    numbers = np.random.default_rng(seed)
+    logits = numbers.normal(0, 5, 60).astype(np.float32)
+    allowed = numbers.random(60) < 0.1
+    allowed[numbers.integers(60)] = True
+    sampler = Sampler(Sampling(temperature, top_p, top_k, min_p, seed))
+    for _ in range(20):
+        assert allowed[sampler.pick(logits, allowed)]
+
+
+@pytest.mark.parametrize(
+    "sampling",
+    [
+        Sampling(top_k=5),
+        Sampling(top_k=1000),
+        Sampling(top_p=0.5),
+        Sampling(top_p=0.9),
+        Sampling(top_p=0.0),
+        Sampling(min_p=0.1),
+        Sampling(min_p=1.0),
+        Sampling(temperature=0.7, top_k=10, top_p=0.8),
+        Sampling(temperature=1.5, top_k=20, top_p=0.95, min_p=0.05),
+        Sampling(temperature=0.3, top_p=0.6, min_p=0.3),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("seed", range(3))
+def test_cuts_keep_what_the_reference_keeps(sampling: Sampling, seed: int) -> None:
+    logits = random_row(40, seed)
+    expected = kept_by_reference(logits, sampling)
+    found = support(logits, sampling)
+    # A kept token may be too rare to come up; one that was cut must never.
+    assert found <= expected
+    weights = {n: math.exp((logits[n] - logits.max()) / sampling.temperature) for n in expected}
+    total = sum(weights.values())
+    assert found >= {n for n in expected if weights[n] / total > 1 / 1000}
+
+
+def test_a_nucleus_wider_than_what_is_sorted_first_is_exact() -> None:
+    # 2,000 nearly equal tokens: half of the mass is 1,000 of them, far beyond the first 256.
+    logits = (np.arange(2000)[::-1] * 1e-5).astype(np.float32)
+    sampling = Sampling(top_p=0.5)
+    expected = kept_by_reference(logits, sampling)
+    found = support(logits, sampling, draws=20_000)
+    assert 900 < len(expected) < 1100
+    # Sums of float32 and float64 may differ by the token on the edge.
+    assert len(found ^ expected) <= 1
+
+
+def test_frequencies_follow_softmax() -> None:
+    logits = random_row(12, 3) / 2
+    temperature, draws = 0.8, 20_000
+    weights = np.exp(logits.astype(np.float64) / temperature)
+    expected = weights / weights.sum() * draws
+    sampler = Sampler(Sampling(temperature=temperature, seed=11))
+    counts = np.bincount([sampler.pick(logits) for _ in range(draws)], minlength=12)
+    chi_square = float(((counts - expected) ** 2 / expected).sum())
+    assert chi_square < 31.3  # 11 degrees of freedom, p = 0.001; the seed is fixed
+
+
+def test_a_seed_fixes_the_stream_whatever_else_runs() -> None:
+    rows = [random_row(500, n) for n in range(30)]
+    alone = Sampler(Sampling(seed=5))
+    expected = [alone.pick(logits) for logits in rows]
+    again, other = Sampler(Sampling(seed=5)), Sampler(Sampling(seed=6))
+    found: list[int] = []
+    others: list[int] = []
+    for logits in rows:
+        others.append(other.pick(logits))
+        found.append(again.pick(logits))
+    assert found == expected
+    assert others != expected
+
+
+def test_without_a_seed_two_requests_differ() -> None:
+    rows = [random_row(500, n) for n in range(30)]
+    first, second = Sampler(Sampling()), Sampler(Sampling())
+    assert [first.pick(logits) for logits in rows] != [second.pick(logits) for logits in rows]
+
+
+@pytest.mark.parametrize("seed", [-1, -(2**63), 0, 2**63 - 1])
+def test_any_integer_is_a_seed(seed: int) -> None:
+    logits = random_row(500)
+    first, second = Sampler(Sampling(seed=seed)), Sampler(Sampling(seed=seed))
+    assert [first.pick(logits) for _ in range(5)] == [second.pick(logits) for _ in range(5)]
+
+
+def test_logits_of_minus_infinity_are_never_drawn() -> None:
+    logits = row(-np.inf, 1, -np.inf, 0)
+    sampler = Sampler(Sampling(seed=1, top_p=0.99))
+    assert {sampler.pick(logits) for _ in range(200)} == {1, 3}
