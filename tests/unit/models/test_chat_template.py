@@ -3,6 +3,7 @@ import pytest
 from models.chat_template import ChatTemplate
 from models.errors import InvalidRequest, ModelError
 from models.types import Message
+from tests.real_models import smollm2_path
 
 USER = (Message("user", "Hello"),)
 
@@ -123,3 +124,8 @@ def test_a_template_that_fails_is_a_clean_error(source: str) -> None:
 def test_a_template_that_cannot_be_parsed_says_so_when_loaded(source: str) -> None:
     with pytest.raises(ModelError, match=r"chat template.*line 1"):
         ChatTemplate(source)
+
+
+def test_smollm2s_template_is_what_the_file_holds() -> None:
+    with smollm2_path().open("rb") as file:
+        assert SMOLLM2.encode() in file.read(1 << 23)
