@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -22,12 +22,18 @@ __all__ = [
 MAX_VALUE_CHARS = 200
 MAX_UNIT_CHARS = 40
 MAX_CITED = 3
+# A number, or a word for one, and up to three words behind it: "7 pounds a month".
+FIGURE = (
+    r"FIGURE: /\p{Sc}?[0-9][^ ]*( [^ ]+){0,3}/"
+    rf" | /(?i:{'|'.join(NUMBER_WORDS)})[^\p{{L}} ]?( [^ ]+){{0,3}}/"
+)
+BARRED = "¦"  # stands for a word that no value may contain
 START = r"[\p{L}\p{N}\p{Sc}]"
 
 # Pieces that a span may begin and end between. Numbers, codes and addresses stay whole.
 PIECE = re.compile(r"[^\W_](?:[\w.,:/'’°+@&%-]*[\w°%+])?|\s+|[^\w\s]|_")
 # What a span may not contain: it would need escapes, or it is Markdown's and not the text's.
-UNSPEAKABLE = re.compile(r"[\"\\`*|\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]|\ufeff|[\ud800-\udfff]")
+UNSPEAKABLE = re.compile(r"[\"\\`*|¦\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]|\ufeff|[\ud800-\udfff]")
 LINE_MARKER = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+|[-+*][ \t]+|>[ \t]?|\|?[ \t]*:?-{3,}.*$)", re.MULTILINE
 )
@@ -77,37 +83,54 @@ def json_schema(passages: Sequence[int], max_answer_chars: int = 400) -> str:
 
 
 def extractive_grammar(
-    passages: Sequence[tuple[int, str]], max_value_words: int = 12, *, figure: bool = False
+    passages: Sequence[tuple[int, str]],
+    max_value_words: int = 12,
+    *,
+    figure: bool = False,
+    without: Collection[str] = (),
 ) -> str:
     """A grammar (llguidance's Lark) in which the value is words of one of the passages.
 
-    `passages` are numbers and texts; with `figure` the value has a digit in it. After the value all is forced: the number it cites follows
-    from the words, so a model too small to cite cannot cite wrongly, and a server that knows
-    forced tokens need not decode them.
+    `passages` are numbers and texts. With `figure` the value begins with a number; the words of
+    `without` are in none. After the value all is forced: the number it cites
+    follows from the words, so a model too small to cite cannot cite wrongly, and a worker that
+    knows forced tokens need not decode them one by one.
     """
-    lines: list[str] = []
-    branches: list[str] = []
-    for number, text in passages:
-        spans = spans_of(text)
-        if not any(piece[0].isalnum() for piece in spans):
-            continue
-        tail = json.dumps(f'","passages":[{number}]}}')
-        chunks = json.dumps({"substring_chunks": spans}, ensure_ascii=False)
-        lines.append(f"SPAN_{number}: %regex {chunks}")
-        lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{' & FIGURE' if figure else ''}")
-        branches.append(f"VALUE_{number} {tail}")
-    if not branches:
+    barred = {word.casefold() for word in without}
+    shown = [
+        (number, [BARRED if piece.casefold() in barred else piece for piece in spans_of(text)])
+        for number, text in passages
+    ]
+    usable = [(n, pieces) for n, pieces in shown if any(piece[0].isalnum() for piece in pieces)]
+    # A branch that nothing can match would leave a member with no token to choose.
+    with_figure = [(n, pieces) for n, pieces in usable if any(map(_is_figure, pieces))]
+    figure = figure and bool(with_figure)
+    if not usable:
         raise AnswerError("the passages have no words")
-    # A value begins with a word or a currency sign, and only its last word may end a sentence.
-    more = max_value_words - 1
-    shape = (
-        rf"SHAPE: /{START}[^ ]*/ | /{START}([^ ]*[^ .!?;])?( [^ ]*[^ .!?;]){{0,{more - 1}}} [^ ]+/"
-    )
-    shape = shape if more else rf"SHAPE: /{START}[^ ]*/"
+    lines = [*_shape(max_value_words), *([FIGURE] if figure else [])]
+    branches: list[str] = []
+    for number, pieces in with_figure if figure else usable:
+        spans = json.dumps({"substring_chunks": pieces}, ensure_ascii=False)
+        lines.append(f"SPAN_{number}: %regex {spans}")
+        lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{' & FIGURE' if figure else ''}")
+        tail = json.dumps(f'","passages":[{number}]}}')
+        branches.append(f"VALUE_{number} {tail}")
     start = json.dumps('{"answer_value":"')
-    if figure:
-        lines.append(f"FIGURE: /[^0-9]*[0-9].*/ | /(?i:({'|'.join(NUMBER_WORDS)})( .*)?)/")
-    return "\n".join([f"start: {start} ({' | '.join(branches)})", shape, *lines]) + "\n"
+    return "\n".join([f"start: {start} ({' | '.join(branches)})", *lines]) + "\n"
+
+
+def _shape(max_words: int) -> list[str]:
+    """A value begins with a word or a currency sign; only its last word may end a sentence."""
+    any_, inner = f"[^ {BARRED}]", f"[^ .!?;{BARRED}]"
+    shape = f"SHAPE: /{START}{any_}*/"
+    if max_words > 1:
+        between = f"( {any_}*{inner}){{0,{max_words - 2}}}"
+        shape += f" | /{START}({any_}*{inner})?{between} {any_}+/"
+    return [shape]
+
+
+def _is_figure(piece: str) -> bool:
+    return piece[0] in "0123456789" or piece.casefold() in NUMBER_WORDS
 
 
 def spans_of(text: str) -> list[str]:
@@ -126,7 +149,7 @@ def encode(answer: MemberAnswer, extractive: bool) -> str:
 
 
 def parse(text: str, passages: Sequence[int]) -> MemberAnswer:
-    """Read a member's output. Raises AnswerError for anything but an answer that cites `passages`."""
+    """Read a member's output. Raises AnswerError unless it is an answer that cites `passages`."""
     try:
         found = msgspec.json.decode(text.encode("utf-8", "surrogatepass"), type=MemberAnswer)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:

@@ -20,7 +20,7 @@ MARK = re.compile(r"\s*\[\d{1,3}\]")
 
 
 class Citation(Struct, frozen=True):
-    """A passage that the answer's value stands in, where, and how its sentence fits the question."""
+    """A passage that the value stands in, where, and how its sentence fits the question."""
 
     passage: Passage
     evidence: Evidence

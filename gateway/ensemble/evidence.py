@@ -13,19 +13,32 @@ from msgspec import Struct
 
 from gateway.ensemble.ground import sentences
 
-__all__ = ["Sentence", "Text", "echoes", "expects_number", "names_missing", "rank", "stem", "terms"]
+__all__ = [
+    "Sentence",
+    "Text",
+    "echoes",
+    "expects_number",
+    "figures",
+    "names_missing",
+    "rank",
+    "stem",
+    "terms",
+]
 
 WORD = re.compile(r"[^\W_]+(?:[-.'’][^\W_]+)*")
-STOPWORDS = frozenset(
-    """a an the of in on at to for from by with about into over after before under and or but if
-    then than that this these those is are was were be been being am do does did done can could
-    should would will shall may might must has have had having it its i me my mine we us our you
-    your yours he she they them their his her what which who whom whose when where why how many
-    much long far soon often there here as so not no what's who's it's isn't don't doesn't can't
-    any some get gets got take takes mean means""".split()
+FUNCTION_WORDS = """
+a an the of in on at to for from by with about into over after before under and or but if then than
+that this these those is are was were be been being am do does did done can could should would will
+shall may might must has have had having it its i me my mine we us our you your yours he she they
+them their his her what which who whom whose when where why how many much long far soon often there
+here as so not no what's who's it's isn't don't doesn't can't any some get gets got take takes mean
+means
+"""
+STOPWORDS = frozenset(FUNCTION_WORDS.split())
+SUFFIXES = (
+    *(("ies", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("ers", ""), ("er", "")),
+    *(("es", ""), ("s", ""), ("ly", ""), ("e", "")),
 )
-SUFFIXES = (("ies", "y"), ("sses", "ss"), ("ing", ""), ("ed", ""), ("ers", ""), ("er", ""))
-SUFFIXES += (("es", ""), ("s", ""), ("ly", ""), ("e", ""))
 STEM_CHARS = 6  # "configure" and "configuration" share this much
 
 # What a term counts for where it does not stand in the sentence itself.
@@ -54,7 +67,7 @@ class Text(Struct, frozen=True):
 
 
 class Sentence(Struct, frozen=True):
-    """A sentence of passage `n`. `score` ranks; `coverage` is comparable between questions, 0..1."""
+    """A sentence of passage `n`. `score` ranks, `coverage` compares between questions (0..1)."""
 
     n: int
     start: int
@@ -114,7 +127,12 @@ def expects_number(question: str) -> bool:
 
 def echoes(value: str, question: str) -> bool:
     """Whether a value has no content word of its own, only the question's."""
-    return terms(value) <= terms(question) and not any(c.isdigit() for c in value)
+    return terms(value) <= terms(question)
+
+
+def figures(question: str) -> list[str]:
+    """The question's numbers and codes. It asks about them, so they are not its answer."""
+    return [word for word in WORD.findall(question) if any(c.isdigit() for c in word)]
 
 
 def names_missing(question: str, text: str) -> set[str]:

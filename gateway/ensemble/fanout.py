@@ -24,14 +24,13 @@ from models.types import GenerateEnd, GenerateRequest, Timings, Usage
 __all__ = ["Question", "Reply", "ask", "most_telling", "seed_for"]
 
 # Of several failures, the one that tells the client most about what to do.
-TELLING = (
+TELLING: tuple[type[ModelError], ...] = (
     InvalidRequest,
     QueueFull,
     EngineUnavailable,
     RequestTimeout,
     EngineCrashed,
     LoadFailed,
-    ModelError,
 )
 
 
@@ -79,10 +78,7 @@ async def ask(
 
 def most_telling(errors: Sequence[ModelError]) -> ModelError:
     """The error to answer with when every member failed."""
-    return min(
-        errors,
-        key=lambda error: next(i for i, kind in enumerate(TELLING) if isinstance(error, kind)),
-    )
+    return min(errors, key=_rank)
 
 
 def seed_for(seed: int | None, place: int) -> int:
@@ -138,3 +134,7 @@ def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswe
                 "max_tokens",
             ) from error
         raise ModelError(f"The answer is {error}.") from error
+
+
+def _rank(error: ModelError) -> int:
+    return next((at for at, kind in enumerate(TELLING) if isinstance(error, kind)), len(TELLING))

@@ -1,5 +1,6 @@
 """Whether a value really stands in a passage, and where. Pure."""
 
+import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
@@ -100,7 +101,7 @@ def sentences(text: str) -> list[tuple[int, int]]:
             cuts.add(found.end())
     ordered = sorted(cuts)
     found_spans: list[tuple[int, int]] = []
-    for start, end in zip(ordered, ordered[1:], strict=False):
+    for start, end in itertools.pairwise(ordered):
         piece = text[start:end]
         if piece.strip():
             start += len(piece) - len(piece.lstrip())

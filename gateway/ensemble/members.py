@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from gateway.ensemble.answer import extractive_grammar, json_schema
 from gateway.ensemble.events import EnsembleRequest
-from gateway.ensemble.evidence import Sentence, expects_number
+from gateway.ensemble.evidence import Sentence, expects_number, figures
 from gateway.ensemble.fanout import Question, seed_for
 from gateway.ensemble.prompt import Conversation, Passage, excerpts, member_prompt, shared
 from gateway.ensemble.settings import EnsembleSettings, Member, labels
@@ -61,7 +61,10 @@ def questions(
     """What each member is asked; `modes` says which of them are extractive."""
     prepared: dict[bool, tuple[tuple[Message, ...], Constraint, tuple[int, ...]]] = {}
     for extractive in set(modes):
-        shown = excerpts(passages, ranked, settings.excerpt_sentences) if extractive else passages
+        shown = passages
+        if extractive:
+            limit, margin = settings.excerpt_sentences, settings.excerpt_margin
+            shown = excerpts(passages, ranked, limit, margin)
         prepared[extractive] = (
             shared(settings, talk, shown, extractive=extractive),
             _constraint(settings, talk.question, shown, extractive),
@@ -121,8 +124,13 @@ def _constraint(
         numbers = [passage.n for passage in shown]
         return Constraint("json_schema", json_schema(numbers, settings.max_answer_chars))
     texts = [(passage.n, passage.shown) for passage in shown]
-    figure = expects_number(question) and any(c.isdigit() for _, text in texts for c in text)
-    return Constraint("lark", extractive_grammar(texts, settings.max_value_words, figure=figure))
+    grammar = extractive_grammar(
+        texts,
+        settings.max_value_words,
+        figure=expects_number(question) and any(c.isdigit() for _, text in texts for c in text),
+        without=figures(question),
+    )
+    return Constraint("lark", grammar)
 
 
 def _max_tokens(

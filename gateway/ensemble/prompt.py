@@ -71,9 +71,15 @@ def number_passages(hits: Sequence[Hit]) -> tuple[Passage, ...]:
     return tuple(Passage(n, hit, neutral(hit.text)) for n, hit in enumerate(ordered, 1))
 
 
-def excerpts(passages: Sequence[Passage], ranked: Sequence[Sentence], limit: int) -> list[Passage]:
-    """The passages with the `limit` best sentences only; those with none of them are left out."""
-    best = sorted(ranked[:limit], key=lambda sentence: (sentence.n, sentence.start))
+def excerpts(
+    passages: Sequence[Passage], ranked: Sequence[Sentence], limit: int, margin: float
+) -> list[Passage]:
+    """The passages with their best sentences only; those with none of them are left out.
+
+    The best are at most `limit`, none of which scores less than `margin` times the first.
+    """
+    near = [s for s in ranked[:limit] if s.score >= margin * ranked[0].score]
+    best = sorted(near, key=lambda sentence: (sentence.n, sentence.start))
     found: list[Passage] = []
     for passage in passages:
         text = passage.hit.text
@@ -94,8 +100,7 @@ def shared(
     prompts = settings.prompts
     system = "\n\n".join(part for part in (talk.system, prompts.system.format()) if part)
     messages = [Message("system", system)] if system else []
-    example = settings.example
-    if example is not None:
+    for example in settings.examples:
         shown = prompts.passage.format(n=1, title="", text=example.passage)
         messages.append(Message("user", _user(settings, shown, example.question)))
         answer = MemberAnswer(

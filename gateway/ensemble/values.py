@@ -29,16 +29,13 @@ BLANK_OPENINGS = (
     "not stated in",
 )
 
-NUMBER_WORDS = {
-    word: number
-    for number, word in enumerate(
-        "zero one two three four five six seven eight nine ten eleven twelve".split()
-    )
-}
+DIGITS = "zero one two three four five six seven eight nine ten eleven twelve"
+NUMBER_WORDS = {word: number for number, word in enumerate(DIGITS.split())}
 MAGNITUDES = {
     "k": 1e3, "K": 1e3, "M": 1e6, "B": 1e9, "b": 1e9, "bn": 1e9, "T": 1e12,
     "thousand": 1e3, "million": 1e6, "billion": 1e9, "trillion": 1e12,
 }  # fmt: skip
+MAGNITUDE_WORDS = ("thousand", "million", "billion", "trillion")
 # Spellings of one unit. Units are compared, not converted.
 UNITS = {
     spelling: names.split()[0]
@@ -97,7 +94,7 @@ RANGE = re.compile(
 )
 OUTER = " \t\n.,;:!?\"'“”‘’`*_()"
 ARTICLE = re.compile(r"\b(?:a|an|the)\s+(?=\S)")
-DASHES = str.maketrans({dash: "-" for dash in "‐‑‒–—−"})
+DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
 class Value(Struct, frozen=True, order=True):
@@ -145,12 +142,13 @@ def parse_number(text: str, unit: str = "") -> Value | None:
         return None
     if len(behind.split()) > 3:
         return None
-    if found.end("magnitude") < 0 and re.match(r"\w", text[found.end("figure") :]):
-        # "802.11ac" and "3G": letters glued to a number are its unit only if they are one.
-        if behind.casefold() not in UNITS and not found["power"]:
-            return None
+    glued = found.end("magnitude") < 0 and re.match(r"\w", text[found.end("figure") :])
+    if glued and behind.casefold() not in UNITS and not found["power"]:
+        return None  # "802.11ac": letters right behind a number are a unit only if known as one
     number = float(plain) * _power(found["power"])
     magnitude = (found["magnitude"] or "").strip()
+    if not magnitude and not behind and unit.casefold().startswith(MAGNITUDE_WORDS):
+        magnitude, _, unit = unit.partition(" ")  # "2.5" with the unit "billion litres"
     number *= MAGNITUDES.get(magnitude, MAGNITUDES.get(magnitude.casefold(), 1.0))
     if not math.isfinite(number):
         return None

@@ -118,7 +118,7 @@ def _explain(
 ) -> str:
     def said(places: tuple[int, ...]) -> str:
         ballot = ballots[places[0]]
-        if blank and places == winners or _value(ballot).kind == "blank":
+        if (blank and places == winners) or _value(ballot).kind == "blank":
             return "no answer"
         return f"“{' '.join(f'{ballot.value} {ballot.unit}'.split())}”"
 
