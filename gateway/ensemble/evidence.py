@@ -132,13 +132,17 @@ def echoes(value: str, question: str) -> bool:
 
 def figures(question: str) -> list[str]:
     """The question's numbers and codes. It asks about them, so they are not its answer."""
-    return [word for word in WORD.findall(question) if any(c.isdigit() for c in word)]
+    return [word for word in _names(question) if any(c.isdigit() for c in word)]
 
 
 def names_missing(question: str, text: str) -> set[str]:
     """Codes and model names ("R-77", "V32") of the question that do not stand in the text."""
-    asked = {w.casefold() for w in WORD.findall(question) if CODE.fullmatch(w)}
+    asked = {w.casefold() for w in _names(question) if CODE.fullmatch(w)}
     return asked - {stem(word) for word in WORD.findall(text)} if asked else asked
+
+
+def _names(question: str) -> list[str]:
+    return [re.sub(r"['’]s?$", "", word) for word in WORD.findall(question)]
 
 
 def _weights(question: set[str], sentence_terms: Sequence[set[str]]) -> dict[str, float]:

@@ -30,7 +30,18 @@ STANDS = [
     ("Waste Ink Pad is full", "waste ink pad** is full", None),
     ("about 12 seconds", "12 seconds", None),
 ]
-ABSENT = ["23", "150", "12 hours", "5 feet", "3", "ink pads", "192.168", "168.40.1", "7 dollars", ""]
+ABSENT = [
+    "23",
+    "150",
+    "12 hours",
+    "5 feet",
+    "3",
+    "ink pads",
+    "192.168",
+    "168.40.1",
+    "7 dollars",
+    "",
+]
 
 
 @pytest.mark.parametrize(("value", "words", "sentence"), STANDS)
@@ -90,7 +101,9 @@ def test_evidence_lies_in_its_sentence(passage: str, value: str) -> None:
         assert found.end <= found.sentence_end <= len(passage)
 
 
-@given(st.lists(st.sampled_from("alpha beta gamma delta 12 7.5 x-9".split()), min_size=1), st.data())
+@given(
+    st.lists(st.sampled_from("alpha beta gamma delta 12 7.5 x-9".split()), min_size=1), st.data()
+)
 def test_any_row_of_words_is_found_in_its_text(words: list[str], data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(words) - 1))
     count = data.draw(st.integers(1, len(words) - at))

@@ -1,0 +1,114 @@
+import asyncio
+from contextlib import aclosing
+
+import pytest
+
+from gateway.ensemble.fanout import Question, Reply, ask, most_telling, seed_for
+from models.engines.fake import FakeEngine
+from models.errors import (
+    EngineCrashed,
+    EngineUnavailable,
+    InvalidRequest,
+    ModelError,
+    QueueFull,
+    RequestTimeout,
+)
+from models.types import GenerateRequest, TextPrompt
+
+GOOD = '{"answer_value":"12 s","passages":[1]}'
+
+
+async def fake(reply: str = GOOD, **options: object) -> FakeEngine:
+    engine = FakeEngine(reply=lambda request: reply, **options)  # type: ignore[arg-type]
+    await engine.start()
+    return engine
+
+
+def question(engine: FakeEngine | ModelError, max_tokens: int | None = None) -> Question:
+    request = GenerateRequest(TextPrompt("?"), max_tokens=max_tokens)
+    return Question(engine=engine, request=request, passages=(1,))
+
+
+async def all_replies(*questions: Question, timeout_s: float = 5.0) -> dict[int, Reply]:
+    found: dict[int, Reply] = {}
+    async for reply in ask(questions, [range(len(questions))], timeout_s):
+        found[reply.place] = reply
+    return found
+
+
+def forever() -> "asyncio.Future[None]":
+    return asyncio.get_running_loop().create_future()
+
+
+async def test_answers_with_their_usage() -> None:
+    replies = await all_replies(question(await fake()), question(await fake()))
+    assert sorted(replies) == [0, 1]
+    assert replies[0].answer is not None
+    assert replies[0].answer.answer_value == "12 s"
+    assert replies[0].usage.completion_tokens > 0
+
+
+async def test_a_failed_member_is_a_reply_and_the_others_go_on() -> None:
+    replies = await all_replies(
+        question(EngineUnavailable("gone")),
+        question(await fake("rambling")),
+        question(await fake(), max_tokens=1),
+        question(await fake(gate=forever)),
+        question(await fake()),
+        timeout_s=0.05,
+    )
+    assert isinstance(replies[0].error, EngineUnavailable)
+    assert "not a valid answer" in str(replies[1].error)
+    assert isinstance(replies[2].error, InvalidRequest)
+    assert replies[2].error.param == "max_tokens"
+    assert isinstance(replies[3].error, RequestTimeout)
+    assert replies[4].error is None
+
+
+async def test_replies_come_as_they_are_ready() -> None:
+    slow = await fake(gate=lambda: asyncio.ensure_future(asyncio.sleep(0.01)))
+    order = [
+        reply.place async for reply in ask([question(slow), question(await fake())], [(0, 1)], 5.0)
+    ]
+    assert order == [1, 0]
+
+
+async def test_waves_follow_one_another() -> None:
+    running = 0
+
+    def gate() -> "asyncio.Future[None]":
+        nonlocal running
+        running = max(running, sum(engine.stats().running for engine in engines))
+        return asyncio.ensure_future(asyncio.sleep(0))
+
+    engines = [await fake(gate=gate), await fake(gate=gate)]
+    order = [r.place async for r in ask([question(e) for e in engines], [(1,), (0,)], 5.0)]
+    assert order == [1, 0]
+    assert running == 1
+
+
+async def test_closing_cancels_every_member() -> None:
+    engines = [await fake(), await fake(gate=forever), await fake(gate=forever)]
+    async with aclosing(ask([question(e) for e in engines], [(0, 1, 2)], 5.0)) as replies:
+        assert (await anext(replies)).place == 0
+        assert [engine.stats().running for engine in engines] == [0, 1, 1]
+    assert [engine.stats().running for engine in engines] == [0, 0, 0]
+
+
+@pytest.mark.parametrize(
+    ("errors", "kind"),
+    [
+        ([EngineCrashed("x"), QueueFull("x", 1.0)], QueueFull),
+        ([ModelError("x"), EngineCrashed("x")], EngineCrashed),
+        ([EngineUnavailable("x"), InvalidRequest("x", "messages")], InvalidRequest),
+        ([ModelError("x")], ModelError),
+    ],
+)
+def test_the_most_telling_error(errors: list[ModelError], kind: type[ModelError]) -> None:
+    assert type(most_telling(errors)) is kind
+
+
+def test_seeds_differ_between_members_and_not_between_runs() -> None:
+    assert seed_for(1, 0) == seed_for(1, 0)
+    assert len({seed_for(seed, place) for seed in (1, 2) for place in range(5)}) == 10
+    assert all(0 <= seed_for(None, place) < 2**31 for place in range(50))

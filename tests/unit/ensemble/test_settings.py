@@ -1,0 +1,78 @@
+import tomllib
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from gateway.ensemble.plan import plan
+from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
+
+CONFIGS = Path(__file__).parents[3] / "configs"
+
+
+def read(text: str) -> EnsembleSettings:
+    return msgspec.convert(tomllib.loads(text), EnsembleSettings)
+
+
+def test_the_shipped_ensemble_decodes() -> None:
+    settings = read((CONFIGS / "ensembles" / "rag-ensemble.toml").read_text())
+    assert settings.id == "rag-ensemble"
+    assert len(settings.members) == 3
+    assert settings.models == ("smollm2-135m",)
+    assert settings.stores == ("handbook",)
+    for example in settings.examples:
+        assert example.value in example.passage
+
+
+MEMBER = 'id = "e"\n[[members]]\nmodel = "m"\n'
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('id = "e"\nmembers = []', "members must not be empty"),
+        ('id = "e"', "members"),
+        (MEMBER + "weight = -1", "members[0].weight"),
+        (MEMBER + "weight = 0", "weights must not sum to zero"),
+        (MEMBER + "temperature = 3", "members[0].temperature"),
+        (MEMBER + 'colour = "red"', "colour"),
+        (MEMBER + 'name = "a"\n[[members]]\nmodel = "m"\nname = "a"', "'a'"),
+        (MEMBER + '[prompts]\nuser = "{question}"', "{passages}"),
+        (MEMBER + '[prompts]\nuser = "{question} {passages}"', "before"),
+        (MEMBER + '[prompts]\npassage = "{n} {text} {page}"', "{page}"),
+        (MEMBER + '[prompts]\npassage = "{n} {text} {"', "prompts.passage"),
+        (MEMBER + '[prompts]\nsystem = "{n}"', "prompts.system"),
+        (MEMBER + '[prompts]\npassage = "{n!r} {text}"', "prompts.passage"),
+    ],
+)
+def test_mistakes_name_the_field(text: str, says: str) -> None:
+    with pytest.raises(msgspec.ValidationError, match=r".*") as caught:
+        read(text)
+    assert says in str(caught.value)
+
+
+def test_votes_have_names_of_their_own() -> None:
+    members = (
+        Member(model="a"),
+        Member(model="a", name="b"),
+        Member(model="a"),
+        Member(model="b"),
+        Member(model="b", name="a#3"),
+        Member(model="a"),
+    )
+    assert labels(members) == ("a", "b", "a#2", "b#2", "a#3", "a#4")
+
+
+def test_a_plain_model_as_an_ensemble_of_one() -> None:
+    base = read((CONFIGS / "ensembles" / "rag-ensemble.toml").read_text())
+    alone = single("m", base)
+    assert (alone.id, alone.models, alone.stores) == ("m", ("m",), base.stores)
+    assert single("m").models == ("m",)
+
+
+def test_members_on_one_model_run_at_once_and_models_take_turns() -> None:
+    assert plan(["a", "a"]).execution == "parallel"
+    assert plan(["a", "a"]).waves == ((0, 1),)
+    assert plan(["a", "b", "a"]).execution == "sequential"
+    assert plan(["a", "b", "a"]).waves == ((0, 2), (1,))
+    assert plan(["a", "b"], gpus=2).execution == "parallel"
