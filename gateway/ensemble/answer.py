@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 from msgspec import Struct
@@ -87,46 +87,57 @@ def extractive_grammar(
     max_value_words: int = 12,
     *,
     figure: bool = False,
-    without: Collection[str] = (),
+    barred: Callable[[str], bool] = lambda word: False,
+    idle: Callable[[str], bool] = lambda word: False,
 ) -> str:
     """A grammar (llguidance's Lark) in which the value is words of one of the passages.
 
-    `passages` are numbers and texts. With `figure` the value begins with a number; the words of
-    `without` are in none. After the value all is forced: the number it cites
-    follows from the words, so a model too small to cite cannot cite wrongly, and a worker that
-    knows forced tokens need not decode them one by one.
+    `passages` are numbers and texts. With `figure` the value begins with a number. `barred` words
+    are in no value, `idle` ones not at its beginning. After the value all is forced: the number it
+    cites follows from the words, so a model too small to cite cannot cite wrongly, and a worker
+    that knows forced tokens need not decode them one by one.
     """
-    barred = {word.casefold() for word in without}
     shown = [
-        (number, [BARRED if piece.casefold() in barred else piece for piece in spans_of(text)])
+        (number, [BARRED if barred(piece) else piece for piece in spans_of(text)])
         for number, text in passages
     ]
     usable = [(n, pieces) for n, pieces in shown if any(piece[0].isalnum() for piece in pieces)]
     # A branch that nothing can match would leave a member with no token to choose.
     with_figure = [(n, pieces) for n, pieces in usable if any(map(_is_figure, pieces))]
     figure = figure and bool(with_figure)
+    words = {piece for _, pieces in usable for piece in pieces if piece[0].isalnum()}
+    leads = [] if figure else sorted(filter(idle, words))
+    if len(leads) == len(words):
+        leads = []
     if not usable:
         raise AnswerError("the passages have no words")
-    lines = [*_shape(max_value_words), *([FIGURE] if figure else [])]
+    lines = [_shape(max_value_words)]
+    also = ""
+    if figure:
+        lines.append(FIGURE)
+        also = " & FIGURE"
+    elif leads:
+        lines.append(f"IDLE: /({'|'.join(map(re.escape, leads))})([^\\p{{L}}\\p{{N}}].*)?/")
+        also = " & ~IDLE"
     branches: list[str] = []
     for number, pieces in with_figure if figure else usable:
         spans = json.dumps({"substring_chunks": pieces}, ensure_ascii=False)
         lines.append(f"SPAN_{number}: %regex {spans}")
-        lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{' & FIGURE' if figure else ''}")
+        lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{also}")
         tail = json.dumps(f'","passages":[{number}]}}')
         branches.append(f"VALUE_{number} {tail}")
     start = json.dumps('{"answer_value":"')
     return "\n".join([f"start: {start} ({' | '.join(branches)})", *lines]) + "\n"
 
 
-def _shape(max_words: int) -> list[str]:
+def _shape(max_words: int) -> str:
     """A value begins with a word or a currency sign; only its last word may end a sentence."""
     any_, inner = f"[^ {BARRED}]", f"[^ .!?;{BARRED}]"
     shape = f"SHAPE: /{START}{any_}*/"
     if max_words > 1:
         between = f"( {any_}*{inner}){{0,{max_words - 2}}}"
         shape += f" | /{START}({any_}*{inner})?{between} {any_}+/"
-    return [shape]
+    return shape
 
 
 def _is_figure(piece: str) -> bool:
@@ -153,10 +164,10 @@ def parse(text: str, passages: Sequence[int]) -> MemberAnswer:
     try:
         found = msgspec.json.decode(text.encode("utf-8", "surrogatepass"), type=MemberAnswer)
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-        raise AnswerError(f"not a valid answer: {error}") from error
+        raise AnswerError(f"it is not valid: {error}") from error
     unknown = sorted(set(found.passages) - set(passages))
     if unknown:
-        raise AnswerError(f"cites passages that were not shown: {', '.join(map(str, unknown))}")
+        raise AnswerError(f"it cites passages that were not shown: {', '.join(map(str, unknown))}")
     return msgspec.structs.replace(
         found,
         answer_value=found.answer_value.strip(),

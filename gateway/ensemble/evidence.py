@@ -7,7 +7,7 @@ blur, such as that a question is about R-77 and the sentence about R-23.
 import math
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from msgspec import Struct
 
@@ -16,11 +16,12 @@ from gateway.ensemble.ground import sentences
 __all__ = [
     "Sentence",
     "Text",
+    "asked_about",
     "echoes",
     "expects_number",
-    "figures",
     "names_missing",
     "rank",
+    "says_nothing_new",
     "stem",
     "terms",
 ]
@@ -130,9 +131,16 @@ def echoes(value: str, question: str) -> bool:
     return terms(value) <= terms(question)
 
 
-def figures(question: str) -> list[str]:
-    """The question's numbers and codes. It asks about them, so they are not its answer."""
-    return [word for word in _names(question) if any(c.isdigit() for c in word)]
+def asked_about(question: str) -> Callable[[str], bool]:
+    """Whether a word is one of the question's numbers and codes, which are not its answer."""
+    stems = {word for word in terms(" ".join(_names(question))) if any(map(str.isdigit, word))}
+    return lambda word: stem(word) in stems
+
+
+def says_nothing_new(question: str) -> Callable[[str], bool]:
+    """Whether a word is a function word or one of the question's own: no answer begins with it."""
+    stems = terms(" ".join(_names(question)))
+    return lambda word: word.casefold() in STOPWORDS or stem(word) in stems
 
 
 def names_missing(question: str, text: str) -> set[str]:

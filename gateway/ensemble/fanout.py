@@ -133,7 +133,7 @@ def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswe
                 else "The answer did not fit into the context.",
                 "max_tokens",
             ) from error
-        raise ModelError(f"The answer is {error}.") from error
+        raise ModelError(f"The answer cannot be used: {error}.") from error
 
 
 def _rank(error: ModelError) -> int:

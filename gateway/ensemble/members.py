@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 import msgspec
 from msgspec import UNSET
 
-from gateway.ensemble.answer import extractive_grammar, json_schema
+from gateway.ensemble.answer import AnswerError, extractive_grammar, json_schema
 from gateway.ensemble.events import EnsembleRequest
-from gateway.ensemble.evidence import Sentence, expects_number, figures
+from gateway.ensemble.evidence import Sentence, asked_about, expects_number, says_nothing_new
 from gateway.ensemble.fanout import Question, seed_for
 from gateway.ensemble.prompt import Conversation, Passage, excerpts, member_prompt, shared
 from gateway.ensemble.settings import EnsembleSettings, Member, labels
@@ -68,7 +68,7 @@ def questions(
         prepared[extractive] = (
             shared(settings, talk, shown, extractive=extractive),
             _constraint(settings, talk.question, shown, extractive),
-            tuple(passage.n for passage in shown),
+            tuple(passage.n for passage in passages),
         )
     asked: list[Question] = []
     for place, (member, extractive) in enumerate(zip(settings.members, modes, strict=True)):
@@ -124,12 +124,17 @@ def _constraint(
         numbers = [passage.n for passage in shown]
         return Constraint("json_schema", json_schema(numbers, settings.max_answer_chars))
     texts = [(passage.n, passage.shown) for passage in shown]
-    grammar = extractive_grammar(
-        texts,
-        settings.max_value_words,
-        figure=expects_number(question) and any(c.isdigit() for _, text in texts for c in text),
-        without=figures(question),
-    )
+    words = settings.max_value_words
+    try:
+        grammar = extractive_grammar(
+            texts,
+            words,
+            figure=expects_number(question),
+            barred=asked_about(question),
+            idle=says_nothing_new(question),
+        )
+    except AnswerError:  # the passages say nothing but the question's own figures
+        grammar = extractive_grammar(texts, words)
     return Constraint("lark", grammar)
 
 

@@ -8,6 +8,7 @@ from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
 from gateway.ensemble.evidence import Sentence, echoes
 from gateway.ensemble.fanout import Reply
+from gateway.ensemble.ground import ground
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
@@ -70,7 +71,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         ref_id=list(dict.fromkeys(documents[n] for n in own)),
         passages=list(own),
         weight=member.weight,
-        grounded=any(citation.passage.n in own for citation in citations),
+        grounded=answer is not None and not blank and _stands(answer, poll.passages),
         latency_ms=round(reply.latency_ms, 1),
         error=str(reply.error) if reply.error else None,
     )
@@ -115,6 +116,12 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         agreement=outcome.agreement,
         explanation=outcome.explanation,
     )
+
+
+def _stands(answer: MemberAnswer, passages: Sequence[Passage]) -> bool:
+    """Whether the value is in a passage that its own member cites."""
+    own = [passage.hit.text for passage in passages if passage.n in answer.passages]
+    return any(ground(answer.answer_value, text, answer.answer_unit) for text in own)
 
 
 def _declined(poll: Poll, reason: str, outcome: Outcome | None = None) -> Finding:

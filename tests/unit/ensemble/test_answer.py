@@ -75,10 +75,18 @@ def test_a_passage_without_a_number_is_no_dead_end() -> None:
 
 
 def test_barred_words_are_in_no_value() -> None:
-    grammar = extractive_grammar(PASSAGES, without=["p-150"])
+    grammar = extractive_grammar(PASSAGES, barred=lambda word: word == "P-150")
     assert extracts(grammar, "ink pad full", 2)
     assert not extracts(grammar, "P-150", 2)
     assert not extracts(grammar, "P-150 ink", 2)
+
+
+def test_idle_words_begin_no_value_unless_there_are_no_others() -> None:
+    grammar = extractive_grammar(PASSAGES, idle=lambda word: word in ("the", "for", "Hold"))
+    assert extracts(grammar, "reset button for 12 seconds", 2)
+    assert not extracts(grammar, "the reset button", 2)
+    assert not extracts(grammar, "Hold", 2)
+    assert extracts(extractive_grammar(PASSAGES, idle=lambda word: True), "the reset button", 2)
 
 
 def test_passages_without_words_have_no_grammar() -> None:

@@ -4,11 +4,12 @@ from hypothesis import strategies as st
 
 from gateway.ensemble.evidence import (
     Text,
+    asked_about,
     echoes,
     expects_number,
-    figures,
     names_missing,
     rank,
+    says_nothing_new,
     stem,
 )
 
@@ -55,7 +56,13 @@ def test_a_value_of_the_question_s_own_words_is_an_echo() -> None:
     assert echoes("the laptop", "Why does my laptop stop?")
     assert echoes("16", "How much RAM has a Fell 16?")
     assert not echoes("64 gigabytes", "How much RAM has a Fell 16?")
-    assert figures("How much RAM has a Fell 16?") == ["16"]
+
+
+def test_words_that_the_question_asks_about() -> None:
+    question = "How much RAM has a Fell 16's board?"
+    words = ("RAM", "16", "boards", "the", "64")
+    assert list(filter(says_nothing_new(question), words)) == ["RAM", "16", "boards", "the"]
+    assert list(filter(asked_about(question), words)) == ["16"]
 
 
 @pytest.mark.parametrize(
