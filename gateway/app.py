@@ -91,7 +91,7 @@ def _compose(
     search = library.search if library is not None else _no_search
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, registry.get, search)
+        return Ensemble(entry, registry.get, search, lambda model: registry.settings(model).small)
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)

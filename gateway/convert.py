@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import numpy as np
 
+from gateway.ensemble.events import EnsembleRequest
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest, PromptTokensDetails
 from gateway.schema.chat import Usage as WireUsage
@@ -19,6 +20,7 @@ from models.settings import ModelSettings
 __all__ = [
     "embedding_items",
     "embedding_rows",
+    "ensemble_request",
     "generate_request",
     "max_tokens_of",
     "refuse_unsupported",
@@ -122,6 +124,23 @@ def generate_request(
         sampling=sampling,
         stop=stops_of(request),
         owner=owner,
+    )
+
+
+def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
+    """A chat request for an ensemble. Raises BadRequest for what its members cannot follow."""
+    for name in ("stop", "top_k", "min_p"):
+        if getattr(request, name):
+            message = f"'{name}' is not supported by an ensemble."
+            raise BadRequest(message, name, "unsupported_parameter")
+    return EnsembleRequest(
+        messages=turns(request.messages),
+        owner=owner,
+        override=request.ensemble,
+        max_tokens=max_tokens_of(request),
+        temperature=request.temperature,
+        top_p=request.top_p,
+        seed=request.seed,
     )
 
 

@@ -31,9 +31,10 @@ async def create_chat_completion(
     body = await read_json(request, ChatRequest, runtime.settings.server.max_body_bytes)
     refuse_unsupported(body)
     owner = owner_of(request.scope)
+    keep_alive_s = runtime.settings.server.keep_alive_s
     ensemble = runtime.ensemble(body.model, body.ensemble)
     if ensemble is not None:
-        return await ensemble_chat.answer(request, body, ensemble, owner, runtime)
+        return await ensemble_chat.answer(request, body, ensemble, owner, keep_alive_s)
     settings = runtime.registry.settings(body.model)
     engine = runtime.engine(body.model, "chat")
     source = engine.generate(generate_request(body, settings, owner))
@@ -41,7 +42,6 @@ async def create_chat_completion(
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source))
         return ASGIResponse(body=content, media_type="application/json")
-    keep_alive_s = runtime.settings.server.keep_alive_s
     prefetch = Prefetch(source)
     # Until the first token an error still gets its own status; a long prefill gets comments.
     await prefetch.wait(request.receive, keep_alive_s)

@@ -1,15 +1,26 @@
-"""A chat request answered by an ensemble."""
+"""A chat request answered by an ensemble: the deliberation as reasoning, then the answer."""
 
+from collections.abc import AsyncGenerator
+from contextlib import aclosing
 from typing import Any
 
 from litestar import Request
+from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from gateway.convert import ensemble_request, wire_timings, wire_usage
+from gateway.disconnect import until_disconnect
+from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
-from gateway.runtime import Runtime
-from gateway.schema.chat import ChatRequest
+from gateway.replies import Reply
+from gateway.schema.chat import AssistantAnswer, ChatRequest, Delta
+from gateway.sse import DONE, EventStream, Prefetch
 
 __all__ = ["answer"]
+
+# How long a stream may wait to begin, so that a refusal still gets its own status. The first
+# event is the end of the search; a client should not look at nothing for longer than this.
+FIRST_EVENT_S = 2.0
 
 
 async def answer(
@@ -17,7 +28,55 @@ async def answer(
     body: ChatRequest,
     ensemble: Ensemble,
     owner: str,
-    runtime: Runtime,
+    keep_alive_s: float,
 ) -> ASGIApp:
-    """In one piece or as a stream."""
-    raise NotImplementedError
+    """Answer in one piece or as a stream."""
+    source = ensemble.run(ensemble_request(body, owner))
+    reply = Reply.to(body, ensemble.settings)
+    if not body.stream:
+        content = await until_disconnect(request.receive, _collect(reply, source))
+        return ASGIResponse(body=content, media_type="application/json")
+    prefetch = Prefetch(source)
+    await prefetch.wait(request.receive, min(FIRST_EVENT_S, keep_alive_s))
+    return EventStream(_frames(reply, prefetch), prefetch, keep_alive_s)
+
+
+async def _collect(reply: Reply, source: AsyncGenerator[Event, None]) -> bytes:
+    """The whole answer as one body."""
+    async with aclosing(source):
+        async for event in source:
+            if isinstance(event, Verdict):
+                return _completion(reply, event)
+    raise RuntimeError("the ensemble ended without a verdict")
+
+
+def _completion(reply: Reply, verdict: Verdict) -> bytes:
+    message = AssistantAnswer(
+        content=verdict.text,
+        annotations=verdict.annotations,
+        reasoning_content=verdict.reasoning,
+    )
+    timings = wire_timings(verdict.usage, verdict.timings, verdict.retrieval_ms)
+    return reply.completion(message, "stop", wire_usage(verdict.usage), timings, verdict.report)
+
+
+async def _frames(reply: Reply, source: Prefetch[Event]) -> AsyncGenerator[bytes, None]:
+    """The events of a stream; annotations and the report come with the last chunk."""
+    yield reply.delta(Delta(role="assistant", content="", refusal=None))
+    async for event in source:
+        match event:
+            case Deliberation():
+                yield reply.delta(Delta(reasoning_content=event.text))
+            case Answer():
+                yield reply.delta(Delta(content=event.text))
+            case Verdict():
+                yield reply.end(
+                    "stop",
+                    wire_usage(event.usage),
+                    wire_timings(event.usage, event.timings, event.retrieval_ms),
+                    delta=Delta(annotations=event.annotations),
+                    report=event.report,
+                )
+                yield DONE
+                return
+    raise RuntimeError("the ensemble ended without a verdict")

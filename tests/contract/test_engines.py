@@ -1,0 +1,568 @@
+"""What every engine promises (models.engine.Engine), asked of each of them.
+
+The engines are loaded once: they and the tests share one event loop.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import json
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import pytest
+import pytest_asyncio
+
+from models.engine import Engine
+from models.engines.fake import FakeEngine
+from models.errors import (
+    ContextOverflow,
+    EngineUnavailable,
+    InvalidRequest,
+    QueueFull,
+    RequestTimeout,
+    Unsupported,
+)
+from models.registry import Registry
+from models.settings import ModelSettings
+from models.types import (
+    ChatPrompt,
+    Constraint,
+    EmbedRequest,
+    EmbedResult,
+    GenerateDelta,
+    GenerateEnd,
+    GenerateRequest,
+    Message,
+    Prompt,
+    Sampling,
+    TextPrompt,
+    TokenizeRequest,
+    TokenPrompt,
+)
+from tests.real_models import MINILM, SMOLLM2, minilm_path
+
+pytestmark = pytest.mark.asyncio(loop_scope="session")
+
+GREEDY = Sampling(temperature=0)
+CONTEXT = 512
+# Long enough to be worth sharing, and to be seen in `cached_tokens`.
+STORY = "Once upon a time a fox, a crow and a very old turtle lived by the river. " * 4
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def registry(
+    tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings
+) -> AsyncIterator[Registry]:
+    """All engines of these tests, on this machine's safe mode if it needs that."""
+    replace = msgspec.structs.replace
+    models = {
+        "smollm2": replace(SMOLLM2, context=CONTEXT, kv_tokens=4 * CONTEXT, parallel=16),
+        "gemma3": replace(gemma3, context=CONTEXT),
+        # Cells for little more than one request at a time, and hardly a queue.
+        "tight": replace(SMOLLM2, context=96, kv_tokens=96, parallel=4, max_waiting=8),
+        "narrow": replace(SMOLLM2, context=CONTEXT, parallel=1, max_waiting=1),
+        "minilm": MINILM,
+    }
+    registry = Registry(models, tmp_path_factory.mktemp("data"))
+    for name in models:  # one after the other: the first finds out whether safe mode is needed
+        await registry.get(name).start()
+    yield registry
+    await registry.stop(20)
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="session")
+async def fake() -> FakeEngine:
+    engine = FakeEngine(context=CONTEXT)
+    await engine.start()
+    return engine
+
+
+@pytest.fixture(params=["fake", "smollm2", "gemma3"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Every engine that generates."""
+    if request.param == "fake":
+        return request.getfixturevalue("fake")
+    return request.getfixturevalue("registry").get(request.param)
+
+
+@pytest.fixture(params=["smollm2", "gemma3"])
+def local(request: pytest.FixtureRequest, registry: Registry) -> Engine:
+    """Every real model that generates."""
+    return registry.get(request.param)
+
+
+@pytest.fixture
+def smollm2(registry: Registry) -> Engine:
+    return registry.get("smollm2")
+
+
+@pytest.fixture
+def minilm(registry: Registry) -> Engine:
+    return registry.get("minilm")
+
+
+def chat(text: str) -> ChatPrompt:
+    return ChatPrompt((Message("user", text),))
+
+
+@dataclass
+class Answer:
+    deltas: list[GenerateDelta]
+
+    @property
+    def text(self) -> str:
+        return "".join(delta.text for delta in self.deltas)
+
+    @property
+    def end(self) -> GenerateEnd:
+        end = self.deltas[-1].end
+        assert end is not None
+        return end
+
+
+async def ask(engine: Engine, prompt: Prompt, **options: Any) -> Answer:
+    request = GenerateRequest(prompt, **{"sampling": GREEDY, "max_tokens": 12, **options})
+    deltas = [delta async for delta in engine.generate(request)]
+    assert all(delta.end is None for delta in deltas[:-1])
+    return Answer(deltas)
+
+
+_strangers = itertools.count()
+
+
+def stranger() -> str:
+    """An owner with nothing in the cache: what is found there changes the last bits of logits."""
+    return f"stranger {next(_strangers)}"
+
+
+async def count(engine: Engine, prompt: ChatPrompt | TextPrompt) -> int:
+    return len(await engine.tokenize(TokenizeRequest(prompt)))
+
+
+# --- every engine ---------------------------------------------------------------------------
+
+
+async def test_it_says_that_it_is_ready(engine: Engine) -> None:
+    assert isinstance(engine, Engine)
+    stats = engine.stats()
+    assert stats.state == "ready"
+    assert stats.context == CONTEXT
+
+
+async def test_an_answer_is_counted(engine: Engine) -> None:
+    prompt = chat("Name three colours, please.")
+    answer = await ask(engine, prompt, max_tokens=3)
+    assert answer.text
+    usage = answer.end.usage
+    assert usage.prompt_tokens == await count(engine, prompt)
+    assert usage.completion_tokens == 3
+    assert answer.end.reason == "length"
+
+
+async def test_text_and_tokens_are_the_same_prompt(engine: Engine) -> None:
+    text = TextPrompt("The sky is blue and the grass is")
+    tokens = await engine.tokenize(TokenizeRequest(text))
+    by_tokens = await ask(engine, TokenPrompt(tuple(tokens)), max_tokens=4)
+    assert by_tokens.end.usage.prompt_tokens == len(tokens)
+    assert by_tokens.text
+
+
+async def test_a_stop_string_ends_the_text_before_it(engine: Engine) -> None:
+    prompt = chat("Count: one two three four five")
+    whole = (await ask(engine, prompt, owner=stranger())).text
+    stop = whole[len(whole) // 2 :][:3]
+    answer = await ask(engine, prompt, stop=("never to be seen", stop), owner=stranger())
+    assert answer.text == whole.split(stop)[0]
+    assert answer.end.reason == "stop"
+
+
+async def test_a_prompt_beyond_the_context_names_both_numbers(engine: Engine) -> None:
+    prompt = chat("word " * 2 * CONTEXT)
+    with pytest.raises(ContextOverflow) as raised:
+        await ask(engine, prompt)
+    assert raised.value.context == CONTEXT
+    assert raised.value.prompt_tokens == await count(engine, prompt)
+    assert str(CONTEXT) in str(raised.value)
+    assert str(raised.value.prompt_tokens) in str(raised.value)
+
+
+@pytest.mark.parametrize("token", [-1, 10_000_000])
+async def test_a_token_outside_the_vocabulary_is_refused(engine: Engine, token: int) -> None:
+    with pytest.raises(InvalidRequest, match=str(token)):
+        await ask(engine, TokenPrompt((token,)))
+    with pytest.raises(InvalidRequest, match=str(token)):
+        await engine.detokenize([token])
+
+
+async def test_tokens_give_the_text_back(engine: Engine) -> None:
+    for text in ("The quick brown fox", "naïve café: 東京 🙂", "a\n\n  b"):
+        tokens = await engine.tokenize(TokenizeRequest(TextPrompt(text)))
+        assert (await engine.detokenize(tokens)).strip() == text
+
+
+SCHEMA = {
+    "type": "object",
+    "properties": {
+        "colour": {"enum": ["red", "green", "blue"]},
+        "count": {"type": "integer", "minimum": 0, "maximum": 99},
+        "sure": {"type": "boolean"},
+        "pages": {
+            "type": "array",
+            "items": {"enum": [1, 2, 3]},
+            "minItems": 1,
+            "maxItems": 3,
+        },
+        "why": {"type": "string", "maxLength": 12},
+    },
+    "required": ["colour", "count", "sure", "pages", "why"],
+    "additionalProperties": False,
+}
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_a_schema_is_followed_at_any_temperature(engine: Engine, seed: int) -> None:
+    answer = await ask(
+        engine,
+        chat("Describe a parrot."),
+        max_tokens=120,
+        sampling=Sampling(temperature=1.5, seed=seed),
+        constraint=Constraint("json_schema", json.dumps(SCHEMA)),
+    )
+    assert answer.end.reason == "stop"
+    value = json.loads(answer.text)
+    assert list(value) == ["colour", "count", "sure", "pages", "why"]
+    assert value["colour"] in ("red", "green", "blue")
+    assert type(value["count"]) is int
+    assert 0 <= value["count"] <= 99
+    assert isinstance(value["sure"], bool)
+    assert isinstance(value["pages"], list)
+    assert 1 <= len(value["pages"]) <= 3
+    assert set(value["pages"]) <= {1, 2, 3}
+    assert isinstance(value["why"], str)
+    assert len(value["why"]) <= 12
+
+
+@pytest.mark.parametrize("grammar", ["{", "[]", '{"type": "no such type"}'])
+async def test_a_schema_that_is_none_is_refused(engine: Engine, grammar: str) -> None:
+    with pytest.raises(InvalidRequest) as raised:
+        await ask(engine, chat("x"), constraint=Constraint("json_schema", grammar))
+    assert raised.value.param == "response_format"
+    assert (await ask(engine, chat("Still there?"), max_tokens=2)).text
+
+
+async def test_many_at_once_are_all_answered(engine: Engine) -> None:
+    prompts = [chat(f"Say the number {n} in words") for n in range(5)]
+    answers = await asyncio.gather(*(ask(engine, prompt, max_tokens=4) for prompt in prompts))
+    for prompt, answer in zip(prompts, answers, strict=True):
+        assert answer.end.usage.completion_tokens == 4
+        assert answer.end.usage.prompt_tokens == await count(engine, prompt)
+    assert engine.stats().running == 0
+
+
+async def test_closing_the_iterator_ends_the_request(engine: Engine) -> None:
+    stream = engine.generate(GenerateRequest(chat(STORY + "Go on."), sampling=GREEDY))
+    await anext(stream)
+    assert engine.stats().running == 1
+    await stream.aclose()
+    # The other request was sent after the cancel, so its end tells what came of that.
+    await ask(engine, chat("Hello"), max_tokens=2)
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
+
+
+async def test_cancelling_the_task_ends_the_request(engine: Engine) -> None:
+    begun = asyncio.Event()
+
+    async def read() -> None:
+        async with contextlib.aclosing(
+            engine.generate(GenerateRequest(chat(STORY), sampling=GREEDY))
+        ) as stream:
+            async for _ in stream:
+                begun.set()
+
+    task = asyncio.create_task(read())
+    await begun.wait()
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await ask(engine, chat("Hello"), max_tokens=2)
+    assert engine.stats().running == 0
+
+
+# --- real models ----------------------------------------------------------------------------
+
+
+async def test_greedy_is_the_same_every_time(local: Engine) -> None:
+    prompt = chat("What is the capital of France?")
+    first, second = [await ask(local, prompt, owner=stranger()) for _ in range(2)]
+    assert first.text == second.text
+
+
+async def test_a_seed_gives_the_same_answer_again(local: Engine) -> None:
+    async def sample(seed: int) -> str:
+        sampling = Sampling(temperature=1, seed=seed)
+        prompt = chat("Tell me something.")
+        return (await ask(local, prompt, sampling=sampling, owner=stranger())).text
+
+    assert await sample(1) == await sample(1)
+    assert len({await sample(seed) for seed in range(1, 5)}) > 1
+
+
+async def test_the_end_of_the_context_ends_the_answer(registry: Registry) -> None:
+    engine = registry.get("tight")
+    prompt = TextPrompt("one two three four " * 20)
+    length = await count(engine, prompt)
+    assert length < 96
+    answer = await ask(engine, prompt, max_tokens=None)
+    assert answer.end.usage.completion_tokens <= 96 - length
+    if answer.end.reason == "length":
+        assert answer.end.usage.completion_tokens == 96 - length
+
+
+async def test_twelve_at_once_say_what_each_says_alone(smollm2: Engine) -> None:
+    prompts = [chat(f"Write about the number {n}.") for n in range(12)]
+    alone = [(await ask(smollm2, prompt, max_tokens=8)).text for prompt in prompts]
+    together = await asyncio.gather(*(ask(smollm2, prompt, max_tokens=8) for prompt in prompts))
+    assert [answer.text for answer in together] == alone
+
+
+async def test_one_prompt_at_once_is_prefilled_once(local: Engine) -> None:
+    prompt = chat(STORY + "Who lived by the river?")
+    length = await count(local, prompt)
+    answers = await asyncio.gather(
+        *(ask(local, prompt, max_tokens=2, owner="five voters") for _ in range(5))
+    )
+    cached = sorted(answer.end.usage.cached_tokens for answer in answers)
+    assert cached[0] == 0
+    assert cached[1] >= length - 32
+
+
+async def test_a_common_beginning_is_shared_by_one_owner_only(local: Engine) -> None:
+    first = await ask(local, chat(STORY + "Who was old?"), max_tokens=2, owner="ann")
+    second = await ask(local, chat(STORY + "Who could fly?"), max_tokens=2, owner="ann")
+    other = await ask(local, chat(STORY + "Who was old?"), max_tokens=2, owner="bob")
+    assert first.end.usage.cached_tokens == 0
+    assert second.end.usage.cached_tokens > second.end.usage.prompt_tokens // 2
+    assert other.end.usage.cached_tokens == 0
+
+
+async def test_requests_that_do_not_fit_together_are_all_answered(registry: Registry) -> None:
+    """96 cells, four requests that need about 60 each: some are preempted and computed again."""
+    engine = registry.get("tight")
+    prompts = [TextPrompt(f"{name} went to the market and bought") for name in ("A", "B", "C", "D")]
+    alone = [await ask(engine, prompt, max_tokens=40) for prompt in prompts]
+    together = await asyncio.gather(*(ask(engine, prompt, max_tokens=40) for prompt in prompts))
+    for one, other in zip(alone, together, strict=True):
+        assert other.end.usage.completion_tokens == one.end.usage.completion_tokens
+        assert other.end.reason == one.end.reason
+        assert other.text[:20] == one.text[:20]
+
+
+async def test_a_full_queue_refuses_and_says_when_to_come_back(registry: Registry) -> None:
+    engine = registry.get("narrow")
+    request = GenerateRequest(chat(STORY), sampling=GREEDY, max_tokens=200)
+    first = engine.generate(request)
+    await anext(first)
+    second = asyncio.create_task(ask(engine, chat("x"), max_tokens=2))
+    tokens = await engine.tokenize(TokenizeRequest(TextPrompt("after the second")))
+    assert tokens  # the second is in the queue now: messages keep their order
+    with pytest.raises(QueueFull) as raised:
+        await ask(engine, chat("y"), max_tokens=2)
+    assert raised.value.retry_after_s > 0
+    await first.aclose()
+    assert (await second).end.usage.completion_tokens == 2
+
+
+async def test_a_deadline_ends_a_request(smollm2: Engine) -> None:
+    with pytest.raises(RequestTimeout):
+        await ask(smollm2, chat(STORY), max_tokens=400, deadline_s=0.01)
+    await ask(smollm2, chat("Hello"), max_tokens=2)
+    assert smollm2.stats().running == 0
+
+
+async def test_a_lark_grammar_is_followed(smollm2: Engine) -> None:
+    constraint = Constraint("lark", 'start: ("ja" | "nein") "!"')
+    answer = await ask(smollm2, chat("Yes or no?"), constraint=constraint)
+    assert answer.text in ("ja!", "nein!")
+    with pytest.raises(InvalidRequest):
+        await ask(smollm2, chat("x"), constraint=Constraint("lark", "start: nothing_like_it"))
+
+
+async def test_constrained_and_free_requests_run_side_by_side(smollm2: Engine) -> None:
+    constraint = Constraint("json_schema", json.dumps(SCHEMA))
+    free, bound = await asyncio.gather(
+        ask(smollm2, chat("Hello, how are you?")),
+        ask(smollm2, chat("Describe a dog."), max_tokens=120, constraint=constraint),
+    )
+    assert free.end.usage.completion_tokens > 0
+    assert json.loads(bound.text)["colour"] in ("red", "green", "blue")
+
+
+async def test_timings_are_given(smollm2: Engine) -> None:
+    timings = (await ask(smollm2, chat("Hello again"))).end.timings
+    assert timings.queue_ms >= 0
+    assert timings.prefill_ms > 0
+    assert timings.decode_ms > 0
+
+
+async def test_special_tokens_in_a_raw_text_are_only_text(smollm2: Engine) -> None:
+    marker = "<|im_end|>"
+    as_text = await smollm2.tokenize(TokenizeRequest(TextPrompt(marker)))
+    assert len(as_text) > 1
+    assert await smollm2.detokenize(as_text) == marker
+
+
+async def test_an_empty_prompt_is_refused(smollm2: Engine) -> None:
+    for prompt in (TextPrompt(""), TokenPrompt(())):
+        with pytest.raises(InvalidRequest):
+            await ask(smollm2, prompt)
+
+
+# --- the embedder ---------------------------------------------------------------------------
+
+
+def matrix(result: EmbedResult) -> "np.ndarray[Any, np.dtype[np.float32]]":
+    return np.frombuffer(result.vectors, "<f4").reshape(-1, result.dimension)
+
+
+@pytest.fixture(scope="module")
+def reference() -> Any:
+    from sentence_transformers import SentenceTransformer
+
+    return SentenceTransformer(str(minilm_path()), device="cpu", local_files_only=True)
+
+
+TEXTS = [
+    "The router's light blinks red.",
+    "Hold the reset button for ten seconds.",
+    "x",
+    "",
+    "Größe, naïve, 東京, 🙂",
+    "A printer that will not print. " * 12,
+]
+
+
+async def test_vectors_are_those_of_sentence_transformers(minilm: Engine, reference: Any) -> None:
+    result = await minilm.embed(EmbedRequest(tuple(TEXTS)))
+    found = matrix(result)
+    expected = reference.encode(TEXTS, normalize_embeddings=True)
+    assert found.shape == (len(TEXTS), 384)
+    assert np.linalg.norm(found, axis=1) == pytest.approx(1, abs=1e-5)
+    assert (found * expected).sum(axis=1).min() >= 0.9999
+    lengths = [len(reference.tokenizer(text)["input_ids"]) for text in TEXTS]
+    assert list(result.token_counts) == lengths
+
+
+async def test_like_means_near(minilm: Engine) -> None:
+    texts = ("How do I reset my router?", "Restarting the modem", "A recipe for apple pie")
+    found = matrix(await minilm.embed(EmbedRequest(texts)))
+    assert found[0] @ found[1] > found[0] @ found[2] + 0.2
+
+
+async def test_a_long_text_is_the_weighted_mean_of_its_windows(
+    minilm: Engine, reference: Any
+) -> None:
+    text = " ".join(f"Page {n} says that item {n * 7} costs {n * 3} euros." for n in range(60))
+    ids = reference.tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"]
+    room = reference.max_seq_length - 2
+    windows = [tuple(ids[at : at + room]) for at in range(0, len(ids), room)]
+    assert len(windows) > 2
+    parts = matrix(await minilm.embed(EmbedRequest(tuple(windows))))
+    mean = (parts * [[len(window) + 2] for window in windows]).sum(axis=0)
+    result = await minilm.embed(EmbedRequest((text,)))
+    assert matrix(result)[0] @ mean / np.linalg.norm(mean) >= 0.9999
+    assert result.token_counts == (len(ids) + 2,)
+    beginning = reference.encode([text], normalize_embeddings=True)[0]
+    assert matrix(result)[0] @ beginning < 0.9999, "the end of the text counts for nothing"
+
+
+async def test_tokens_embed_as_their_text(minilm: Engine, reference: Any) -> None:
+    text = "Hold the reset button for ten seconds."
+    ids = tuple(reference.tokenizer(text, add_special_tokens=False)["input_ids"])
+    found = matrix(await minilm.embed(EmbedRequest((text, ids))))
+    assert found[0] @ found[1] >= 0.99999
+
+
+async def test_order_is_kept_whatever_the_lengths(minilm: Engine) -> None:
+    texts = tuple(f"number {n} " * (1 + (n * 37) % 50) for n in range(40))
+    together = matrix(await minilm.embed(EmbedRequest(texts)))
+    for n in (0, 7, 13, 39):
+        alone = matrix(await minilm.embed(EmbedRequest((texts[n],))))[0]
+        assert together[n] @ alone >= 0.9999
+
+
+async def test_requests_at_once_get_their_own_vectors(minilm: Engine) -> None:
+    texts = [f"this is text number {n}" for n in range(10)]
+    results = await asyncio.gather(*(minilm.embed(EmbedRequest((text,))) for text in texts))
+    one = matrix(await minilm.embed(EmbedRequest(tuple(texts))))
+    for n, result in enumerate(results):
+        assert matrix(result)[0] @ one[n] >= 0.9999
+
+
+async def test_no_inputs_give_no_vectors(minilm: Engine, fake: FakeEngine) -> None:
+    for engine in (minilm, fake):
+        result = await engine.embed(EmbedRequest(()))
+        assert (result.vectors, result.token_counts) == (b"", ())
+
+
+async def test_an_embedder_checks_its_tokens(minilm: Engine) -> None:
+    for inputs in (((-1,),), ("fine", (10_000_000,))):
+        with pytest.raises(InvalidRequest) as raised:
+            await minilm.embed(EmbedRequest(inputs))
+        assert raised.value.param == "input"
+
+
+async def test_an_embedder_refuses_the_absurdly_long(minilm: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="Input 1 has"):
+        await minilm.embed(EmbedRequest(("short", (2000,) * 70_000)))
+    assert matrix(await minilm.embed(EmbedRequest(("next",)))).shape == (1, 384)
+
+
+async def test_a_cancelled_embedding_hinders_no_other(minilm: Engine) -> None:
+    big = asyncio.create_task(minilm.embed(EmbedRequest(("many words " * 200,) * 200)))
+    small = asyncio.create_task(minilm.embed(EmbedRequest(("one",))))
+    await asyncio.sleep(0)  # both have been sent
+    big.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await big
+    assert matrix(await small).shape == (1, 384)
+
+
+async def test_the_embedder_tokenises(minilm: Engine, reference: Any) -> None:
+    text = "reset the router"
+    tokens = await minilm.tokenize(TokenizeRequest(TextPrompt(text)))
+    assert tokens == reference.tokenizer(text)["input_ids"]
+    assert await minilm.detokenize(tokens) == text
+    assert minilm.stats().dimension == 384
+
+
+async def test_each_kind_refuses_what_the_other_does(minilm: Engine, smollm2: Engine) -> None:
+    with pytest.raises(Unsupported):
+        await ask(minilm, chat("Hello"))
+    with pytest.raises(Unsupported):
+        await smollm2.embed(EmbedRequest(("Hello",)))
+
+
+# --- its life -------------------------------------------------------------------------------
+
+
+def restarted(engine: Engine) -> Sequence[object]:
+    return [engine.stats().restarts, engine.stats().state]
+
+
+async def test_none_of_this_cost_a_worker(registry: Registry) -> None:
+    for name in registry.ids():
+        assert restarted(registry.get(name)) == [0, "ready"]
+
+
+async def test_a_stopped_engine_takes_nothing(tmp_path: Path) -> None:
+    registry = Registry({"m": SMOLLM2}, tmp_path)
+    engine = registry.get("m")
+    await engine.stop(1)
+    with pytest.raises(EngineUnavailable):
+        await ask(engine, chat("x"))
+    await registry.stop(1)

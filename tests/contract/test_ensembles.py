@@ -1,0 +1,204 @@
+"""An ensemble through the official client: votes, citations, overrides, and declining."""
+
+import json
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import httpx
+import msgspec
+import openai
+import pytest
+
+from gateway.config_files import Configuration
+from gateway.ensemble.settings import EnsembleSettings, Member
+from gateway.settings import StoreSettings
+from models.engines.fake import FakeEngine
+from models.types import GenerateRequest
+from tests.contract.serving import configuration, serve
+
+QUESTION: list[Any] = [{"role": "user", "content": "What colour is the lamp of the router?"}]
+DOCUMENT = "The lamp of the router is blue. It blinks while the router starts.\n"
+
+
+def reply(request: GenerateRequest) -> str:
+    """A member that has read the only passage."""
+    return json.dumps(
+        {
+            "answer_value": "blue",
+            "answer_unit": "",
+            "passages": [1],
+            "is_blank": False,
+            "answer": "The lamp is blue.",
+            "explanation": "It says so.",
+        }
+    )
+
+
+class Served(NamedTuple):
+    client: openai.OpenAI
+    http: httpx.Client
+    engine: FakeEngine
+
+
+def with_ensemble(found: Configuration) -> Configuration:
+    (found.directory / "docs").mkdir()
+    (found.directory / "docs" / "router.txt").write_text(DOCUMENT)
+    ensemble = EnsembleSettings(
+        id="panel",
+        description="Three of one mind",
+        members=tuple(Member(model="fake", name=name) for name in ("a", "b", "c")),
+        stores=("docs",),
+        score_floor=0.2,
+        extractive=False,
+    )
+    stores = [StoreSettings(name="docs", paths=["docs"])]
+    return msgspec.structs.replace(
+        found,
+        settings=msgspec.structs.replace(found.settings, stores=stores),
+        ensembles={"panel": ensemble},
+    )
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    folder: Path = tmp_path_factory.mktemp("ensembles")
+    engine = FakeEngine(reply=reply)
+    with (
+        serve(with_ensemble(configuration(folder)), {"fake": engine}) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        httpx.Client(base_url=url, timeout=20) as http,
+    ):
+        deadline = time.monotonic() + 20
+        while http.get("/ready").status_code != 200:
+            assert time.monotonic() < deadline, http.get("/health").text
+            time.sleep(0.02)
+        yield Served(client, http, engine)
+
+
+def test_an_answer_has_votes_sources_and_citations(served: Served) -> None:
+    found = served.client.chat.completions.create(model="panel", messages=QUESTION)
+    message = found.choices[0].message
+    assert found.choices[0].finish_reason == "stop"
+    assert message.content is not None
+    assert "blue" in message.content
+    assert message.annotations
+    citation = message.annotations[0].url_citation
+    assert "[1]" in message.content[citation.start_index : citation.end_index]
+    extra = found.model_extra
+    assert extra is not None
+    report = extra["ensemble"]
+    assert [vote["model"] for vote in report["votes"]]
+    assert len(report["votes"]) == 3
+    assert report["answer_value"] == "blue"
+    assert report["is_blank"] is False
+    assert report["ref_id"] == ["router"]
+    assert report["sources"][0]["filename"] == "router.txt"
+    assert message.model_extra is not None
+    assert message.model_extra["reasoning_content"]
+    assert found.usage is not None
+    assert found.usage.total_tokens > 0
+    assert extra["timings"]["retrieval_ms"] > 0
+
+
+def test_the_stream_deliberates_then_answers(served: Served) -> None:
+    order: list[str] = []
+    text = reasoning = ""
+    last: Any = None
+    usage: Any = None
+    stream = served.client.chat.completions.create(
+        model="panel", messages=QUESTION, stream=True, stream_options={"include_usage": True}
+    )
+    for chunk in stream:
+        if not chunk.choices:
+            usage = chunk
+            continue
+        delta = chunk.choices[0].delta
+        thought = (delta.model_extra or {}).get("reasoning_content")
+        if thought:
+            order.append("reasoning")
+            reasoning += thought
+        if delta.content:
+            order.append("content")
+            text += delta.content
+        if chunk.choices[0].finish_reason:
+            last = chunk
+    whole = served.client.chat.completions.create(model="panel", messages=QUESTION)
+    assert order == sorted(order, reverse=True)  # all reasoning before all content
+    assert text == whole.choices[0].message.content
+    assert reasoning
+    assert last.choices[0].finish_reason == "stop"
+    assert last.model_extra["ensemble"]["answer_value"] == "blue"
+    assert last.choices[0].delta.model_extra["annotations"]
+    assert usage.usage.total_tokens > 0
+
+
+def test_what_is_not_in_the_documents_is_declined(served: Served) -> None:
+    found = served.client.chat.completions.create(
+        model="panel", messages=[{"role": "user", "content": "Qwx zyv mnb?"}]
+    )
+    assert found.model_extra is not None
+    assert found.model_extra["ensemble"]["is_blank"] is True
+    assert found.model_extra["ensemble"]["ref_id"] == []
+    assert found.choices[0].message.annotations == []
+
+
+def test_overrides(served: Served) -> None:
+    found = served.client.chat.completions.create(
+        model="panel",
+        messages=QUESTION,
+        extra_body={"ensemble": {"members": ["fake", "fake"], "vector_store_ids": ["docs"]}},
+    )
+    assert found.model_extra is not None
+    assert len(found.model_extra["ensemble"]["votes"]) == 2
+
+
+def test_a_plain_model_with_an_override_is_an_ensemble_of_one(served: Served) -> None:
+    found = served.client.chat.completions.create(
+        model="fake", messages=QUESTION, extra_body={"ensemble": {}}
+    )
+    assert found.model == "fake"
+    assert found.model_extra is not None
+    assert len(found.model_extra["ensemble"]["votes"]) == 1
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("fields", "status", "param"),
+    [
+        ({"ensemble": {"vector_store_ids": ["nope"]}}, 404, None),
+        ({"ensemble": {"top_k": 99}}, 400, "ensemble.top_k"),
+        ({"ensemble": {"memberz": ["a"]}}, 400, "ensemble"),
+        ({"ensemble": {"strategy": "coin"}}, 400, "ensemble.strategy"),
+        ({"stop": ["x"]}, 400, "stop"),
+        ({"top_k": 5}, 400, "top_k"),
+        ({"min_p": 0.1}, 400, "min_p"),
+        ({"messages": [*QUESTION, {"role": "assistant", "content": "a"}]}, 400, "messages"),
+    ],
+)
+def test_a_bad_request_has_its_status_streamed_or_not(
+    served: Served, fields: dict[str, Any], status: int, param: str | None, stream: bool
+) -> None:
+    body = {"model": "panel", "messages": QUESTION, "stream": stream, **fields}
+    answer = served.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == status, answer.text
+    if param is not None:
+        assert answer.json()["error"]["param"] == param
+
+
+def test_an_unknown_member_is_the_clients_mistake(served: Served) -> None:
+    body = {"model": "panel", "messages": QUESTION, "ensemble": {"members": ["nope"]}}
+    answer = served.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code in (400, 404)
+    assert "nope" in answer.json()["error"]["message"]
+
+
+def test_it_is_listed_and_healthy_but_does_not_embed(served: Served) -> None:
+    listed = {model.id: model for model in served.client.models.list()}
+    assert listed["panel"].model_extra is not None
+    assert listed["panel"].model_extra["kind"] == "ensemble"
+    assert served.http.get("/health").json()["ensembles"]["panel"]["state"] == "ready"
+    with pytest.raises(openai.BadRequestError) as caught:
+        served.client.embeddings.create(model="panel", input="a")
+    assert caught.value.param == "model"
