@@ -8,6 +8,7 @@ import math
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -82,6 +83,7 @@ def terms(text: str) -> set[str]:
     return {stem(word) for word in WORD.findall(text) if word.casefold() not in STOPWORDS}
 
 
+@lru_cache(maxsize=20_000)  # documents repeat their words; this is most of what ranking costs
 def stem(word: str) -> str:
     """A word cut so that its forms meet. Codes and numbers stay whole."""
     word = word.casefold().replace("’", "'").removesuffix("'s")
