@@ -74,5 +74,7 @@ class UrlCitation(Struct, frozen=True, kw_only=True):
 
 
 class Annotation(Struct, frozen=True, kw_only=True):
+    """A citation in the text, as OpenAI's clients know it."""
+
     url_citation: UrlCitation
     type: Literal["url_citation"] = "url_citation"
