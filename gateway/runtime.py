@@ -4,6 +4,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Literal, Protocol
 
+from msgspec import UNSET
+
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.settings import EnsembleSettings, single
 from gateway.errors import BadRequest
@@ -11,7 +13,7 @@ from gateway.schema.ensemble import EnsembleOverride
 from gateway.seeding import Progress
 from gateway.settings import GatewaySettings
 from models.engine import Engine
-from models.errors import ModelNotFound
+from models.errors import EngineUnavailable, ModelNotFound
 from models.settings import ModelSettings
 from models.types import EngineStats
 
@@ -58,15 +60,24 @@ class Runtime:
         """The ensemble a request runs on, or None where it asks a plain model.
 
         Ensembles' names come first; a model with an override is an ensemble of one that is
-        otherwise like the first ensemble of the configuration. Raises ModelNotFound.
+        otherwise like the first ensemble of the configuration. Raises ModelNotFound, and
+        EngineUnavailable while a store it would search is being filled: that the documents do
+        not say something cannot be known before they are there.
         """
         if model in self.ensembles:
-            return self._pipelines[model]
-        if model not in self.registry.ids():
+            ensemble = self._pipelines[model]
+        elif model not in self.registry.ids():
             raise ModelNotFound(model, self.model_names())
-        if override is None:
+        elif override is None:
             return None
-        return self._build(single(model, next(iter(self.ensembles.values()), None)))
+        else:
+            ensemble = self._build(single(model, next(iter(self.ensembles.values()), None)))
+        named = override.vector_store_ids if override is not None else UNSET
+        for store in ensemble.settings.stores if named is UNSET else named:
+            found = self.stores().get(store)
+            if found is not None and found.state in ("waiting", "ingesting"):
+                raise EngineUnavailable(f"The store '{store}' is still being filled.", 2.0)
+        return ensemble
 
     def engine(self, model: str, purpose: str) -> Engine:
         """A model's engine. Raises ModelNotFound, or BadRequest for an ensemble."""
@@ -86,7 +97,9 @@ class Runtime:
         settings = self.ensembles[name]
         stats = self.registry.stats()
         needed = {model: stats[model].state for model in settings.models}
-        needed[self.settings.retrieval.embedder] = stats[self.settings.retrieval.embedder].state
+        embedder = self.settings.retrieval.embedder
+        if embedder in stats:
+            needed[embedder] = stats[embedder].state
         broken = [model for model, state in needed.items() if state in ("failed", "stopped")]
         if broken:
             return "failed", f"Not available: {', '.join(broken)}."
