@@ -13,6 +13,7 @@ from functools import lru_cache
 from msgspec import Struct
 
 from gateway.ensemble.ground import sentences
+from gateway.ensemble.values import NUMBER_WORDS
 
 __all__ = [
     "Sentence",
@@ -43,12 +44,13 @@ SUFFIXES = (
 )
 STEM_CHARS = 6  # "configure" and "configuration" share this much
 
-# What a term counts for where it does not stand in the sentence itself.
-IN_HEADING = 0.5
-IN_SENTENCE_BEFORE = 0.15
+IN_HEADING = 0.5  # what a term counts for that stands only in a heading above the sentence
+WITHOUT_FIGURE = 0.4  # what a sentence keeps of its score if a number is asked for and it has none
 
 # Letters that begin with a capital, and a digit: "R-77", "V32", "NW-T9"; not "3rd" or "24h".
 CODE = re.compile(r"(?=.*\d)[A-Z][A-Za-z]*-?(?:[A-Z]*\d+[A-Za-z]*-?)+")
+
+HEAD_ROW = re.compile(r"\s*\|[ \t]*:?-{3,}")
 
 AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|soon|fast|quickly|often|old|big|large|heavy|high|deep|wide|tall"
@@ -69,13 +71,35 @@ class Text(Struct, frozen=True):
 
 
 class Sentence(Struct, frozen=True):
-    """A sentence of passage `n`. `score` ranks, `coverage` compares between questions (0..1)."""
+    """A sentence of passage `n`; `score` ranks it among the others.
+
+    `coverage` compares between questions: the share of the question's weight that it covers, times
+    the share of the question's terms that any passage knows, 0..1.
+    """
 
     n: int
     start: int
     end: int
     score: float
     coverage: float
+
+
+class _Found(Struct, frozen=True):
+    passage: Text
+    start: int
+    end: int
+    own: set[str]
+    heading: set[str]
+
+    def holds(self, term: str) -> float:
+        if term in self.own:
+            return 1.0
+        return IN_HEADING if term in self.heading else 0.0
+
+    def has_figure(self, is_asked: Callable[[str], bool]) -> bool:
+        words = WORD.findall(self.passage.text[self.start : self.end])
+        figures = (word for word in words if word[0].isdigit() or word.casefold() in NUMBER_WORDS)
+        return any(not is_asked(word) for word in figures)
 
 
 def terms(text: str) -> set[str]:
@@ -99,27 +123,33 @@ def stem(word: str) -> str:
 
 
 def rank(question: str, passages: Sequence[Text]) -> list[Sentence]:
-    """Every sentence of the passages, the one that speaks most to the question first."""
-    found: list[tuple[Text, int, int, set[str], set[str], set[str]]] = []
+    """Every sentence of the passages, the one that speaks most to the question first.
+
+    Headings and the head rows of tables are not among them: they name things, and say nothing of
+    them; what stands under a heading in a passage is about its words too.
+    """
+    found: list[_Found] = []
     for passage in passages:
-        heading, before = terms(passage.heading), set[str]()
+        heading = terms(passage.heading)
         for start, end in sentences(passage.text):
             own = terms(passage.text[start:end])
-            found.append((passage, start, end, own, heading, before))
-            before = own
-    weights = _weights(terms(question), [own for _, _, _, own, _, _ in found])
+            if _is_heading(passage.text, start, end):
+                heading = terms(passage.heading) | own
+            else:
+                found.append(_Found(passage, start, end, own, heading))
+    asked = terms(question)
+    weights = _weights(asked, [sentence.own for sentence in found])
     total = sum(weights.values()) or 1.0
+    known = len(asked & _all_terms(passages)) / max(1, len(asked))
+    is_asked = asked_about(question) if expects_number(question) else None
     ranked: list[Sentence] = []
-    for passage, start, end, own, heading, before in found:
-        covered = sum(
-            weight
-            * max(
-                term in own, IN_HEADING * (term in heading), IN_SENTENCE_BEFORE * (term in before)
-            )
-            for term, weight in weights.items()
-        )
-        score = covered * (0.5 + max(0.0, passage.score))
-        ranked.append(Sentence(passage.n, start, end, score, covered / total))
+    for sentence in found:
+        covered = sum(weight * sentence.holds(term) for term, weight in weights.items())
+        score = covered * (0.5 + max(0.0, sentence.passage.score))
+        if is_asked is not None and not sentence.has_figure(is_asked):
+            score *= WITHOUT_FIGURE
+        coverage = covered / total * known
+        ranked.append(Sentence(sentence.passage.n, sentence.start, sentence.end, score, coverage))
     return sorted(ranked, key=lambda s: (-s.score, s.n, s.start))
 
 
@@ -149,6 +179,18 @@ def names_missing(question: str, text: str) -> set[str]:
     """Codes and model names ("R-77", "V32") of the question that do not stand in the text."""
     asked = {w.casefold() for w in _names(question) if CODE.fullmatch(w)}
     return asked - {stem(word) for word in WORD.findall(text)} if asked else asked
+
+
+def _all_terms(passages: Sequence[Text]) -> set[str]:
+    return {term for passage in passages for term in terms(f"{passage.heading} {passage.text}")}
+
+
+def _is_heading(text: str, start: int, end: int) -> bool:
+    sentence = text[start:end]
+    if not any(map(str.isalnum, sentence)):
+        return True  # a ruled line
+    capitals = sentence.isupper() and len(sentence.split()) > 1
+    return capitals or sentence.startswith("#") or HEAD_ROW.match(text, end) is not None
 
 
 def _names(question: str) -> list[str]:

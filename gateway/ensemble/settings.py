@@ -75,7 +75,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
-    evidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.3  # see `evidence.support`
+    evidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.1  # least `Sentence.coverage`
     extractive: bool | None = None
     max_value_words: Annotated[int, Meta(ge=1, le=100)] = 12
     max_answer_chars: Annotated[int, Meta(ge=20, le=4000)] = 400  # not for extractive members

@@ -34,6 +34,19 @@ def test_a_question_about_something_else_is_not_covered() -> None:
     assert max(sentence.coverage for sentence in found) < 0.3
 
 
+def test_headings_and_head_rows_are_no_evidence() -> None:
+    table = "| Lamp | Colour |\n|---|---|\n| S4 | blue |"
+    text = f"# Lamps\n\nThe lamp is red.\n\nTHE LAMP BOX\n\n{table}"
+    found = rank("Which colour is the lamp?", [Text(1, text)])
+    assert {text[s.start : s.end] for s in found} == {"The lamp is red.", "| S4 | blue |"}
+
+
+def test_where_a_number_is_asked_for_a_sentence_with_one_comes_first() -> None:
+    text = "The warranty of a monitor is free. It lasts 48 months, the monitor's warranty."
+    (first, _) = rank("How many months is the monitor's warranty?", [Text(1, text)])
+    assert text[first.start :].startswith("It lasts")
+
+
 def test_no_passages_no_sentences() -> None:
     assert rank("What?", []) == []
 
