@@ -22,11 +22,10 @@ __all__ = [
 MAX_VALUE_CHARS = 200
 MAX_UNIT_CHARS = 40
 MAX_CITED = 3
-# A number, or a word for one, and up to three words behind it: "7 pounds a month".
-FIGURE = (
-    r"FIGURE: /\p{Sc}?[0-9][^ ]*( [^ ]+){0,3}/"
-    rf" | /(?i:{'|'.join(NUMBER_WORDS)})[^\p{{L}} ]?( [^ ]+){{0,3}}/"
-)
+# A number and up to three words behind it: "7 pounds a month". Words for numbers stand in where
+# no passage has a digit; else "one of them" would be an amount.
+DIGITS_FIRST = r"FIGURE: /\p{Sc}?[0-9][^ ]*( [^ ]+){0,3}/"
+WORD_FIRST = rf"FIGURE: /(?i:{'|'.join(NUMBER_WORDS)})([^\p{{L}} ][^ ]*)?( [^ ]+){{0,3}}/"
 BARRED = "¦"  # stands for a word that no value may contain
 START = r"[\p{L}\p{N}\p{Sc}]"
 
@@ -102,25 +101,25 @@ def extractive_grammar(
         for number, text in passages
     ]
     usable = [(n, pieces) for n, pieces in shown if any(piece[0].isalnum() for piece in pieces)]
-    # A branch that nothing can match would leave a member with no token to choose.
-    with_figure = [(n, pieces) for n, pieces in usable if any(map(_is_figure, pieces))]
-    figure = figure and bool(with_figure)
+    figures = _figures(usable) if figure else None
+    if figures is not None:
+        usable = figures.usable
     words = {piece for _, pieces in usable for piece in pieces if piece[0].isalnum()}
-    leads = [] if figure else sorted(filter(idle, words))
+    leads = sorted(filter(idle, words)) if figures is None else []
     if len(leads) == len(words):
         leads = []
     if not usable:
         raise AnswerError("the passages have no words")
     lines = [_shape(max_value_words)]
     also = ""
-    if figure:
-        lines.append(FIGURE)
+    if figures is not None:
+        lines.append(figures.rule)
         also = " & FIGURE"
     elif leads:
         lines.append(f"IDLE: /({'|'.join(map(re.escape, leads))})([^\\p{{L}}\\p{{N}}].*)?/")
         also = " & ~IDLE"
     branches: list[str] = []
-    for number, pieces in with_figure if figure else usable:
+    for number, pieces in usable:
         spans = json.dumps({"substring_chunks": pieces}, ensure_ascii=False)
         lines.append(f"SPAN_{number}: %regex {spans}")
         lines.append(f"VALUE_{number}: SPAN_{number} & SHAPE{also}")
@@ -140,8 +139,29 @@ def _shape(max_words: int) -> str:
     return shape
 
 
-def _is_figure(piece: str) -> bool:
-    return piece[0] in "0123456789" or piece.casefold() in NUMBER_WORDS
+class _Figures(Struct, frozen=True):
+    rule: str
+    usable: list[tuple[int, list[str]]]
+
+
+def _figures(passages: list[tuple[int, list[str]]]) -> _Figures | None:
+    """The passages in which a value can begin with a number, or None where there are none.
+
+    A branch that nothing can match would leave a member with no token to choose.
+    """
+    for rule, begins in ((DIGITS_FIRST, _has_digit_first), (WORD_FIRST, _is_number_word)):
+        usable = [(n, pieces) for n, pieces in passages if any(map(begins, pieces))]
+        if usable:
+            return _Figures(rule, usable)
+    return None
+
+
+def _has_digit_first(piece: str) -> bool:
+    return piece[0] in "0123456789"
+
+
+def _is_number_word(piece: str) -> bool:
+    return piece.casefold() in NUMBER_WORDS
 
 
 def spans_of(text: str) -> list[str]:

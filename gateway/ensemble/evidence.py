@@ -45,18 +45,20 @@ SUFFIXES = (
 STEM_CHARS = 6  # "configure" and "configuration" share this much
 
 IN_HEADING = 0.5  # what a term counts for that stands only in a heading above the sentence
+COUNTS = NUMBER_WORDS.keys() - {"one"}  # "one of them" is no amount
 WITHOUT_FIGURE = 0.4  # what a sentence keeps of its score if a number is asked for and it has none
 
 # Letters that begin with a capital, and a digit: "R-77", "V32", "NW-T9"; not "3rd" or "24h".
-CODE = re.compile(r"(?=.*\d)[A-Z][A-Za-z]*-?(?:[A-Z]*\d+[A-Za-z]*-?)+")
+CODE = re.compile(r"(?=\D*\d)[A-Z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 
 HEAD_ROW = re.compile(r"\s*\|[ \t]*:?-{3,}")
 
 AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|soon|fast|quickly|often|old|big|large|heavy|high|deep|wide|tall"
     r"|late|early|loud|hot|cold|thick)\b"
-    r"|\b(?:what|which) (?:\w+ ){0,2}(?:age|year|percentage|price|cost|fee|deposit|temperature"
-    r"|weight|speed|length|height|width|distance|capacity|size|rate|phone number|ip address)\b",
+    r"|\b(?:what|which)(?:['’]s| is| are)? (?:\w+ ){0,3}(?:age|year|percentage|price|cost|fee"
+    r"|deposit|temperature|weight|speed|length|height|width|distance|capacity|size|rate"
+    r"|phone number|ip address)\b",
     re.IGNORECASE,
 )
 
@@ -98,7 +100,7 @@ class _Found(Struct, frozen=True):
 
     def has_figure(self, is_asked: Callable[[str], bool]) -> bool:
         words = WORD.findall(self.passage.text[self.start : self.end])
-        figures = (word for word in words if word[0].isdigit() or word.casefold() in NUMBER_WORDS)
+        figures = (word for word in words if word[0].isdigit() or word.casefold() in COUNTS)
         return any(not is_asked(word) for word in figures)
 
 

@@ -74,6 +74,14 @@ def test_a_passage_without_a_number_is_no_dead_end() -> None:
     assert extracts(extractive_grammar([(1, "No number here.")], figure=True), "No number", 1)
 
 
+def test_words_for_numbers_stand_in_where_there_are_no_digits() -> None:
+    grammar = extractive_grammar([(1, "One of three."), (2, "It is 5.")], figure=True)
+    assert not extracts(grammar, "three", 1)
+    grammar = extractive_grammar([(1, "One of three."), (2, "None here.")], figure=True)
+    assert extracts(grammar, "three", 1)
+    assert not extracts(grammar, "None", 2)
+
+
 def test_barred_words_are_in_no_value() -> None:
     grammar = extractive_grammar(PASSAGES, barred=lambda word: word == "P-150")
     assert extracts(grammar, "ink pad full", 2)

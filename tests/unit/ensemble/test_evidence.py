@@ -63,6 +63,7 @@ def test_codes_of_the_question_must_stand_in_the_text() -> None:
     assert names_missing("What does error code R-77 mean?", "R-23: name server silent.") == {"r-77"}
     assert names_missing("What does R-23 mean?", "Code **R-23:** name server silent.") == set()
     assert names_missing("Is 24h or 3rd a name?", "") == set()
+    assert names_missing("Which NW-T9 and R200?", "") == {"nw-t9", "r200"}
 
 
 def test_a_value_of_the_question_s_own_words_is_an_echo() -> None:
