@@ -34,7 +34,7 @@ BLOCK = re.compile(
     r"\n[ \t]*\n|\n(?=[ \t]*(?:[-*+•]|\d{1,3}[.)])[ \t]|[ \t]*[|#>])|(?<=\|)[ \t]*\n"
 )
 HEADING_END = re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE)
-STOP = re.compile(r"[.!?]+[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_]*[^\Wa-z_])|[。！？]")
+STOP = re.compile(r"(?<![.!?])[.!?]+[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_]*[^\Wa-z_])|[。！？]")
 ABBREVIATION = re.compile(
     r"(?:(?i:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|fig|dr|mr|mrs|st))|(?<!\d )\b[A-Z])\.$"
 )

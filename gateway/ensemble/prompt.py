@@ -26,7 +26,7 @@ __all__ = [
 
 # What could be taken for the prompt's own structure: tags, special tokens, passage numbers.
 TAG = re.compile(r"<(?=[|/!?\w])")
-NUMBER = re.compile(r"^(\s*)\[(\d+)\]", re.MULTILINE)
+NUMBER = re.compile(r"^([ \t]*)\[(\d+)\]", re.MULTILINE)
 CUT = " …"
 
 

@@ -12,7 +12,7 @@ ELLIPSIS = "…"
 
 def one_line(text: str) -> str:
     """A sentence without line breaks and without Markdown's marks of lists, headings and rows."""
-    plain = ROW.sub("", MARKER.sub("", text.strip()))
+    plain = ROW.sub("", MARKER.sub("", " ".join(text.split())))
     return " ".join(EMPHASIS.sub("", plain).split())
 
 

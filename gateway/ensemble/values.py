@@ -78,7 +78,8 @@ UNITS = {
 HEDGE = re.compile(
     r"^(?:more than|less than|greater than|fewer than|up to|at least|at most|no more than"
     r"|approximately|approx\.?|about|around|over|under|nearly|almost|roughly|exactly|circa|ca\."
-    r"|within|after|for|in|by|is|are|was|were|it is|[~≈<>≤≥=])\s*(?=[\d£$€.(-]|\b)",
+    r"|within|after|for|in|by|is|are|was|were|it is|[~≈<>≤≥=])(?:\s+|(?<=[~≈<>≤≥=])|(?=[\d£$€]))",
+    re.IGNORECASE,
 )
 FIGURE = r"[+-]?(?:\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+"
 POWER = r"(?:[eE][+-]?\d+|\s*[x×*]\s*10\s*\^?\s*[+-]?\d+)?"
@@ -192,27 +193,13 @@ def _near(a: float, b: float) -> bool:
 
 
 def _without_hedges(text: str) -> str:
-    while True:
-        shorter = HEDGE.sub("", text, count=1) if text[:1] in "~≈<>≤≥=" else _hedge_words(text)
-        if shorter == text or not shorter:
-            return text
-        text = shorter.strip(OUTER)
-
-
-def _hedge_words(text: str) -> str:
-    found = HEDGE.match(text.casefold())
-    # "In use" and "Up to date" keep their first words: only a number is hedged.
-    if found is None or len(text.casefold()) != len(text):
-        return text
-    rest = text[found.end() :].lstrip()
+    """Hedges are dropped before a number only: "In use" and "Up to date" keep their words."""
+    rest = text
+    while found := HEDGE.match(rest):
+        rest = rest[found.end() :].lstrip(OUTER)
     first = rest.split(" ", 1)[0].casefold()
-    hedged = rest[:1].isdigit() or rest[:1] in "£$€" or first in NUMBER_WORDS
-    return rest if hedged or _is_hedge(rest) else text
-
-
-def _is_hedge(text: str) -> bool:
-    found = HEDGE.match(text.casefold())
-    return found is not None and _hedge_words(text) != text
+    is_number = rest[:1].isdigit() or rest[:1] in {"£", "$", "€"} or first in NUMBER_WORDS
+    return rest if is_number else text
 
 
 def _range(text: str, unit: str) -> Value | None:

@@ -1,10 +1,15 @@
+import time
 from itertools import pairwise
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ensemble.answer import spans_of
+from gateway.ensemble.evidence import Text, rank
 from gateway.ensemble.ground import find, ground, sentences
+from gateway.ensemble.prompt import neutral
+from gateway.ensemble.text import one_line
 
 PASSAGE = """# Reset
 
@@ -110,3 +115,16 @@ def test_any_row_of_words_is_found_in_its_text(words: list[str], data: st.DataOb
     at = data.draw(st.integers(0, len(words) - 1))
     count = data.draw(st.integers(1, len(words) - at))
     assert ground(" ".join(words[at : at + count]), " ".join(words)) is not None
+
+
+@pytest.mark.parametrize("piece", [".", " ", "1,", "| ", "a-", "e.g. ", "A1", "for ", "\n", "*"])
+def test_no_text_takes_long(piece: str) -> None:
+    text = piece * (20_000 // len(piece))
+    began = time.perf_counter()
+    rank(text, [Text(1, text)])
+    find("12", text)
+    find(text[:2000], "12")
+    spans_of(text)
+    neutral(text)
+    one_line(f"x{text}x")
+    assert time.perf_counter() - began < 2
