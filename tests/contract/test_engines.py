@@ -5,7 +5,6 @@ The engines are loaded once: they and the tests share one event loop.
 
 import asyncio
 import contextlib
-import itertools
 import json
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -63,9 +62,12 @@ async def registry(
     models = {
         "smollm2": replace(SMOLLM2, context=CONTEXT, kv_tokens=4 * CONTEXT, parallel=16),
         "gemma3": replace(gemma3, context=CONTEXT),
-        # Cells for little more than one request at a time, and hardly a queue.
+        # Cells for little more than one request at a time, and a short queue.
         "tight": replace(SMOLLM2, context=96, kv_tokens=96, parallel=4, max_waiting=8),
-        "narrow": replace(SMOLLM2, context=CONTEXT, parallel=1, max_waiting=1),
+        # Attention sums in blocks of 256 cells, so where a sequence crosses from one to the next
+        # its last bits change, and with them now and then a token. Here there is no next block:
+        # what must be the same to the letter is asked of this one.
+        "exact": replace(SMOLLM2, context=256, kv_tokens=256, parallel=12),
         "minilm": MINILM,
     }
     registry = Registry(models, tmp_path_factory.mktemp("data"))
@@ -132,14 +134,6 @@ async def ask(engine: Engine, prompt: Prompt, **options: Any) -> Answer:
     return Answer(deltas)
 
 
-_strangers = itertools.count()
-
-
-def stranger() -> str:
-    """An owner with nothing in the cache: what is found there changes the last bits of logits."""
-    return f"stranger {next(_strangers)}"
-
-
 async def count(engine: Engine, prompt: ChatPrompt | TextPrompt) -> int:
     return len(await engine.tokenize(TokenizeRequest(prompt)))
 
@@ -173,12 +167,13 @@ async def test_text_and_tokens_are_the_same_prompt(engine: Engine) -> None:
 
 
 async def test_a_stop_string_ends_the_text_before_it(engine: Engine) -> None:
-    prompt = chat("Count: one two three four five")
-    whole = (await ask(engine, prompt, owner=stranger())).text
-    stop = whole[len(whole) // 2 :][:3]
-    answer = await ask(engine, prompt, stop=("never to be seen", stop), owner=stranger())
-    assert answer.text == whole.split(stop)[0]
-    assert answer.end.reason == "stop"
+    # A constant answer, so that it is known what the stop string cuts.
+    options = {"constraint": Constraint("json_schema", '{"const": "one two three four"}')}
+    prompt = chat("Count to four.")
+    whole = await ask(engine, prompt, max_tokens=40, **options)
+    assert (whole.text, whole.end.reason) == ('"one two three four"', "stop")
+    cut = await ask(engine, prompt, max_tokens=40, stop=("never to be seen", "wo th"), **options)
+    assert (cut.text, cut.end.reason) == ('"one t', "stop")
 
 
 async def test_a_prompt_beyond_the_context_names_both_numbers(engine: Engine) -> None:
@@ -296,19 +291,17 @@ async def test_cancelling_the_task_ends_the_request(engine: Engine) -> None:
 # --- real models ----------------------------------------------------------------------------
 
 
-async def test_greedy_is_the_same_every_time(local: Engine) -> None:
+async def test_greedy_is_the_same_every_time(registry: Registry) -> None:
     prompt = chat("What is the capital of France?")
-    first, second = [await ask(local, prompt, owner=stranger()) for _ in range(2)]
+    first, second = [await ask(registry.get("exact"), prompt) for _ in range(2)]
     assert first.text == second.text
+    assert second.end.usage.cached_tokens > 0
 
 
-async def test_a_seed_gives_the_same_answer_again(local: Engine) -> None:
+async def test_a_seed_gives_the_same_answer_again(registry: Registry) -> None:
     async def sample(seed: int) -> str:
-        # Few tokens: idle prefixes move later cells, and with them the last bits of the logits.
         sampling = Sampling(temperature=1, seed=seed)
-        prompt = chat("Tell me something.")
-        answer = await ask(local, prompt, max_tokens=3, sampling=sampling, owner=stranger())
-        return answer.text
+        return (await ask(registry.get("exact"), chat("Hi!"), sampling=sampling)).text
 
     assert await sample(1) == await sample(1)
     assert len({await sample(seed) for seed in range(1, 5)}) > 1
@@ -325,14 +318,12 @@ async def test_the_end_of_the_context_ends_the_answer(registry: Registry) -> Non
         assert answer.end.usage.completion_tokens == 96 - length
 
 
-async def test_twelve_at_once_say_what_each_says_alone(smollm2: Engine) -> None:
+async def test_twelve_at_once_say_what_each_says_alone(registry: Registry) -> None:
+    engine = registry.get("exact")
     prompts = [chat(f"Write about the number {n}.") for n in range(12)]
-    alone = [(await ask(smollm2, prompt, max_tokens=8)).text for prompt in prompts]
-    together = await asyncio.gather(*(ask(smollm2, prompt, max_tokens=8) for prompt in prompts))
-    # Another batch changes the last bits of the logits, so a rare answer may take another turn;
-    # one that got a neighbour's tokens would share nothing with its own.
-    same = sum(answer.text == one for answer, one in zip(together, alone, strict=True))
-    assert same >= 9
+    alone = [(await ask(engine, prompt, max_tokens=6)).text for prompt in prompts]
+    together = await asyncio.gather(*(ask(engine, prompt, max_tokens=6) for prompt in prompts))
+    assert [answer.text for answer in together] == alone
 
 
 async def test_one_prompt_at_once_is_prefilled_once(local: Engine) -> None:
@@ -361,25 +352,23 @@ async def test_requests_that_do_not_fit_together_are_all_answered(registry: Regi
     prompts = [TextPrompt(f"{name} went to the market and bought") for name in ("A", "B", "C", "D")]
     alone = [await ask(engine, prompt, max_tokens=40) for prompt in prompts]
     together = await asyncio.gather(*(ask(engine, prompt, max_tokens=40) for prompt in prompts))
+    # Not the same to the letter: what is computed again is computed in batches of another shape.
     for one, other in zip(alone, together, strict=True):
-        assert other.end.usage.completion_tokens == one.end.usage.completion_tokens
-        assert other.end.reason == one.end.reason
-        assert other.text[:20] == one.text[:20]
+        assert other.end.usage.prompt_tokens == one.end.usage.prompt_tokens
+        assert 0 < other.end.usage.completion_tokens <= 40
+        assert other.end.reason == "stop" or other.end.usage.completion_tokens == 40
 
 
 async def test_a_full_queue_refuses_and_says_when_to_come_back(registry: Registry) -> None:
-    engine = registry.get("narrow")
-    request = GenerateRequest(chat(STORY), sampling=GREEDY, max_tokens=200)
-    first = engine.generate(request)
-    await anext(first)
-    second = asyncio.create_task(ask(engine, chat("x"), max_tokens=2))
-    tokens = await engine.tokenize(TokenizeRequest(TextPrompt("after the second")))
-    assert tokens  # the second is in the queue now: messages keep their order
-    with pytest.raises(QueueFull) as raised:
-        await ask(engine, chat("y"), max_tokens=2)
-    assert raised.value.retry_after_s > 0
-    await first.aclose()
-    assert (await second).end.usage.completion_tokens == 2
+    engine = registry.get("tight")  # four at once, eight may wait
+    asked = [ask(engine, TextPrompt(f"{n} and"), max_tokens=20) for n in range(13)]
+    answers = await asyncio.gather(*asked, return_exceptions=True)
+    refused = [answer for answer in answers if isinstance(answer, BaseException)]
+    assert [type(error) for error in refused] == [QueueFull]
+    assert isinstance(refused[0], QueueFull)
+    assert refused[0].retry_after_s > 0
+    assert all(a.end.usage.completion_tokens > 0 for a in answers if isinstance(a, Answer))
+    assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
 async def test_a_deadline_ends_a_request(smollm2: Engine) -> None:
