@@ -323,8 +323,8 @@ async def test_twelve_at_once_say_what_each_says_alone(registry: Registry) -> No
     prompts = [chat(f"Write about the number {n}.") for n in range(12)]
     alone = [(await ask(engine, prompt, max_tokens=6)).text for prompt in prompts]
     together = await asyncio.gather(*(ask(engine, prompt, max_tokens=6) for prompt in prompts))
-    # A batch of another shape changes the last bits of the logits, so a rare answer may take another
-    # turn; one that got a neighbour's tokens would have nothing in common with its own.
+    # A batch of another shape changes the last bits of the logits, so a rare answer may go another
+    # way; one that got a neighbour's tokens would have nothing in common with its own.
     same = sum(answer.text == one for answer, one in zip(together, alone, strict=True))
     assert same >= 9
 
