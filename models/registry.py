@@ -107,6 +107,7 @@ class Registry:
             kv_tokens=model.kv_tokens,
             parallel=model.parallel,
             max_waiting=model.max_waiting,
+            prefix_cache_mb=model.prefix_cache_mb if model.kind == "chat" else 0,
             gpu_layers=model.gpu_layers,
             chat_template=model.chat_template,
             core_lock=str(self._folder / "cores"),

@@ -33,6 +33,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     kv_tokens: PositiveInt | None = None  # KV cells shared by all requests; None: twice `context`
     parallel: Annotated[int, Meta(ge=1, le=128)] = 8  # requests decoded at once
     max_waiting: PositiveInt = 64  # requests that may queue before 429
+    prefix_cache_mb: Annotated[int, Meta(ge=0)] = 512  # host memory for prompts seen; 0: none
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: all; without a GPU it means nothing
     threads: PositiveInt | None = None  # None: every core this process may use
     chat_template: str | None = None  # Jinja text; None: the model's own

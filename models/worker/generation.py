@@ -1,7 +1,7 @@
 """The continuous-batching loop: one step decodes for every running request."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -30,16 +30,17 @@ from models.types import (
 from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.parked import ParkedPrefixes
 from models.worker.sampling import Sampler
 from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
-from models.worker.slots import Placement, Slots
+from models.worker.slots import Dropped, Placement, Slots
 from models.worker.structured import Grammars, Matcher
 from models.worker.text import TextStream
 
 __all__ = ["GenerationLoop"]
 
 IDLE_PREFIXES = 8  # sequences beyond `parallel` that may hold finished prompts
-IDLE_TOKENS = 2048  # attention spans them too, so they are few
+IDLE_TOKENS = 256  # attention spans them too, so they are few; the others are parked
 PROBE_ROWS = 4
 
 
@@ -76,7 +77,8 @@ class GenerationLoop:
             safe_mode=spec.safe_mode,
         )
         share = self._llama.shares_prefixes
-        slots = Slots(sequences, self._llama.kv_tokens, IDLE_TOKENS, share=share)
+        self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
+        slots = Slots(sequences, self._llama.kv_tokens, IDLE_TOKENS, self._parked, share=share)
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._requests: dict[int, _Request] = {}
@@ -128,7 +130,7 @@ class GenerationLoop:
         """Drop a request between steps."""
         request = self._requests.pop(request_id, None)
         if request is not None:
-            self._empty(self._scheduler.remove(request.sequence))
+            self._drop(self._scheduler.remove(request.sequence))
             self._send(messages.Step((), *self.load))  # nobody else may be left to tell it
 
     def tokenize(self, prompt: Prompt) -> list[int]:
@@ -156,7 +158,7 @@ class GenerationLoop:
         """Admit, decode one batch, sample, report."""
         for sequence, placement in self._scheduler.admit():
             self._requests[sequence.id].placed_at = time.perf_counter()
-            self._place(placement)
+            self._place(sequence, placement)
         pieces = self._plan()
         if not pieces:
             return
@@ -209,13 +211,13 @@ class GenerationLoop:
             shortage = self._scheduler.shortage(pieces)
             if not shortage:
                 return pieces
-            self._empty(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
+            self._drop(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
             if self._scheduler.shortage(pieces):
                 preempted = self._scheduler.preempt()
                 if preempted is None:
                     self._fail_all(ModelError("The KV cache is too small for one request."))
                     return []
-                self._empty(list(preempted.emptied))
+                self._drop(preempted.dropped)
 
     def _decode(self, pieces: list[Piece]) -> bool:
         rows: list[Rows] = []
@@ -235,25 +237,31 @@ class GenerationLoop:
             return True
         if status == 1:
             # Our count of cells says there is room and llama.cpp finds none: start over with fewer.
-            self._empty(self._scheduler.make_room(self._llama.kv_tokens))
+            self._drop(self._scheduler.make_room(self._llama.kv_tokens))
             preempted = self._scheduler.preempt()
             if preempted is not None:
-                self._empty(list(preempted.emptied))
+                self._drop(preempted.dropped)
                 return False
         self._fail_all(ModelError(f"llama.cpp could not decode a step (status {status})."))
         return False
 
-    def _place(self, placement: Placement) -> None:
-        for slot in placement.clear:
-            self._llama.cut(slot, 0)
+    def _place(self, sequence: Sequence, placement: Placement) -> None:
+        self._drop(placement.drop)
         if placement.source is not None:
             self._llama.share(placement.source, placement.slot, placement.keep)
-        elif not placement.clear:
-            self._llama.cut(placement.slot, placement.keep)
+            return
+        if placement.restore is not None and not self._llama.restore(
+            placement.slot, placement.restore.state
+        ):
+            # llama.cpp wants adjacent cells for it, which our count of cells cannot see.
+            self._scheduler.restart(sequence)
+        self._llama.cut(placement.slot, sequence.past)
 
-    def _empty(self, slots: list[int]) -> None:
-        for slot in slots:
-            self._llama.cut(slot, 0)
+    def _drop(self, dropped: Iterable[Dropped]) -> None:
+        for each in dropped:
+            if self._scheduler.slots.share and self._parked.wants(each.tokens, each.owner):
+                self._parked.add(each.tokens, each.owner, self._llama.save(each.slot))
+            self._llama.cut(each.slot, 0)
 
     def _sample(self, request: _Request, logits: NDArray[np.float32]) -> None:
         if not request.first_at:
@@ -290,7 +298,7 @@ class GenerationLoop:
                 request.text.append(request.stream.flush())
                 end = self._end(request, request.reason)
                 del self._requests[request_id]
-                self._empty(self._scheduler.remove(request.sequence))
+                self._drop(self._scheduler.remove(request.sequence))
             text = "".join(request.text)
             request.text.clear()
             if text or end is not None:

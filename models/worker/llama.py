@@ -28,6 +28,7 @@ BATCH = 512  # tokens of one llama_decode; also the physical batch
 MAX_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
 ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 CONTINUED_LEVEL = 5
+_BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
 @dataclass(frozen=True)
@@ -146,6 +147,26 @@ class Llama:
     def cut(self, sequence: int, length: int) -> None:
         """Forget all but the first `length` tokens of a sequence."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+
+    def save(self, sequence: int) -> NDArray[np.uint8]:
+        """A copy of a sequence's cells in host memory, opaque."""
+        size = int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
+        state = np.empty(size, np.uint8)
+        written = int(
+            llama_cpp.llama_state_seq_get_data_ext(
+                self._context, state.ctypes.data_as(_BYTES), size, sequence, 0
+            )
+        )
+        return state[:written]
+
+    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        """Bring saved cells back into an empty sequence; False if there was no place for them."""
+        read = llama_cpp.llama_state_seq_set_data_ext(
+            self._context, state.ctypes.data_as(_BYTES), len(state), sequence, 0
+        )
+        if not read:
+            self.cut(sequence, 0)
+        return bool(read)
 
     def clear(self) -> None:
         """Forget every sequence."""

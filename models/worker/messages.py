@@ -42,6 +42,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     kv_tokens: int | None = None
     parallel: int = 8
     max_waiting: int = 64
+    prefix_cache_mb: int = 0
     gpu_layers: int = -1
     chat_template: str | None = None
     safe_mode: bool = False

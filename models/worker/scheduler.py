@@ -1,10 +1,12 @@
 """What the next step decodes. Pure policy: plain data in, decisions out, no model, no clock."""
 
 from collections import deque
+from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
-from models.worker.slots import Placement, Slots, common_prefix
+from models.worker.prefix import common_prefix
+from models.worker.slots import Dropped, Placement, Slots
 
 __all__ = ["Pace", "Piece", "Preempted", "Scheduler", "Sequence"]
 
@@ -24,6 +26,8 @@ class Sequence:
     past: int = 0
     slot: int | None = None
     placed_once: bool = False
+    awaits: "Sequence | None" = None  # whose prefill of `awaited` tokens will be shared
+    awaited: int = 0
 
     @property
     def pending(self) -> int:
@@ -51,7 +55,7 @@ class Preempted:
     """A sequence that gave its cells back; it waits and its work is recomputed."""
 
     sequence: Sequence
-    emptied: tuple[int, ...]
+    dropped: tuple[Dropped, ...]
 
 
 @dataclass
@@ -106,7 +110,7 @@ class Scheduler:
         self.waiting.append(sequence)
         return True
 
-    def remove(self, sequence: Sequence, *, keep: bool = True) -> list[int]:
+    def remove(self, sequence: Sequence, *, keep: bool = True) -> list[Dropped]:
         """End a request wherever it is; returns cache sequences to empty."""
         if sequence in self.waiting:
             self.waiting.remove(sequence)
@@ -117,13 +121,15 @@ class Scheduler:
         assert slot is not None
         return self.slots.release(slot, keep=keep)
 
-    def admit(self) -> list[tuple[Sequence, Placement]]:
-        """Move waiting requests into free slots, where their whole known text would fit."""
-        placed: list[tuple[Sequence, Placement]] = []
+    def admit(self) -> Iterator[tuple[Sequence, Placement]]:
+        """Move waiting requests into free slots, where their whole known text would fit.
+
+        Each placement must be carried out before the next is asked for: that may share its cells.
+        """
         for sequence in list(self.waiting):
             if len(self.running) >= self.parallel or not self._room_for(sequence):
                 break
-            if self._prefill_to_wait_for(sequence):
+            if self._waits_for_prefill(sequence):
                 continue
             placement = self.slots.take(sequence.tokens, sequence.owner)
             if placement is None:
@@ -133,8 +139,7 @@ class Scheduler:
             if not sequence.placed_once:
                 sequence.cached, sequence.placed_once = placement.keep, True
             self.running.append(sequence)
-            placed.append((sequence, placement))
-        return placed
+            yield sequence, placement
 
     def plan(self, prefill_budget: int) -> list[Piece]:
         """One step: every stream's next tokens, then pieces of prompts, oldest first."""
@@ -153,27 +158,27 @@ class Scheduler:
         """Cells that the step needs and the cache has not free."""
         return max(0, sum(len(piece.tokens) for piece in pieces) - self.slots.free_cells)
 
-    def make_room(self, cells: int) -> list[int]:
+    def make_room(self, cells: int) -> list[Dropped]:
         """Forget idle prefixes until `cells` are free, or none is left; what to empty."""
-        emptied: list[int] = []
+        dropped: list[Dropped] = []
         while self.slots.free_cells < cells:
             oldest = self.slots.drop_oldest_idle()
-            if oldest is None:
+            if not oldest:
                 break
-            emptied.append(oldest)
-        return emptied
+            dropped += oldest
+        return dropped
 
     def preempt(self) -> Preempted | None:
         """The youngest gives its cells back and waits again, by its arrival; never the last."""
         if len(self.running) < 2:
             return None
         youngest = max(self.running, key=lambda sequence: sequence.id)
-        emptied = self.remove(youngest, keep=False)
+        dropped = self.remove(youngest, keep=False)
         youngest.past = 0
         # Not simply first: one that came before it may wait there for a prefill.
         earlier = sum(waiting.id < youngest.id for waiting in self.waiting)
         self.waiting.insert(earlier, youngest)
-        return Preempted(youngest, tuple(emptied))
+        return Preempted(youngest, tuple(dropped))
 
     def done(self, pieces: Seq[Piece]) -> None:
         """The step was decoded."""
@@ -192,26 +197,42 @@ class Scheduler:
         pieces.append(Piece(sequence, start, tokens, logits))
         return count
 
+    def restart(self, sequence: Sequence) -> None:
+        """A prefix that was to be copied back is not there: all is decoded again."""
+        assert sequence.slot is not None
+        self.slots.forget(sequence.slot)
+        if sequence.cached == sequence.past:
+            sequence.cached = 0
+        sequence.past = 0
+
     def _room_for(self, sequence: Sequence) -> bool:
         """Idle prefixes give way; running sequences' unwritten prompts count as taken."""
         if not self.running:
             return True
         promised = sum(s.pending for s in self.running)
-        needed = len(sequence.tokens) - self.slots.reusable(sequence.tokens, sequence.owner)
-        room = self.slots.room_for(sequence.tokens, sequence.owner)
+        needed, room = self.slots.cells_needed(sequence.tokens, sequence.owner)
         return needed + promised + self.batch // 8 <= room
 
-    def _prefill_to_wait_for(self, sequence: Sequence) -> bool:
+    def _waits_for_prefill(self, sequence: Sequence) -> bool:
         if not self.slots.share:
             return False
-        have = self.slots.reusable(sequence.tokens, sequence.owner)
+        awaited = sequence.awaits
+        if awaited is not None and awaited.slot is not None and awaited.past < sequence.awaited:
+            return True
+        sequence.awaits = None
+        have: int | None = None
         for other in self.running:
             if other.owner != sequence.owner or other.past >= other.prompt_length:
                 continue
             prompt = other.tokens[: other.prompt_length]
             common = min(common_prefix(prompt, sequence.tokens), len(sequence.tokens) - 1)
             # What is shared may already be in the cache although the rest of that prompt is not.
-            if common > other.past and common - have >= WORTH_WAITING:
+            if common <= other.past:
+                continue
+            if have is None:
+                have = self.slots.reusable(sequence.tokens, sequence.owner)
+            if common - have >= WORTH_WAITING:
+                sequence.awaits, sequence.awaited = other, common
                 return True
         return False
 

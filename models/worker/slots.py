@@ -7,21 +7,39 @@ free when none does. `llama_memory_seq_cp` shares cells, so a common prefix is h
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-__all__ = ["Placement", "Slots", "common_prefix"]
+from models.worker.parked import Parked, ParkedPrefixes
+from models.worker.prefix import common_prefix
+
+__all__ = ["Dropped", "Placement", "Slots"]
+
+# What a parked prefix must save over what the cache still holds, to be copied back: tokens, and as
+# a share of all that is copied.
+WORTH_RESTORING = 32
+RESTORED_SHARE = 1 / 16
+
+
+@dataclass(frozen=True)
+class Dropped:
+    """A sequence to empty, and what it holds until then: it may be worth parking."""
+
+    slot: int
+    owner: str
+    tokens: list[int]
 
 
 @dataclass(frozen=True)
 class Placement:
     """Do this to the cache before a sequence decodes in `slot`, in this order.
 
-    Sequences in `clear` are emptied; then the first `keep` positions of `source` are shared with
-    `slot`, or, with no source, the slot is cut back to its own first `keep`.
+    The sequences in `drop` are emptied. Then the slot gets its first `keep` positions: shared from
+    `source`; or of the parked prefix `restore`, copied back and cut; or its own, cut back.
     """
 
     slot: int
     keep: int
-    source: int | None
-    clear: tuple[int, ...]
+    drop: tuple[Dropped, ...] = ()
+    source: int | None = None
+    restore: Parked | None = None
 
 
 @dataclass
@@ -37,13 +55,23 @@ class Slots:
     """`count` sequences over `cells` cells; idle ones keep prefixes in at most `idle_limit` cells.
 
     Prefixes are shared within one owner only: whether a prompt was seen before, which timing
-    shows, is nobody else's business. `share` False turns all reuse off.
+    shows, is nobody else's business. `share` False turns all reuse off. What no longer fits the
+    idle cells may be found again in `parked`.
     """
 
-    def __init__(self, count: int, cells: int, idle_limit: int, *, share: bool = True) -> None:
+    def __init__(
+        self,
+        count: int,
+        cells: int,
+        idle_limit: int,
+        parked: ParkedPrefixes,
+        *,
+        share: bool = True,
+    ) -> None:
         self._slots = [_Slot() for _ in range(count)]
         self._cells = cells
         self._idle_limit = idle_limit
+        self._parked = parked
         self.share = share
         self._references: dict[int, int] = {}
         self._next_cell = 0
@@ -61,15 +89,20 @@ class Slots:
 
     def reusable(self, tokens: Sequence[int], owner: str) -> int:
         """How many of the first `tokens` a new sequence would not have to decode."""
-        return self._best_prefix(tokens, owner)[1]
+        _, resident = self._best_prefix(tokens, owner)
+        _, restored = self._worth_restoring(tokens, owner, resident)
+        return max(resident, restored)
 
-    def room_for(self, tokens: Sequence[int], owner: str) -> int:
-        """Cells a new sequence could add to what it reuses, if every other idle prefix gave way."""
+    def cells_needed(self, tokens: Sequence[int], owner: str) -> tuple[int, int]:
+        """Cells a new sequence adds to those it shares, and how many there are for it.
+
+        The latter counts all idle prefixes as free but the one that is shared.
+        """
         source, keep = self._best_prefix(tokens, owner)
         reused: set[int] = set()
         if source is not None:
             reused.update(self._slots[source].cells[:keep])
-        return self.free_cells + len(self._idle_set() - reused)
+        return len(tokens) - keep, self.free_cells + len(self._idle_set() - reused)
 
     def take(self, tokens: Sequence[int], owner: str) -> Placement | None:
         """Claim a sequence for these tokens; None if all are busy.
@@ -80,19 +113,26 @@ class Slots:
         idle = [n for n, slot in enumerate(self._slots) if not slot.busy]
         if not idle:
             return None
-        if source in idle and (len(idle) == 1 or 2 * keep >= len(self._slots[source].tokens)):
+        parked, restored = self._worth_restoring(tokens, owner, keep)
+        if parked is not None:
+            placement = self._restore(idle, parked, restored)
+        elif source in idle and (len(idle) == 1 or 2 * keep >= len(self._slots[source].tokens)):
             # Continue an idle prefix in place where little of it is lost by that.
-            slot, source, clear = source, None, ()
-            self._truncate(self._slots[slot], keep)
+            self._truncate(self._slots[source], keep)
+            placement = Placement(source, keep)
         else:
-            others = [n for n in idle if n != source]
-            slot = min(others, key=lambda n: (bool(self._slots[n].tokens), self._slots[n].used_at))
-            clear = (slot,)
-            self._truncate(self._slots[slot], 0)
+            slot = self._least_used([n for n in idle if n != source])
+            drop = self._drop(slot)
             if source is not None:
                 self._share_cells(self._slots[source], self._slots[slot], keep)
-        self._slots[slot].owner, self._slots[slot].busy = owner, True
-        return Placement(slot=slot, keep=keep, source=source, clear=clear)
+            placement = Placement(slot, keep, drop, source)
+        taken = self._slots[placement.slot]
+        taken.owner, taken.busy = owner, True
+        return placement
+
+    def forget(self, slot: int) -> None:
+        """The slot holds nothing after all: its prefix could not be copied back."""
+        self._truncate(self._slots[slot], 0)
 
     def extend(self, slot: int, tokens: Sequence[int]) -> None:
         """These tokens were decoded at the end of the sequence."""
@@ -103,30 +143,23 @@ class Slots:
         target.cells.extend(cells)
         self._references.update((cell, 1) for cell in cells)
 
-    def release(self, slot: int, *, keep: bool = True) -> list[int]:
+    def release(self, slot: int, *, keep: bool = True) -> list[Dropped]:
         """End a sequence; returns the sequences to empty (itself too, unless kept as a prefix)."""
         ended = self._slots[slot]
         ended.busy = False
         self._clock += 1
         ended.used_at = self._clock
         if not keep or not self.share:
-            self._truncate(ended, 0)
-            return [slot]
-        emptied: list[int] = []
+            return list(self._drop(slot))
+        dropped: list[Dropped] = []
         while self.idle_cells > self._idle_limit:
-            oldest = self.drop_oldest_idle()
-            assert oldest is not None
-            emptied.append(oldest)
-        return emptied
+            dropped += self.drop_oldest_idle()
+        return dropped
 
-    def drop_oldest_idle(self) -> int | None:
-        """Forget the idle prefix unused for longest; the sequence to empty, or None."""
+    def drop_oldest_idle(self) -> tuple[Dropped, ...]:
+        """Forget the idle prefix unused for longest: the sequence to empty, or none."""
         idle = [n for n, slot in enumerate(self._slots) if not slot.busy and slot.tokens]
-        if not idle:
-            return None
-        oldest = min(idle, key=lambda n: self._slots[n].used_at)
-        self._truncate(self._slots[oldest], 0)
-        return oldest
+        return self._drop(self._least_used(idle)) if idle else ()
 
     def clear(self) -> None:
         """Forget everything; every sequence is free."""
@@ -151,6 +184,44 @@ class Slots:
                         best, length = n, shared
         return best, length
 
+    def _worth_restoring(
+        self, tokens: Sequence[int], owner: str, resident: int
+    ) -> tuple[Parked | None, int]:
+        """A parked prefix that saves enough over the `resident` tokens, and fits."""
+        if not self.share:
+            return None, 0
+        parked, shared = self._parked.best(tokens, owner)
+        shared = min(shared, len(tokens) - 1)
+        if (
+            parked is None
+            or shared - resident < max(WORTH_RESTORING, RESTORED_SHARE * len(parked.tokens))
+            or len(parked.tokens) > self.free_cells + self.idle_cells
+        ):
+            return None, 0
+        return parked, shared
+
+    def _restore(self, idle: list[int], parked: Parked, keep: int) -> Placement:
+        slot = self._least_used(idle)
+        drop = self._drop(slot)
+        while self.free_cells < len(parked.tokens):
+            drop += self.drop_oldest_idle()
+        self._parked.touch(parked)
+        self.extend(slot, parked.tokens[:keep])
+        return Placement(slot, keep, drop, restore=parked)
+
+    def _least_used(self, slots: Sequence[int]) -> int:
+        """An empty one, else the one unused for longest."""
+        return min(slots, key=lambda n: (bool(self._slots[n].tokens), self._slots[n].used_at))
+
+    def _drop(self, slot: int) -> tuple[Dropped, ...]:
+        """Empty a slot; nothing if it is empty."""
+        held = self._slots[slot]
+        if not held.tokens:
+            return ()
+        dropped = Dropped(slot, held.owner, list(held.tokens))
+        self._truncate(held, 0)
+        return (dropped,)
+
     def _share_cells(self, source: _Slot, target: _Slot, length: int) -> None:
         target.tokens, target.cells = source.tokens[:length], source.cells[:length]
         for cell in target.cells:
@@ -163,16 +234,3 @@ class Slots:
                 del self._references[cell]
         del slot.tokens[length:]
         del slot.cells[length:]
-
-
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    """Length of the common prefix; whole slices are compared, so this is fast in C."""
-    low, high = 0, min(len(a), len(b))
-    a, b = list(a[:high]), list(b[:high])
-    while low < high:
-        middle = (low + high + 1) // 2
-        if a[low:middle] == b[low:middle]:
-            low = middle
-        else:
-            high = middle - 1
-    return low

@@ -19,18 +19,18 @@ from numpy.typing import NDArray
 
 from models.errors import ContextOverflow, InvalidRequest, QueueFull
 from models.types import GenerateEnd, GenerateRequest, Sampling, TokenPrompt
-from models.worker import generation, messages
+from models.worker import generation, messages, parked, slots
 from models.worker import scheduler as scheduling
 from models.worker.generation import GenerationLoop
 from models.worker.llama import Rows
+from models.worker.prefix import common_prefix
 from models.worker.scheduler import Sequence as Running
-from models.worker.slots import common_prefix
 from tests.unit.models.reference_cache import ReferenceCache
 
 VOCABULARY = 40
 END = VOCABULARY - 1
 CONTEXT, CELLS, BATCH, PARALLEL = 48, 56, 8, 3
-IDLE_TOKENS, WORTH_WAITING, IDLE_PREFIXES = 16, 6, 2
+IDLE_TOKENS, WORTH_WAITING, IDLE_PREFIXES, WORTH_PARKING = 16, 6, 2, 4
 
 
 def next_token(tokens: Sequence[int]) -> int:
@@ -49,6 +49,16 @@ def expected(prompt: Sequence[int], max_tokens: int) -> tuple[list[int], str]:
     return tokens[len(prompt) :], "length"
 
 
+@dataclass
+class State:
+    """A copy of a sequence; a hundred tokens fill the budget of one megabyte."""
+
+    tokens: list[int]
+
+    def __len__(self) -> int:
+        return 10_000 * len(self.tokens)
+
+
 class ArithmeticLlama:
     """Stands in for models.worker.llama.Llama."""
 
@@ -63,6 +73,8 @@ class ArithmeticLlama:
         self.cache = ReferenceCache(CELLS, lambda sequence: self.owner_of(sequence))
         self.owner_of: Any = lambda sequence: "probe"
         self.refuse = 0  # so many decodes find no room
+        self.refuse_restore = 0  # so many parked prefixes find no place
+        self.restored = 0
         self.decoded = 0
         self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
 
@@ -95,6 +107,17 @@ class ArithmeticLlama:
     def cut(self, sequence: int, length: int) -> None:
         self.cache.cut(sequence, length)
 
+    def save(self, sequence: int) -> "State":
+        return State(self.cache.tokens(sequence))
+
+    def restore(self, sequence: int, state: "State") -> bool:
+        if self.refuse_restore:
+            self.refuse_restore -= 1
+            return False
+        self.restored += 1
+        self.cache.append(sequence, 0, state.tokens)
+        return True
+
     def clear(self) -> None:
         self.cache.cells.clear()
 
@@ -114,7 +137,13 @@ class Bench:
 
     def __init__(self, parallel: int = PARALLEL, max_waiting: int = 1000) -> None:
         spec = messages.WorkerSpec(
-            model="m", kind="chat", path="", threads=1, parallel=parallel, max_waiting=max_waiting
+            model="m",
+            kind="chat",
+            path="",
+            threads=1,
+            parallel=parallel,
+            max_waiting=max_waiting,
+            prefix_cache_mb=1,
         )
         self.answers: dict[int, Answer] = {}
         self.prompts: dict[int, tuple[list[int], int]] = {}
@@ -170,6 +199,11 @@ class Bench:
         assert answer.end.usage.completion_tokens == len(tokens)
         assert 0 <= answer.end.usage.cached_tokens < len(prompt)
 
+    def check_answer_of(self, request: int) -> None:
+        """Run it, with whatever else there is, and look at its answer."""
+        self.finish()
+        self.check_answer(request)
+
     def check_all_free(self) -> None:
         assert self.scheduler.running == []
         assert not self.scheduler.waiting
@@ -203,14 +237,12 @@ class Bench:
 
         def watched_admit() -> Any:
             waiting = list(self.scheduler.waiting)
-            placed = admit()
-            passed = [s for s in waiting if s in self.scheduler.waiting]
-            for sequence, _ in placed:
+            for sequence, placement in admit():
                 self.placed.append(sequence.id)
-                for other in passed:
-                    if other.id < sequence.id:
+                yield sequence, placement
+                for other in waiting:
+                    if other.id < sequence.id and other in self.scheduler.waiting:
                         assert self._waits_for_a_prefill(other)
-            return placed
 
         def watched_preempt() -> Any:
             youngest = max(s.id for s in self.scheduler.running)
@@ -255,6 +287,8 @@ def small_world() -> Iterator[None]:
             IDLE_PREFIXES=IDLE_PREFIXES,
         ),
         mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
+        mock.patch.object(parked, "WORTH_PARKING", WORTH_PARKING),
+        mock.patch.object(slots, "WORTH_RESTORING", WORTH_PARKING),
     ):
         yield
 
@@ -280,6 +314,7 @@ actions = st.one_of(
     submits,
     st.tuples(st.just("step"), st.integers(1, 6)),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
+    st.tuples(st.just("refuse a restore")),
 )
 
 
@@ -304,9 +339,11 @@ def test_any_traffic_gives_every_request_its_own_answer(plan: list[tuple[Any, ..
                 live = [n for n, answer in bench.answers.items() if answer.end is None]
                 if live:
                     bench.cancel(live[arguments[0] % len(live)])
-            else:
+            elif name == "step":
                 for _ in range(arguments[0]):
                     bench.step()
+            else:
+                bench.llama.refuse_restore = 1
         bench.finish()
         for request in bench.answers:
             bench.check_answer(request)
@@ -399,6 +436,47 @@ def test_streams_keep_going_beside_a_long_prefill() -> None:
         bench.step()
         assert len(bench.answers[first].text) > len(before)
     bench.finish()
+
+
+def park(bench: Bench, prompt: list[int]) -> None:
+    """Let a prompt be seen and then crowded out of the cache by another's."""
+    bench.check_answer_of(bench.submit(prompt, 1))
+    bench.check_answer_of(bench.submit(list(range(38, 38 - IDLE_TOKENS, -1)), 1, "bob"))
+
+
+@pytest.mark.usefixtures("world")
+def test_a_prompt_crowded_out_of_the_cache_comes_back_without_a_prefill() -> None:
+    bench = Bench()
+    prompt = list(range(20))
+    park(bench, prompt)
+    before = bench.llama.decoded
+    again = bench.submit(prompt, 1)
+    bench.check_answer_of(again)
+    assert (bench.cached(again), bench.llama.restored) == (19, 1)
+    assert bench.llama.decoded - before == 1
+
+
+@pytest.mark.usefixtures("world")
+def test_a_prompt_that_cannot_be_brought_back_is_prefilled_and_said_so() -> None:
+    bench = Bench()
+    prompt = list(range(20))
+    park(bench, prompt)
+    bench.llama.refuse_restore = 1
+    # The second is placed in the same step and may share only what the first really holds.
+    first, second = bench.submit(prompt, 1), bench.submit(prompt[:15], 1)
+    bench.finish()
+    bench.check_answer(first)
+    bench.check_answer(second)
+    assert bench.cached(first) == 0
+
+
+@pytest.mark.usefixtures("world")
+def test_nobody_is_served_from_what_another_owner_parked() -> None:
+    bench = Bench()
+    park(bench, list(range(20)))
+    other = bench.submit(list(range(20)), 1, "eve")
+    bench.check_answer_of(other)
+    assert bench.cached(other) == 0
 
 
 @pytest.mark.usefixtures("world")

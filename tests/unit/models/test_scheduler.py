@@ -2,12 +2,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.worker.parked import ParkedPrefixes
 from models.worker.scheduler import Pace, Scheduler, Sequence
-from models.worker.slots import Slots
+from models.worker.slots import Placement, Slots
 
 
 def scheduler(cells: int = 1000, parallel: int = 4, batch: int = 32) -> Scheduler:
-    return Scheduler(Slots(parallel + 2, cells, 100), parallel, batch, max_waiting=8)
+    return Scheduler(
+        Slots(parallel + 2, cells, 100, ParkedPrefixes(0)), parallel, batch, max_waiting=8
+    )
+
+
+def admit(subject: Scheduler) -> list[tuple[Sequence, Placement]]:
+    return list(subject.admit())
 
 
 def sequence(number: int, length: int, first: int | None = None) -> Sequence:
@@ -19,7 +26,7 @@ def streaming(subject: Scheduler, number: int, length: int = 2) -> Sequence:
     """A sequence past its prompt, with one token to decode."""
     made = sequence(number, length)
     assert subject.submit(made)
-    subject.admit()
+    admit(subject)
     pieces = subject.plan(1000)
     subject.done(pieces)
     made.tokens.append(7)
@@ -31,7 +38,7 @@ def test_streams_come_first_and_prompts_get_the_budget() -> None:
     stream = streaming(subject, 1)
     prompt = sequence(2, 100)
     subject.submit(prompt)
-    subject.admit()
+    admit(subject)
     first, second = subject.plan(12)
     assert (first.sequence, first.tokens, first.logits) == (stream, [7], True)
     assert (second.sequence, len(second.tokens), second.logits) == (prompt, 12, False)
@@ -41,7 +48,7 @@ def test_alone_a_prompt_gets_the_whole_batch() -> None:
     subject = scheduler()
     prompt = sequence(1, 100)
     subject.submit(prompt)
-    subject.admit()
+    admit(subject)
     (piece,) = subject.plan(12)
     assert (piece.start, len(piece.tokens)) == (0, 32)
 
@@ -50,7 +57,7 @@ def test_the_oldest_prompt_is_served_first() -> None:
     subject = scheduler()
     for number in (1, 2, 3):
         subject.submit(sequence(number, 24))
-    subject.admit()
+    admit(subject)
     pieces = subject.plan(1000)
     assert [(p.sequence.id, len(p.tokens), p.logits) for p in pieces] == [
         (1, 24, True),
@@ -62,7 +69,7 @@ def test_only_the_last_token_of_a_prompt_gets_logits() -> None:
     subject = scheduler()
     prompt = sequence(1, 70)
     subject.submit(prompt)
-    subject.admit()
+    admit(subject)
     seen: list[tuple[int, int, bool]] = []
     while prompt.pending:
         (piece,) = subject.plan(1000)
@@ -75,9 +82,9 @@ def test_a_prompt_waits_for_cells_that_running_prompts_will_take() -> None:
     subject = scheduler(cells=100)
     subject.submit(sequence(1, 60))
     subject.submit(sequence(2, 60))
-    assert [s.id for s, _ in subject.admit()] == [1]
+    assert [s.id for s, _ in admit(subject)] == [1]
     subject.remove(subject.running[0], keep=False)
-    assert [s.id for s, _ in subject.admit()] == [2]
+    assert [s.id for s, _ in admit(subject)] == [2]
 
 
 def test_the_last_running_sequence_is_never_preempted() -> None:
@@ -102,7 +109,7 @@ def test_idle_prefixes_give_way_before_anyone_is_preempted() -> None:
     done = streaming(subject, 1, length=40)
     subject.remove(done)
     subject.submit(sequence(2, 90))
-    subject.admit()
+    admit(subject)
     for _ in range(3):
         pieces = subject.plan(1000)
         if subject.shortage(pieces):

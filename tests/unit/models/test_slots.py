@@ -1,23 +1,31 @@
+import contextlib
+from collections.abc import Generator, Iterable
+from unittest import mock
+
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from models.worker.slots import Placement, Slots, common_prefix
+from models.worker import parked, slots
+from models.worker.parked import ParkedPrefixes
+from models.worker.prefix import common_prefix
+from models.worker.slots import Dropped, Placement, Slots
 from tests.unit.models.reference_cache import ReferenceCache
 
 COUNT, CELLS, IDLE = 5, 40, 14
+BUDGET = 30  # tokens parked
+NOTHING = ParkedPrefixes(0)
 
 tokens_of = st.lists(st.integers(0, 2), min_size=1, max_size=16)
 owners = st.sampled_from(["ann", "bob"])
 
 
-def place(cache: ReferenceCache, placement: Placement) -> None:
-    """The order of work that `Placement` asks for."""
-    for slot in placement.clear:
-        cache.cut(slot, 0)
-    if placement.source is not None:
-        cache.share(placement.source, placement.slot, placement.keep)
-    else:
-        cache.cut(placement.slot, placement.keep)
+@contextlib.contextmanager
+def small_world() -> Generator[None]:
+    with (
+        mock.patch.object(parked, "WORTH_PARKING", 2),
+        mock.patch.object(slots, "WORTH_RESTORING", 2),
+    ):
+        yield
 
 
 class SlotsAgainstCache(RuleBasedStateMachine):
@@ -25,16 +33,27 @@ class SlotsAgainstCache(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.slots = Slots(COUNT, CELLS, IDLE)
+        self.parked = ParkedPrefixes(BUDGET)
+        self.slots = Slots(COUNT, CELLS, IDLE, self.parked)
         self.owner: dict[int, str] = {}
         self.cache = ReferenceCache(CELLS, lambda sequence: self.owner[sequence])
         self.busy: dict[int, list[int]] = {}
 
-    @rule(tokens=tokens_of, owner=owners)
-    def take(self, tokens: list[int], owner: str) -> None:
+    def drop(self, dropped: Iterable[Dropped]) -> None:
+        for each in dropped:
+            assert each.slot not in self.busy
+            assert each.tokens == self.cache.tokens(each.slot)
+            assert each.owner == self.owner[each.slot]
+            if self.parked.wants(each.tokens, each.owner):
+                self.parked.add(each.tokens, each.owner, tuple(each.tokens))
+            self.cache.cut(each.slot, 0)
+
+    @rule(tokens=tokens_of, owner=owners, lost=st.booleans())
+    def take(self, tokens: list[int], owner: str, lost: bool) -> None:
+        """`lost`: what was parked cannot be copied back."""
         before = {slot: self.cache.tokens(slot) for slot in range(COUNT)}
         owners_before = dict(self.owner)
-        best = max(
+        resident = max(
             (
                 min(common_prefix(before[slot], tokens), len(tokens) - 1)
                 for slot in range(COUNT)
@@ -42,25 +61,40 @@ class SlotsAgainstCache(RuleBasedStateMachine):
             ),
             default=0,
         )
-        assert self.slots.reusable(tokens, owner) == best
-        room = self.slots.room_for(tokens, owner)
-        placement = self.slots.take(tokens, owner)
+        reusable = self.slots.reusable(tokens, owner)
+        assert reusable >= resident
+        needed, room = self.slots.cells_needed(tokens, owner)
+        assert needed == len(tokens) - resident
+        with small_world():
+            placement = self.slots.take(tokens, owner)
         if placement is None:
             assert len(self.busy) == COUNT
             return
         assert placement.slot not in self.busy
-        assert not set(placement.clear) & set(self.busy)
-        assert placement.keep == best < len(tokens)
-        if best:
-            origin = placement.slot if placement.source is None else placement.source
-            assert owners_before[origin] == owner
+        assert resident <= placement.keep < len(tokens)
+        self.drop(placement.drop)
         self.owner[placement.slot] = owner
-        place(self.cache, placement)
-        assert self.cache.tokens(placement.slot) == tokens[:best]
+        if placement.source is not None:
+            assert owners_before[placement.source] == owner
+            self.cache.share(placement.source, placement.slot, placement.keep)
+        elif placement.restore is not None:
+            assert placement.restore.owner == owner
+            assert isinstance(placement.restore.state, tuple)
+            if lost:
+                self.slots.forget(placement.slot)
+            else:
+                self.cache.append(placement.slot, 0, placement.restore.state)
+                self.cache.cut(placement.slot, placement.keep)
+        else:
+            self.cache.cut(placement.slot, placement.keep)
+        keep = 0 if placement.restore is not None and lost else placement.keep
+        assert self.cache.tokens(placement.slot) == tokens[:keep]
         for slot, held in self.busy.items():
             assert self.cache.tokens(slot) == held
-        self.busy[placement.slot] = tokens[:best]
-        assert self.slots.free_cells + self.slots.idle_cells == room
+        self.busy[placement.slot] = tokens[:keep]
+        if placement.restore is None:
+            assert placement.keep == resident
+            assert self.slots.free_cells + self.slots.idle_cells == room
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data(), tokens=tokens_of)
@@ -76,20 +110,15 @@ class SlotsAgainstCache(RuleBasedStateMachine):
     def release(self, data: st.DataObject, keep: bool) -> None:
         slot = data.draw(st.sampled_from(sorted(self.busy)))
         del self.busy[slot]
-        for emptied in self.slots.release(slot, keep=keep):
-            assert emptied not in self.busy
-            self.cache.cut(emptied, 0)
+        self.drop(self.slots.release(slot, keep=keep))
         assert keep or not self.cache.tokens(slot)
         assert self.slots.idle_cells <= IDLE
 
     @rule()
     def drop_oldest_idle(self) -> None:
-        emptied = self.slots.drop_oldest_idle()
-        if emptied is None:
-            assert self.slots.idle_cells == 0
-        else:
-            assert emptied not in self.busy
-            self.cache.cut(emptied, 0)
+        dropped = self.slots.drop_oldest_idle()
+        assert dropped or self.slots.idle_cells == 0
+        self.drop(dropped)
 
     @invariant()
     def counts_agree(self) -> None:
@@ -110,43 +139,43 @@ def test_common_prefix_agrees_with_counting() -> None:
 
 
 def test_an_idle_prefix_is_continued_in_place_when_most_of_it_is_kept() -> None:
-    slots = Slots(2, 100, 100)
-    first = slots.take([1, 2, 3, 4], "ann")
+    subject = Slots(2, 100, 100, NOTHING)
+    first = subject.take([1, 2, 3, 4], "ann")
     assert first is not None
-    slots.extend(first.slot, [1, 2, 3, 4])
-    slots.release(first.slot)
-    assert slots.take([1, 2, 3, 5], "ann") == Placement(first.slot, 3, None, ())
+    subject.extend(first.slot, [1, 2, 3, 4])
+    subject.release(first.slot)
+    assert subject.take([1, 2, 3, 5], "ann") == Placement(first.slot, 3)
 
 
 def test_a_long_idle_prefix_survives_a_request_that_shares_little_of_it() -> None:
-    slots = Slots(2, 100, 100)
-    first = slots.take(list(range(10)), "ann")
+    subject = Slots(2, 100, 100, NOTHING)
+    first = subject.take(list(range(10)), "ann")
     assert first is not None
-    slots.extend(first.slot, list(range(10)))
-    slots.release(first.slot)
-    second = slots.take([0, 1, 99], "ann")
+    subject.extend(first.slot, list(range(10)))
+    subject.release(first.slot)
+    second = subject.take([0, 1, 99], "ann")
     assert second is not None
     assert (second.source, second.keep) == (first.slot, 2)
-    assert slots.reusable(list(range(11)), "ann") == 10
+    assert subject.reusable(list(range(11)), "ann") == 10
 
 
 def test_without_sharing_nothing_is_kept() -> None:
-    slots = Slots(2, 100, 100, share=False)
-    first = slots.take([1, 2, 3], "ann")
+    subject = Slots(2, 100, 100, NOTHING, share=False)
+    first = subject.take([1, 2, 3], "ann")
     assert first is not None
-    slots.extend(first.slot, [1, 2, 3])
-    assert slots.release(first.slot) == [first.slot]
-    assert slots.free_cells == 100
-    assert slots.reusable([1, 2, 3], "ann") == 0
+    subject.extend(first.slot, [1, 2, 3])
+    assert subject.release(first.slot) == [Dropped(first.slot, "ann", [1, 2, 3])]
+    assert subject.free_cells == 100
+    assert subject.reusable([1, 2, 3], "ann") == 0
 
 
 def test_clear_frees_every_sequence() -> None:
-    slots = Slots(2, 100, 100)
+    subject = Slots(2, 100, 100, NOTHING)
     for owner in ("ann", "bob"):
-        placement = slots.take([1, 2], owner)
+        placement = subject.take([1, 2], owner)
         assert placement is not None
-        slots.extend(placement.slot, [1, 2])
-    assert slots.take([1], "ann") is None
-    slots.clear()
-    assert slots.free_cells == 100
-    assert slots.take([1, 2], "ann") == Placement(0, 0, None, (0,))
+        subject.extend(placement.slot, [1, 2])
+    assert subject.take([1], "ann") is None
+    subject.clear()
+    assert subject.free_cells == 100
+    assert subject.take([1, 2], "ann") == Placement(0, 0)

@@ -1,0 +1,89 @@
+"""Prefixes of finished requests, moved from the KV cache to host memory. Pure policy.
+
+Attention spans every cell in use, idle ones too, so a finished prompt costs each later step of
+everybody. Copied out it costs nothing, and comes back in milliseconds where a prefill takes
+seconds. What is copied is opaque here: any object with a length in bytes.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from models.worker.prefix import common_prefix
+
+__all__ = ["Parked", "ParkedPrefixes"]
+
+# Fewer tokens are computed again as fast as they are copied, looked up and kept.
+WORTH_PARKING = 32
+# A prefix that branches off a parked one is parked too if so much of it is new: voters over one
+# context differ in their last few tokens only, and the context need not be held for each.
+NEW_SHARE = 0.25
+
+
+@dataclass(eq=False)
+class Parked:
+    """Tokens and the state of the KV cache after them."""
+
+    owner: str
+    tokens: list[int]
+    state: Any  # opaque; len() is its bytes
+    used_at: int = 0
+
+
+class ParkedPrefixes:
+    """At most `budget` bytes; the least recently used give way."""
+
+    def __init__(self, budget: int) -> None:
+        self._budget = budget
+        self._parked: list[Parked] = []
+        self._clock = 0
+        self._too_long: int | None = None  # a prefix of so many tokens exceeds the budget alone
+        self.bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._parked)
+
+    def best(self, tokens: Sequence[int], owner: str) -> tuple[Parked | None, int]:
+        """What shares most of its beginning with `tokens`, and how many tokens that is."""
+        best, length = None, 0
+        for parked in self._parked:
+            if parked.owner == owner:
+                shared = common_prefix(parked.tokens, tokens)
+                if shared > length:
+                    best, length = parked, shared
+        return best, length
+
+    def wants(self, tokens: Sequence[int], owner: str) -> bool:
+        """Whether a sequence about to leave the cache is worth a copy."""
+        if self._budget <= 0 or (self._too_long is not None and len(tokens) >= self._too_long):
+            return False
+        found, known = self.best(tokens, owner)
+        new = len(tokens) - known
+        if found is not None and known == len(found.tokens):
+            return new >= WORTH_PARKING  # it will replace what it continues
+        return new >= max(WORTH_PARKING, NEW_SHARE * len(tokens))
+
+    def add(self, tokens: Sequence[int], owner: str, state: Any) -> None:
+        """Keep a sequence; what it continues goes, then the least recently used."""
+        size = len(state)
+        if size > self._budget:
+            self._too_long = len(tokens)
+            return
+        for parked in list(self._parked):
+            if parked.owner == owner and common_prefix(parked.tokens, tokens) == len(parked.tokens):
+                self._drop(parked)
+        while self.bytes + size > self._budget:
+            self._drop(min(self._parked, key=lambda parked: parked.used_at))
+        added = Parked(owner, list(tokens), state)
+        self._parked.append(added)
+        self.bytes += size
+        self.touch(added)
+
+    def touch(self, parked: Parked) -> None:
+        """It was used now."""
+        self._clock += 1
+        parked.used_at = self._clock
+
+    def _drop(self, parked: Parked) -> None:
+        self._parked.remove(parked)
+        self.bytes -= len(parked.state)
