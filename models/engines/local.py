@@ -64,7 +64,7 @@ class SafeModes:
 class _Pending:
     """Someone waits for what the worker says about a request."""
 
-    queue: "asyncio.Queue[messages.FromWorker | ModelError]"
+    queue: "asyncio.Queue[GenerateDelta | messages.FromWorker | ModelError]"
 
 
 class LocalEngine:
@@ -112,11 +112,10 @@ class LocalEngine:
         try:
             self._send(messages.Generate(request_id, request))
             while not done:
-                message = await _next(pending, deadline)
-                assert isinstance(message, messages.Step)
-                ((_, text, end),) = message.deltas
-                done = end is not None
-                yield GenerateDelta(text, end)
+                delta = await _next(pending, deadline)
+                assert isinstance(delta, GenerateDelta)
+                done = delta.end is not None
+                yield delta
         except ModelError as error:
             done = not isinstance(error, RequestTimeout)
             raise
@@ -177,10 +176,10 @@ class LocalEngine:
         match message:
             case messages.Step(deltas=deltas, running=running, waiting=waiting):
                 self._load = (running, waiting)
-                for delta in deltas:
-                    pending = self._pending.get(delta[0])
+                for request_id, text, end in deltas:
+                    pending = self._pending.get(request_id)
                     if pending is not None:
-                        pending.queue.put_nowait(messages.Step((delta,), running, waiting))
+                        pending.queue.put_nowait(GenerateDelta(text, end))
             case messages.Ready():
                 self._on_ready(message)
             case messages.LoadFailure(message=reason):
@@ -277,7 +276,9 @@ class LocalEngine:
                 else f"The model '{self._spec.model}' is {self._state}."
             )
 
-    async def _ask(self, message: Callable[[int], messages.ToWorker]) -> messages.FromWorker:
+    async def _ask(
+        self, message: Callable[[int], messages.ToWorker]
+    ) -> GenerateDelta | messages.FromWorker:
         await self._until_ready()
         request_id, pending = self._open()
         done = False
@@ -308,7 +309,7 @@ class LocalEngine:
             pending.queue.put_nowait(error)
 
 
-async def _next(pending: _Pending, deadline: float | None) -> messages.FromWorker:
+async def _next(pending: _Pending, deadline: float | None) -> GenerateDelta | messages.FromWorker:
     wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
     try:
         message = await asyncio.wait_for(pending.queue.get(), wait_s)

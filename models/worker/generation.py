@@ -113,9 +113,14 @@ class GenerationLoop:
         with self._cores:
             for batch in batches:
                 llama.clear()
+                begun = time.perf_counter()
                 if llama.decode(batch) != 0:
                     raise LoadFailed("The model loads but cannot decode its first tokens.")
                 llama.logits(len(batch)).sum()
+                tokens, prefill = (sum(len(r.tokens) for r in batch), len(batch) == 1)
+                self._pace.observe(
+                    tokens, tokens if prefill else 0, (time.perf_counter() - begun) * 1000
+                )
             llama.clear()
 
     def generate(self, message: messages.Generate) -> None:
@@ -207,7 +212,7 @@ class GenerationLoop:
     def _plan(self) -> list[Piece]:
         """A step that fits the cache: idle prefixes give way first, then the youngest request."""
         while True:
-            pieces = self._scheduler.plan(self._pace.piece(BATCH))
+            pieces = self._scheduler.plan(self._pace.budget(BATCH))
             shortage = self._scheduler.shortage(pieces)
             if not shortage:
                 return pieces

@@ -11,7 +11,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import zmq
-import zmq.asyncio
 
 from models.worker import messages
 
@@ -55,8 +54,9 @@ class WorkerProcess:
         self._on_message = on_message
         self._on_death = on_death
         self._tail: deque[str] = deque(maxlen=LOG_TAIL_LINES)
+        self._unsent: deque[bytes] = deque()
         self._process: asyncio.subprocess.Process | None = None
-        self._socket: zmq.asyncio.Socket | None = None
+        self._socket: zmq.Socket[bytes] | None = None
         self._watch: asyncio.Task[None] | None = None
 
     @property
@@ -67,10 +67,11 @@ class WorkerProcess:
     async def start(self) -> None:
         """Spawn the process and send it its model; returns before that is loaded."""
         address = f"ipc://{self._folder / f'{id(self):x}'}"
-        self._socket = zmq.asyncio.Context.instance().socket(zmq.PAIR)
+        self._socket = zmq.Socket(zmq.Context.instance(), zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.set_hwm(0)
         self._socket.bind(address)
+        asyncio.get_running_loop().add_reader(self._socket.FD, self._receive)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",  # a folder `models` where the user happens to stand is not ours
@@ -94,10 +95,11 @@ class WorkerProcess:
 
     def send(self, message: messages.ToWorker) -> None:
         """Queue a message; a dead worker's are dropped, its death is told by `on_death`."""
-        if self._socket is not None and not self._socket.closed:
-            # The future is done at once, or, before the worker has connected, when it has; there is
-            # no high-water mark to wait for, so nobody need await it.
-            self._socket.send(messages.encode(message))
+        if self._socket is None or self._socket.closed:
+            return
+        # Before the worker has connected there is nobody to queue it for, and zmq would block.
+        self._unsent.append(messages.encode(message))
+        self._flush()
 
     async def stop(self, deadline_s: float) -> None:
         """Ask it to end, then make it. Returns when the process is gone."""
@@ -118,27 +120,36 @@ class WorkerProcess:
     async def _run(self) -> None:
         assert self._process is not None
         assert self._socket is not None
-        receiver = asyncio.create_task(self._receive(self._socket))
         reader = asyncio.create_task(self._read_log(self._process))
         returncode = await self._process.wait()
         await reader
-        receiver.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await receiver
-        self._drain(self._socket)
+        self._receive()  # what the worker said before it ended and nobody has read yet
+        asyncio.get_running_loop().remove_reader(self._socket.FD)
         self._socket.close()
         self._on_death(Death(returncode, "\n".join(self._tail)))
 
-    async def _receive(self, socket: zmq.asyncio.Socket) -> None:
-        while True:
-            self._on_message(messages.decode_from_worker(await socket.recv()))
+    def _receive(self) -> None:
+        """Take all that has come. The descriptor tells of changes only, so nothing may be left."""
+        while self._socket is not None and not self._socket.closed:
+            try:
+                frame = self._socket.recv(zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._on_message(messages.decode_from_worker(frame))
+        self._flush()
 
-    def _drain(self, socket: zmq.asyncio.Socket) -> None:
-        """What the worker said before it ended and nobody has read yet."""
-        plain: zmq.Socket[bytes] = zmq.Socket(shadow=socket.underlying)
-        with contextlib.suppress(zmq.Again):
-            while True:
-                self._on_message(messages.decode_from_worker(plain.recv(zmq.NOBLOCK)))
+    def _flush(self) -> None:
+        assert self._socket is not None
+        sent = False
+        while self._unsent:
+            try:
+                self._socket.send(self._unsent[0], zmq.NOBLOCK)
+            except zmq.Again:
+                break
+            self._unsent.popleft()
+            sent = True
+        if sent:  # that may have taken the descriptor's news of something to read
+            asyncio.get_running_loop().call_soon(self._receive)
 
     async def _read_log(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from models.worker.prefix import common_prefix
 from models.worker.slots import Dropped, Placement, Slots
 
-__all__ = ["Pace", "Piece", "Preempted", "Scheduler", "Sequence"]
+__all__ = ["Budget", "Pace", "Piece", "Preempted", "Scheduler", "Sequence"]
 
 # A new request waits for a running prefill that will save it at least this many tokens.
 WORTH_WAITING = 32
@@ -23,6 +23,7 @@ class Sequence:
     tokens: list[int]
     prompt_length: int
     cached: int = 0  # tokens of the prompt found in the cache when first placed
+    to_prefill: int = 0  # tokens not found there when last placed
     past: int = 0
     slot: int | None = None
     placed_once: bool = False
@@ -58,16 +59,28 @@ class Preempted:
     dropped: tuple[Dropped, ...]
 
 
+@dataclass(frozen=True)
+class Budget:
+    """Prompt tokens that may join a step in which others stream."""
+
+    paced: int  # of long prompts together
+    short: int  # a prompt of at most so many is prefilled whole
+    burst: int  # of short prompts together
+
+
 @dataclass
 class Pace:
     """How many prompt tokens fit beside running streams, from the measured cost of steps.
 
-    A step with prompt tokens may take `pause_ms`, or twice what a step without takes now, so that
-    streams keep their pace; `smallest` keeps a prefill going on any machine.
+    Pieces of a long prompt slow each of many steps, so they are small: such a step takes `slowdown`
+    times longer than one without, at most. A short prompt interrupts the streams once, and is
+    cheapest in one piece.
     """
 
-    pause_ms: float = 60.0
-    smallest: int = 12
+    slowdown: float = 2.5
+    smallest: int = 8  # keeps a prefill going on any machine
+    short_ms: float = 250.0
+    burst_ms: float = 500.0
     token_ms: float = 0.0  # of a prompt token
     step_ms: float = 0.0  # of a step without prompt tokens
 
@@ -78,12 +91,17 @@ class Pace:
         elif prefill_tokens * 2 >= tokens:
             self.token_ms = _blend(self.token_ms, milliseconds / tokens)
 
-    def piece(self, largest: int) -> int:
-        """Prompt tokens to add to a step in which others stream."""
-        if self.token_ms <= 0:
-            return min(self.smallest, largest)
-        budget = max(self.pause_ms, 2 * self.step_ms) / self.token_ms
-        return max(min(int(budget), largest), min(self.smallest, largest))
+    def budget(self, largest: int) -> Budget:
+        """Of a step that holds `largest` tokens."""
+        return Budget(
+            self._tokens(self.slowdown * self.step_ms, largest),
+            self._tokens(self.short_ms, largest),
+            self._tokens(self.burst_ms, largest),
+        )
+
+    def _tokens(self, milliseconds: float, largest: int) -> int:
+        fit = int(min(milliseconds / self.token_ms, largest)) if self.token_ms > 0 else 0
+        return max(fit, min(self.smallest, largest))
 
 
 @dataclass
@@ -136,22 +154,30 @@ class Scheduler:
                 break
             self.waiting.remove(sequence)
             sequence.slot, sequence.past = placement.slot, placement.keep
+            sequence.to_prefill = sequence.pending
             if not sequence.placed_once:
                 sequence.cached, sequence.placed_once = placement.keep, True
             self.running.append(sequence)
             yield sequence, placement
 
-    def plan(self, prefill_budget: int) -> list[Piece]:
+    def plan(self, budget: Budget) -> list[Piece]:
         """One step: every stream's next tokens, then pieces of prompts, oldest first."""
         room = self.batch
         pieces: list[Piece] = []
         streams = [s for s in self.running if s.streaming]
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
-        room = min(room, prefill_budget) if streams else room
+        paced, burst = (budget.paced, budget.burst) if streams else (room, room)
         for sequence in self.running:
-            if not sequence.streaming and room > 0:
-                room -= self._add(pieces, sequence, min(sequence.pending, room))
+            if sequence.streaming:
+                continue
+            if sequence.to_prefill <= budget.short:
+                count = self._add(pieces, sequence, min(sequence.pending, burst, room))
+                burst -= count
+            else:
+                count = self._add(pieces, sequence, min(sequence.pending, paced, room))
+                paced -= count
+            room -= count
         return pieces
 
     def shortage(self, pieces: Seq[Piece]) -> int:
@@ -204,6 +230,7 @@ class Scheduler:
         if sequence.cached == sequence.past:
             sequence.cached = 0
         sequence.past = 0
+        sequence.to_prefill = sequence.pending
 
     def _room_for(self, sequence: Sequence) -> bool:
         """Idle prefixes give way; running sequences' unwritten prompts count as taken."""

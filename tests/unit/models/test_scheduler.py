@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.worker.parked import ParkedPrefixes
-from models.worker.scheduler import Pace, Scheduler, Sequence
+from models.worker.scheduler import Budget, Pace, Scheduler, Sequence
 from models.worker.slots import Placement, Slots
 
 
@@ -11,6 +11,9 @@ def scheduler(cells: int = 1000, parallel: int = 4, batch: int = 32) -> Schedule
     return Scheduler(
         Slots(parallel + 2, cells, 100, ParkedPrefixes(0)), parallel, batch, max_waiting=8
     )
+
+
+ALL = Budget(1000, 1000, 1000)
 
 
 def admit(subject: Scheduler) -> list[tuple[Sequence, Placement]]:
@@ -27,7 +30,7 @@ def streaming(subject: Scheduler, number: int, length: int = 2) -> Sequence:
     made = sequence(number, length)
     assert subject.submit(made)
     admit(subject)
-    pieces = subject.plan(1000)
+    pieces = subject.plan(ALL)
     subject.done(pieces)
     made.tokens.append(7)
     return made
@@ -39,7 +42,7 @@ def test_streams_come_first_and_prompts_get_the_budget() -> None:
     prompt = sequence(2, 100)
     subject.submit(prompt)
     admit(subject)
-    first, second = subject.plan(12)
+    first, second = subject.plan(Budget(paced=12, short=4, burst=8))
     assert (first.sequence, first.tokens, first.logits) == (stream, [7], True)
     assert (second.sequence, len(second.tokens), second.logits) == (prompt, 12, False)
 
@@ -49,7 +52,7 @@ def test_alone_a_prompt_gets_the_whole_batch() -> None:
     prompt = sequence(1, 100)
     subject.submit(prompt)
     admit(subject)
-    (piece,) = subject.plan(12)
+    (piece,) = subject.plan(Budget(paced=12, short=4, burst=8))
     assert (piece.start, len(piece.tokens)) == (0, 32)
 
 
@@ -58,7 +61,7 @@ def test_the_oldest_prompt_is_served_first() -> None:
     for number in (1, 2, 3):
         subject.submit(sequence(number, 24))
     admit(subject)
-    pieces = subject.plan(1000)
+    pieces = subject.plan(ALL)
     assert [(p.sequence.id, len(p.tokens), p.logits) for p in pieces] == [
         (1, 24, True),
         (2, 8, False),
@@ -72,7 +75,7 @@ def test_only_the_last_token_of_a_prompt_gets_logits() -> None:
     admit(subject)
     seen: list[tuple[int, int, bool]] = []
     while prompt.pending:
-        (piece,) = subject.plan(1000)
+        (piece,) = subject.plan(ALL)
         seen.append((piece.start, len(piece.tokens), piece.logits))
         subject.done([piece])
     assert seen == [(0, 32, False), (32, 32, False), (64, 6, True)]
@@ -111,7 +114,7 @@ def test_idle_prefixes_give_way_before_anyone_is_preempted() -> None:
     subject.submit(sequence(2, 90))
     admit(subject)
     for _ in range(3):
-        pieces = subject.plan(1000)
+        pieces = subject.plan(ALL)
         if subject.shortage(pieces):
             subject.make_room(sum(len(piece.tokens) for piece in pieces))
         assert subject.shortage(pieces) == 0
@@ -139,24 +142,42 @@ def test_pace_stays_between_its_bounds(seen: list[tuple[int, int, float]], large
     pace = Pace()
     for tokens, prefill, milliseconds in seen:
         pace.observe(tokens, min(prefill, tokens), milliseconds)
-    assert min(pace.smallest, largest) <= pace.piece(largest) <= largest
+    budget = pace.budget(largest)
+    for size in (budget.paced, budget.short, budget.burst):
+        assert min(pace.smallest, largest) <= size <= largest
+    assert budget.short <= budget.burst
 
 
-def test_pace_fits_the_pause() -> None:
-    pace = Pace(pause_ms=60, smallest=4)
-    assert pace.piece(512) == 4  # nothing is known yet
+def test_pace_gives_pieces_that_slow_streams_by_its_factor_only() -> None:
+    pace = Pace(slowdown=2.5, smallest=4)
+    assert pace.budget(512) == Budget(4, 4, 4)  # nothing is known yet
     pace.observe(100, 100, 200)  # 2 ms a token
-    assert pace.piece(512) == 30
-    pace.observe(8, 0, 50)  # streams need 50 ms anyway: a pause of twice that is in keeping
-    assert pace.piece(512) == 50
+    pace.observe(8, 0, 40)
+    assert pace.budget(512) == Budget(paced=50, short=125, burst=250)
+    assert pace.budget(100) == Budget(50, 100, 100)
 
 
 def test_pace_follows_a_change_of_speed() -> None:
-    pace = Pace(pause_ms=60, smallest=1)
+    pace = Pace(smallest=1)
     pace.observe(100, 100, 100)
-    for _ in range(50):
+    for _ in range(30):
         pace.observe(100, 100, 600)
-    assert pace.piece(512) == pytest.approx(10, abs=1)
+    assert pace.budget(512).short == pytest.approx(250 / 6, abs=1)
+
+
+def test_short_prompts_are_prefilled_whole_beside_a_stream_and_long_ones_in_pieces() -> None:
+    subject = scheduler(batch=100)
+    stream = streaming(subject, 1)
+    for number, length in ((2, 60), (3, 20), (4, 20)):
+        subject.submit(sequence(number, length))
+    admit(subject)
+    pieces = subject.plan(Budget(paced=7, short=20, burst=30))
+    assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [
+        (stream.id, 1),
+        (2, 7),
+        (3, 20),
+        (4, 10),
+    ]
 
 
 def test_pace_ignores_steps_that_are_mostly_streams() -> None:
