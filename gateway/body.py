@@ -46,7 +46,9 @@ def _misfit(message: str) -> BadRequest:
     match = PLACE.match(message)
     assert match is not None
     text = match["text"]
-    path = (match["path"] or "").removeprefix("$").removeprefix(".")
+    # A key of a mapping is "key` in `$.field", a value of it "$.field[...]": the field is named.
+    path = (match["path"] or "").removeprefix("key` in `").removesuffix("[...]")
+    path = path.removeprefix("$").removeprefix(".")
     if missing := MISSING.match(text):
         field = missing["field"]
         path = f"{path}.{field}" if path else field

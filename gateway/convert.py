@@ -2,14 +2,21 @@
 
 import base64
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import msgspec
 import numpy as np
 
 from gateway.ensemble.events import EnsembleRequest
 from gateway.errors import BadRequest
-from gateway.schema.chat import ChatRequest, PromptTokensDetails
+from gateway.schema.chat import (
+    ChatRequest,
+    Logprobs,
+    PromptTokensDetails,
+    TokenLogprob,
+    TopLogprob,
+)
 from gateway.schema.chat import Usage as WireUsage
 from gateway.schema.common import Timings as WireTimings
 from gateway.schema.embeddings import MAX_INPUTS, Embedding, EmbeddingRequest
@@ -26,8 +33,10 @@ __all__ = [
     "refuse_unsupported",
     "stops_of",
     "turns",
+    "wire_logprobs",
     "wire_timings",
     "wire_usage",
+    "with_seed",
 ]
 
 
@@ -45,15 +54,6 @@ def _never(value: Any) -> bool:
 
 # When a parameter that is not built yet says nothing that we do not do anyway.
 NEUTRAL: dict[str, Callable[[Any], bool]] = {
-    "n": _is(1),
-    "logprobs": _is(False),
-    "top_logprobs": _is(0),
-    "logit_bias": _empty,
-    "presence_penalty": _is(0),
-    "frequency_penalty": _is(0),
-    "repeat_penalty": _is(1),
-    "repetition_penalty": _is(1),
-    "response_format": lambda value: value.type == "text",
     "tools": _empty,
     "tool_choice": _is("none", "auto"),
     "functions": _empty,
@@ -70,7 +70,24 @@ NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "prompt_cache_retention": _is("in_memory"),
     "prompt_cache_options": _empty,
     "chat_template_kwargs": _empty,
+}
+
+
+# What an ensemble's members cannot follow.
+ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
+    "stop": _empty,
+    "top_k": _is(0),
+    "min_p": _is(0),
+    "typical_p": _is(1),
+    "n": _is(1),
+    "logprobs": _is(False),
+    "logit_bias": _empty,
+    "presence_penalty": _is(0),
+    "frequency_penalty": _is(0),
+    "repeat_penalty": _is(1),
+    "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
+    "response_format": lambda value: value.type == "text",
 }
 
 
@@ -82,6 +99,13 @@ def refuse_unsupported(request: ChatRequest) -> None:
             raise _unsupported(name)
     if request.stream_options is not None and not request.stream:
         raise BadRequest("'stream_options' needs 'stream': true.", "stream_options")
+    if request.top_logprobs is not None and not request.logprobs:
+        raise BadRequest("'top_logprobs' needs 'logprobs': true.", "top_logprobs")
+    if request.ignore_eos and _constraint(request) is not None:
+        raise BadRequest(
+            "'ignore_eos' and 'response_format' exclude each other: JSON has an end.",
+            "ignore_eos",
+        )
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise BadRequest(
@@ -111,26 +135,36 @@ def generate_request(
 ) -> types.GenerateRequest:
     """A chat request for one model, with the model's own defaults."""
     defaults = settings.sampling
+    penalty = _repetition_penalty(request)
     sampling = types.Sampling(
         temperature=_first(request.temperature, defaults.temperature, 1.0),
         top_p=_first(request.top_p, defaults.top_p, 1.0),
         top_k=_first(request.top_k, defaults.top_k, 0),
         min_p=_first(request.min_p, defaults.min_p, 0.0),
         seed=request.seed,
+        typical_p=_first(request.typical_p, defaults.typical_p, 1.0),
+        presence_penalty=_first(request.presence_penalty, defaults.presence_penalty, 0.0),
+        frequency_penalty=_first(request.frequency_penalty, defaults.frequency_penalty, 0.0),
+        repetition_penalty=_first(penalty, defaults.repetition_penalty, 1.0),
+        logit_bias=tuple((int(token), bias) for token, bias in (request.logit_bias or {}).items()),
+        ignore_eos=bool(request.ignore_eos),
+        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
     )
     return types.GenerateRequest(
         prompt=types.ChatPrompt(turns(request.messages)),
         max_tokens=max_tokens_of(request) or settings.max_tokens,
         sampling=sampling,
         stop=stops_of(request),
+        constraint=_constraint(request),
         owner=owner,
     )
 
 
 def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
     """A chat request for an ensemble. Raises BadRequest for what its members cannot follow."""
-    for name in ("stop", "top_k", "min_p"):
-        if getattr(request, name):
+    for name, is_neutral in ENSEMBLE_NEUTRAL.items():
+        value = getattr(request, name)
+        if value is not None and not is_neutral(value):
             message = f"'{name}' is not supported by an ensemble."
             raise BadRequest(message, name, "unsupported_parameter")
     return EnsembleRequest(
@@ -142,6 +176,59 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         top_p=request.top_p,
         seed=request.seed,
     )
+
+
+def with_seed(request: types.GenerateRequest, number: int) -> types.GenerateRequest:
+    """The request for choice `number` of several: its own random stream, from the one seed."""
+    seed = request.sampling.seed
+    if number == 0 or seed is None:
+        return request
+    other = (seed + number + 2**63) % 2**64 - 2**63  # stays within 64 bits
+    sampling = msgspec.structs.replace(request.sampling, seed=other)
+    return msgspec.structs.replace(request, sampling=sampling)
+
+
+def wire_logprobs(found: Sequence[types.TokenLogprob]) -> Logprobs:
+    """Log probabilities as OpenAI gives them."""
+    return Logprobs(
+        content=[
+            TokenLogprob(
+                **_token(each.piece, each.logprob),
+                top_logprobs=[TopLogprob(**_token(*other)) for other in each.top],
+            )
+            for each in found
+        ]
+    )
+
+
+def _token(piece: bytes, logprob: float) -> dict[str, Any]:
+    text = piece.decode("utf-8", "replace")
+    return {"token": text, "logprob": logprob, "bytes": list(piece)}
+
+
+def _repetition_penalty(request: ChatRequest) -> float | None:
+    given = {request.repeat_penalty, request.repetition_penalty} - {None}
+    if len(given) > 1:
+        raise BadRequest(
+            "'repeat_penalty' and 'repetition_penalty' are one thing and differ; give one of them.",
+            "repeat_penalty",
+        )
+    return next(iter(given), None)
+
+
+def _constraint(request: ChatRequest) -> types.Constraint | None:
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return types.Constraint("json_schema", '{"type":"object"}')
+    if wanted.json_schema is None:
+        message = "'response_format' of type json_schema needs 'json_schema'."
+        raise BadRequest(message, "response_format.json_schema")
+    schema = wanted.json_schema.schema
+    if schema is msgspec.UNSET:
+        raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
+    return types.Constraint("json_schema", msgspec.json.encode(schema).decode())
 
 
 def wire_usage(usage: types.Usage) -> WireUsage:

@@ -10,7 +10,6 @@ import msgspec
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.schema.chat import (
-    AssistantAnswer,
     ChatCompletion,
     ChatCompletionChunk,
     ChatRequest,
@@ -18,6 +17,7 @@ from gateway.schema.chat import (
     ChunkChoice,
     Delta,
     FinishReason,
+    Logprobs,
     Usage,
 )
 from gateway.schema.common import Timings
@@ -50,19 +50,18 @@ class Reply:
 
     def completion(
         self,
-        message: AssistantAnswer,
-        reason: FinishReason,
+        choices: list[Choice],
         usage: Usage,
         timings: Timings,
         report: EnsembleReport | UnsetType = UNSET,
     ) -> bytes:
-        """The answer in one piece."""
+        """The answers in one piece."""
         return msgspec.json.encode(
             ChatCompletion(
                 id=self._id,
                 created=self._created,
                 model=self._model,
-                choices=[Choice(index=0, message=message, finish_reason=reason)],
+                choices=choices,
                 usage=usage,
                 system_fingerprint=self._fingerprint,
                 timings=timings,
@@ -70,23 +69,27 @@ class Reply:
             )
         )
 
-    def delta(self, delta: Delta) -> bytes:
+    def delta(self, delta: Delta, index: int = 0, logprobs: Logprobs | None = None) -> bytes:
         """A framed chunk that adds something."""
-        return self._chunk([ChunkChoice(index=0, delta=delta)])
+        return self._chunk([ChunkChoice(index=index, delta=delta, logprobs=logprobs)])
 
-    def end(
+    def finish(
         self,
         reason: FinishReason,
-        usage: Usage,
-        timings: Timings,
+        index: int = 0,
         delta: Delta | None = None,
         report: EnsembleReport | UnsetType = UNSET,
+        timings: Timings | UnsetType = UNSET,
     ) -> bytes:
-        """The framed last chunk, and the one with the usage if that was asked for."""
-        last = [ChunkChoice(index=0, delta=delta or Delta(), finish_reason=reason)]
-        if not self._include_usage:
-            return self._chunk(last, timings=timings, report=report)
-        return self._chunk(last, report=report) + self._chunk([], usage=usage, timings=timings)
+        """A framed chunk that ends a choice."""
+        last = ChunkChoice(index=index, delta=delta or Delta(), finish_reason=reason)
+        if self._include_usage:
+            timings = UNSET  # they come with the usage
+        return self._chunk([last], timings=timings, report=report)
+
+    def usage(self, usage: Usage, timings: Timings) -> bytes:
+        """The framed chunk after all others, if it was asked for."""
+        return self._chunk([], usage=usage, timings=timings) if self._include_usage else b""
 
     def _chunk(
         self,

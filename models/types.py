@@ -20,6 +20,7 @@ __all__ = [
     "Sampling",
     "TextPrompt",
     "Timings",
+    "TokenLogprob",
     "TokenPrompt",
     "TokenizeRequest",
     "Usage",
@@ -58,13 +59,32 @@ Prompt = ChatPrompt | TextPrompt | TokenPrompt
 
 
 class Sampling(msgspec.Struct, frozen=True, array_like=True):
-    """How the next token is drawn. `temperature` 0 is greedy; `top_k` 0 keeps all."""
+    """How the next token is drawn. `temperature` 0 is greedy; `top_k` 0 keeps all.
+
+    `presence_penalty` and `frequency_penalty` count the answer's tokens, `repetition_penalty` the
+    prompt's too. `logprobs` is how many alternatives to report for each token; None reports none.
+    """
 
     temperature: float = 1.0
     top_p: float = 1.0
     top_k: int = 0
     min_p: float = 0.0
     seed: int | None = None
+    typical_p: float = 1.0
+    presence_penalty: float = 0.0
+    frequency_penalty: float = 0.0
+    repetition_penalty: float = 1.0
+    logit_bias: tuple[tuple[int, float], ...] = ()
+    ignore_eos: bool = False
+    logprobs: int | None = None
+
+
+class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
+    """A token's bytes and natural log probability, and the likeliest ones in its place."""
+
+    piece: bytes
+    logprob: float
+    top: tuple[tuple[bytes, float], ...] = ()
 
 
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
@@ -111,10 +131,14 @@ class GenerateEnd(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GenerateDelta(msgspec.Struct, frozen=True, array_like=True):
-    """A piece of text (valid UTF-8, perhaps empty). The last delta, and only it, has `end`."""
+    """A piece of text (valid UTF-8, perhaps empty). The last delta, and only it, has `end`.
+
+    `logprobs`, if asked for, are of the tokens whose text begins in what was sent until now.
+    """
 
     text: str
     end: GenerateEnd | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):

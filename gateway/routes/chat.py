@@ -1,6 +1,9 @@
 """POST /v1/chat/completions, answered by one model or by an ensemble."""
 
+from collections import defaultdict
 from collections.abc import AsyncGenerator
+from contextlib import aclosing
+from dataclasses import dataclass, field
 from typing import Any
 
 from litestar import Request, post
@@ -10,15 +13,21 @@ from litestar.types import ASGIApp
 
 from gateway.auth import owner_of
 from gateway.body import read_json
-from gateway.convert import generate_request, refuse_unsupported, wire_timings, wire_usage
+from gateway.choices import Numbered, generate, total
+from gateway.convert import (
+    generate_request,
+    refuse_unsupported,
+    wire_logprobs,
+    wire_timings,
+    wire_usage,
+)
 from gateway.disconnect import until_disconnect
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime
-from gateway.schema.chat import AssistantAnswer, ChatRequest, Delta
+from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.sse import DONE, EventStream, Prefetch
-from models.errors import EngineCrashed
-from models.types import GenerateDelta, GenerateEnd
+from models.types import GenerateEnd, TokenLogprob
 
 __all__ = ["create_chat_completion"]
 
@@ -37,7 +46,7 @@ async def create_chat_completion(
         return await ensemble_chat.answer(request, body, ensemble, owner, keep_alive_s)
     settings = runtime.registry.settings(body.model)
     engine = runtime.engine(body.model, "chat")
-    source = engine.generate(generate_request(body, settings, owner))
+    source = generate(engine, generate_request(body, settings, owner), body.n or 1)
     reply = Reply.to(body, settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source))
@@ -45,42 +54,56 @@ async def create_chat_completion(
     prefetch = Prefetch(source)
     # Until the first token an error still gets its own status; a long prefill gets comments.
     await prefetch.wait(request.receive, keep_alive_s)
-    return EventStream(_frames(reply, prefetch), prefetch, keep_alive_s)
+    return EventStream(_frames(reply, prefetch, body.n or 1), prefetch, keep_alive_s)
 
 
-async def _collect(reply: Reply, source: AsyncGenerator[GenerateDelta, None]) -> bytes:
-    """The whole answer as one body."""
-    parts: list[str] = []
+@dataclass
+class _Collected:
+    text: list[str] = field(default_factory=list[str])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
     end: GenerateEnd | None = None
-    try:
-        async for delta in source:
-            parts.append(delta.text)
-            end = delta.end
-    finally:
-        await source.aclose()
-    end = _ended(end)
-    return reply.completion(
-        AssistantAnswer(content="".join(parts)),
-        end.reason,
-        wire_usage(end.usage),
-        wire_timings(end.usage, end.timings),
-    )
 
 
-async def _frames(reply: Reply, source: Prefetch[GenerateDelta]) -> AsyncGenerator[bytes, None]:
-    """The events of a stream: the role, the text, the end."""
-    yield reply.delta(Delta(role="assistant", content="", refusal=None))
-    end: GenerateEnd | None = None
-    async for delta in source:
-        if delta.text:
-            yield reply.delta(Delta(content=delta.text))
-        end = delta.end
-    end = _ended(end)
-    yield reply.end(end.reason, wire_usage(end.usage), wire_timings(end.usage, end.timings))
-    yield DONE
+async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None]) -> bytes:
+    """The whole answers as one body."""
+    found: defaultdict[int, _Collected] = defaultdict(_Collected)
+    async with aclosing(source):
+        async for number, delta in source:
+            found[number].text.append(delta.text)
+            found[number].logprobs += delta.logprobs
+            found[number].end = delta.end
+    choices: list[Choice] = []
+    ends: list[GenerateEnd] = []
+    for number, one in sorted(found.items()):
+        assert one.end is not None
+        message = AssistantAnswer(content="".join(one.text))
+        logprobs = wire_logprobs(one.logprobs) if one.logprobs else None
+        choices.append(
+            Choice(index=number, message=message, finish_reason=one.end.reason, logprobs=logprobs)
+        )
+        ends.append(one.end)
+    usage, timings = total(ends)
+    return reply.completion(choices, wire_usage(usage), wire_timings(usage, timings))
 
 
-def _ended(end: GenerateEnd | None) -> GenerateEnd:
-    if end is None:
-        raise EngineCrashed("The model's answer broke off.")
-    return end
+async def _frames(
+    reply: Reply, source: Prefetch[Numbered], count: int
+) -> AsyncGenerator[bytes, None]:
+    """The events of a stream: the roles, the texts, their ends."""
+    for number in range(count):
+        yield reply.delta(Delta(role="assistant", content="", refusal=None), number)
+    ends: dict[int, GenerateEnd] = {}
+    async for number, delta in source:
+        if delta.text or delta.logprobs:
+            logprobs = wire_logprobs(delta.logprobs) if delta.logprobs else None
+            yield reply.delta(Delta(content=delta.text), number, logprobs)
+        if delta.end is None:
+            continue
+        ends[number] = delta.end
+        if len(ends) < count:
+            yield reply.finish(delta.end.reason, number)
+        else:
+            usage, timings = total([ends[each] for each in range(count)])
+            timed = wire_timings(usage, timings)
+            yield reply.finish(delta.end.reason, number, timings=timed)
+            yield reply.usage(wire_usage(usage), timed) + DONE

@@ -13,7 +13,7 @@ from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
 from gateway.replies import Reply
-from gateway.schema.chat import AssistantAnswer, ChatRequest, Delta
+from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.sse import DONE, EventStream, Prefetch
 
 __all__ = ["answer"]
@@ -57,7 +57,8 @@ def _completion(reply: Reply, verdict: Verdict) -> bytes:
         reasoning_content=verdict.reasoning,
     )
     timings = wire_timings(verdict.usage, verdict.timings, verdict.retrieval_ms)
-    return reply.completion(message, "stop", wire_usage(verdict.usage), timings, verdict.report)
+    choice = Choice(index=0, message=message, finish_reason="stop")
+    return reply.completion([choice], wire_usage(verdict.usage), timings, verdict.report)
 
 
 async def _frames(reply: Reply, source: Prefetch[Event]) -> AsyncGenerator[bytes, None]:
@@ -70,13 +71,9 @@ async def _frames(reply: Reply, source: Prefetch[Event]) -> AsyncGenerator[bytes
             case Answer():
                 yield reply.delta(Delta(content=event.text))
             case Verdict():
-                yield reply.end(
-                    "stop",
-                    wire_usage(event.usage),
-                    wire_timings(event.usage, event.timings, event.retrieval_ms),
-                    delta=Delta(annotations=event.annotations),
-                    report=event.report,
-                )
-                yield DONE
+                timings = wire_timings(event.usage, event.timings, event.retrieval_ms)
+                annotations = Delta(annotations=event.annotations)
+                yield reply.finish("stop", delta=annotations, report=event.report, timings=timings)
+                yield reply.usage(wire_usage(event.usage), timings) + DONE
                 return
     raise RuntimeError("the ensemble ended without a verdict")

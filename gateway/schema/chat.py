@@ -16,8 +16,12 @@ __all__ = [
     "Choice",
     "ChunkChoice",
     "Delta",
+    "JsonSchema",
+    "Logprobs",
     "ResponseFormat",
     "StreamOptions",
+    "TokenLogprob",
+    "TopLogprob",
     "Usage",
 ]
 
@@ -27,6 +31,8 @@ FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "functi
 StopString = Annotated[str, Meta(min_length=1, max_length=1000)]
 Tokens = Annotated[int, Meta(ge=1, le=INT32)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Meta(gt=0, le=10)]
+TokenId = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -36,11 +42,20 @@ class StreamOptions(Struct, frozen=True, kw_only=True):
     include_obfuscation: bool | None = None
 
 
+class JsonSchema(Struct, frozen=True, kw_only=True):
+    """A schema that the answer follows. It always does, whatever `strict` says."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    schema: dict[str, Any] | bool | UnsetType = UNSET
+    description: str | None = None
+    strict: bool | None = None
+
+
 class ResponseFormat(Struct, frozen=True, kw_only=True):
-    """Only `text` is built."""
+    """Free text, any JSON object, or JSON that follows a schema."""
 
     type: Literal["text", "json_object", "json_schema"]
-    json_schema: Any = None
+    json_schema: JsonSchema | None = None
 
 
 class ChatRequest(Struct, frozen=True, kw_only=True):
@@ -62,6 +77,17 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     seed: Annotated[int, Meta(ge=-INT64 - 1, le=INT64)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    logprobs: bool | None = None
+    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    repeat_penalty: RepetitionPenalty | None = None  # llama.cpp's name
+    repetition_penalty: RepetitionPenalty | None = None  # vLLM's name
+    typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    ignore_eos: bool | None = None
+    response_format: ResponseFormat | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None
@@ -70,15 +96,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None
     # Refused unless neutral.
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
-    logprobs: bool | None = None
-    top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    logit_bias: dict[str, float] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repeat_penalty: Annotated[float, Meta(gt=0)] | None = None
-    repetition_penalty: Annotated[float, Meta(gt=0)] | None = None
-    response_format: ResponseFormat | None = None
     tools: list[Any] | None = None
     tool_choice: Any = None
     functions: list[Any] | None = None
@@ -95,7 +112,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     prompt_cache_retention: str | None = None
     prompt_cache_options: Any = None
     chat_template_kwargs: dict[str, Any] | None = None
-    ignore_eos: bool | None = None
 
 
 class PromptTokensDetails(Struct, frozen=True, kw_only=True):
@@ -134,13 +150,37 @@ class AssistantAnswer(Struct, frozen=True, kw_only=True):
     reasoning_content: str | UnsetType = UNSET  # an ensemble's deliberation
 
 
+class TopLogprob(Struct, frozen=True, kw_only=True):
+    """A token with its natural log probability; `bytes` where it is not whole characters."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+
+
+class TokenLogprob(Struct, frozen=True, kw_only=True):
+    """A token of the answer, and the likeliest ones in its place."""
+
+    token: str
+    logprob: float
+    bytes: list[int]
+    top_logprobs: list[TopLogprob]
+
+
+class Logprobs(Struct, frozen=True, kw_only=True):
+    """The tokens of an answer, or of a piece of it."""
+
+    content: list[TokenLogprob]
+    refusal: None = None
+
+
 class Choice(Struct, frozen=True, kw_only=True):
-    """The one answer; `n` is 1."""
+    """One of `n` answers."""
 
     index: int
     message: AssistantAnswer
     finish_reason: FinishReason
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletion(Struct, frozen=True, kw_only=True):
@@ -169,12 +209,12 @@ class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class ChunkChoice(Struct, frozen=True, kw_only=True):
-    """The one answer; `n` is 1."""
+    """A piece of one of `n` answers."""
 
     index: int
     delta: Delta
     finish_reason: FinishReason | None = None
-    logprobs: None = None
+    logprobs: Logprobs | None = None
 
 
 class ChatCompletionChunk(Struct, frozen=True, kw_only=True):

@@ -20,6 +20,7 @@ from models.types import (
     Prompt,
     TextPrompt,
     TokenizeRequest,
+    TokenLogprob,
     Usage,
 )
 
@@ -80,7 +81,7 @@ class FakeEngine:
                     await asyncio.sleep(0)
                 self._check_ready()
                 made += 1
-                yield GenerateDelta(word)
+                yield GenerateDelta(word, logprobs=_logprobs(word, request.sampling.logprobs))
             reason = "stop" if stopped or limit >= len(words) else "length"
             usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=made)
             yield GenerateDelta("", GenerateEnd(reason, usage))
@@ -197,6 +198,12 @@ def _default_reply(request: GenerateRequest) -> str:
     if isinstance(prompt, ChatPrompt):
         return prompt.messages[-1].content
     return prompt.text if isinstance(prompt, TextPrompt) else "tokens"
+
+
+def _logprobs(word: str, top: int | None) -> tuple[TokenLogprob, ...]:
+    """It is always certain."""
+    piece = word.encode()
+    return () if top is None else (TokenLogprob(piece, 0.0, ((piece, 0.0),)[:top]),)
 
 
 def _text_of(prompt: ChatPrompt | TextPrompt) -> str:

@@ -176,10 +176,10 @@ class LocalEngine:
         match message:
             case messages.Step(deltas=deltas, running=running, waiting=waiting):
                 self._load = (running, waiting)
-                for request_id, text, end in deltas:
+                for request_id, delta in deltas:
                     pending = self._pending.get(request_id)
                     if pending is not None:
-                        pending.queue.put_nowait(GenerateDelta(text, end))
+                        pending.queue.put_nowait(delta)
             case messages.Ready():
                 self._on_ready(message)
             case messages.LoadFailure(message=reason):

@@ -1,9 +1,11 @@
 """The continuous-batching loop: one step decodes for every running request."""
 
 import time
+from collections import deque
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,18 +22,20 @@ from models.errors import (
 from models.types import (
     ChatPrompt,
     FinishReason,
+    GenerateDelta,
     GenerateEnd,
     GenerateRequest,
     Prompt,
     TextPrompt,
     Timings,
+    TokenLogprob,
     Usage,
 )
 from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
 from models.worker.parked import ParkedPrefixes
-from models.worker.sampling import Sampler
+from models.worker.sampling import Sampler, log_probabilities
 from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
 from models.worker.structured import Grammars, Matcher
@@ -51,10 +55,12 @@ class _Request:
     stream: TextStream
     limit: int  # total tokens at which it ends
     matcher: Matcher | None
+    top: int | None  # how many alternatives of each token to report, if any
     queued_at: float
     placed_at: float = 0.0
     first_at: float = 0.0
     text: list[str] = field(default_factory=list[str])
+    logprobs: deque[tuple[int, TokenLogprob]] = field(default_factory=deque[Any])  # at characters
     reason: FinishReason | None = None
 
 
@@ -189,6 +195,9 @@ class GenerationLoop:
                 len(tokens),
                 context,
             )
+        for token, _ in request.sampling.logit_bias:
+            if token >= self._llama.vocabulary:
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
         matcher = None
         if request.constraint is not None:
             if self._grammars is None:
@@ -202,7 +211,8 @@ class GenerationLoop:
         allowed = context if request.max_tokens is None else len(tokens) + request.max_tokens
         self._requests[request_id] = _Request(
             sequence=sequence,
-            sampler=Sampler(request.sampling),
+            sampler=Sampler(request.sampling, tokens, self._llama.end_tokens),
+            top=request.sampling.logprobs,
             stream=TextStream(request.stop),
             limit=min(allowed, context),
             matcher=matcher,
@@ -273,11 +283,20 @@ class GenerationLoop:
             request.first_at = time.perf_counter()
         matcher = request.matcher
         token = request.sampler.pick(logits, None if matcher is None else matcher.allowed())
+        if request.top is not None and token not in self._llama.end_tokens:
+            found = self._logprob(logits, token, request.top)
+            request.logprobs.append((request.stream.received, found))
         self._accept(request, token)
-        if matcher is not None and request.reason is None:
+        # What a grammar forces is appended undecoded, so that there are no logits to report.
+        if matcher is not None and request.reason is None and request.top is None:
             for forced in matcher.forced():
                 if request.reason is None:
                     self._accept(request, forced)
+
+    def _logprob(self, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
+        logprob, best = log_probabilities(logits, token, top)
+        piece = self._llama.piece
+        return TokenLogprob(piece(token), logprob, tuple((piece(t), value) for t, value in best))
 
     def _accept(self, request: _Request, token: int) -> None:
         if token in self._llama.end_tokens:
@@ -285,6 +304,7 @@ class GenerationLoop:
             return
         sequence = request.sequence
         sequence.tokens.append(token)
+        request.sampler.accept(token)
         request.text.append(request.stream.push(self._llama.piece(token)))
         matcher = request.matcher
         if request.stream.stopped or (
@@ -295,7 +315,7 @@ class GenerationLoop:
             request.reason = "length"
 
     def _report(self, ids: list[int]) -> None:
-        deltas: list[tuple[int, str, GenerateEnd | None]] = []
+        deltas: list[tuple[int, GenerateDelta]] = []
         for request_id in ids:
             request = self._requests[request_id]
             end = None
@@ -307,7 +327,7 @@ class GenerationLoop:
             text = "".join(request.text)
             request.text.clear()
             if text or end is not None:
-                deltas.append((request_id, text, end))
+                deltas.append((request_id, GenerateDelta(text, end, _released(request))))
         if deltas:
             self._send(messages.Step(tuple(deltas), *self.load))
 
@@ -341,3 +361,12 @@ class GenerationLoop:
             self._send(messages.failure(sequence.id, error))
         self._scheduler.slots.clear()
         self._llama.clear()
+
+
+def _released(request: _Request) -> tuple[TokenLogprob, ...]:
+    """Of the tokens whose text began to be sent; a stop string's own are never."""
+    ready: list[TokenLogprob] = []
+    everything = request.reason is not None and not request.stream.stopped
+    while request.logprobs and (everything or request.logprobs[0][0] < request.stream.released):
+        ready.append(request.logprobs.popleft()[1])
+    return tuple(ready)

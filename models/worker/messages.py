@@ -3,7 +3,7 @@
 import msgspec
 
 from models.errors import ContextOverflow, InvalidRequest, ModelError, QueueFull, Unsupported
-from models.types import EmbedRequest, EmbedResult, GenerateEnd, GenerateRequest, TokenizeRequest
+from models.types import EmbedRequest, EmbedResult, GenerateDelta, GenerateRequest, TokenizeRequest
 
 __all__ = [
     "Cancel",
@@ -110,9 +110,9 @@ class LoadFailure(msgspec.Struct, frozen=True, array_like=True, tag="load_failur
 
 
 class Step(msgspec.Struct, frozen=True, array_like=True, tag="step"):
-    """All that one step made: (request id, text, end) each, and the load after it."""
+    """All that one step made, by request id, and the load after it."""
 
-    deltas: tuple[tuple[int, str, GenerateEnd | None], ...]
+    deltas: tuple[tuple[int, GenerateDelta], ...]
     running: int
     waiting: int
 

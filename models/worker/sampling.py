@@ -1,31 +1,64 @@
 """Drawing the next token from a row of logits, vectorised; each request has its own randomness.
 
-Temperature is applied first, then top_k, top_p and min_p cut, as vLLM and Transformers do.
+In this order: biases and penalties, what a grammar forbids, temperature, then the cuts top_k,
+typical_p, top_p and min_p, as vLLM and Transformers have it.
 """
+
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.types import Sampling
 
-__all__ = ["Sampler"]
+__all__ = ["Sampler", "log_probabilities"]
+
+Row = NDArray[np.float32]
 
 # top_p usually keeps few tokens: these many are sorted first, all only if they do not suffice.
 SORTED_FIRST = 256
 GREEDY_BELOW = 1e-5  # a temperature that float32 could not divide by, and nobody could tell from 0
+BLOCK = 256  # sums of blocks are added up in float64, not every weight
 
 
 class Sampler:
-    """One request's sampler. The stream of random numbers depends on its seed alone."""
+    """One request's sampler. The stream of random numbers depends on its seed alone.
 
-    def __init__(self, sampling: Sampling) -> None:
+    `prompt` are the tokens that repetition counts besides the answer's own; `ends` the tokens
+    that `ignore_eos` forbids.
+    """
+
+    def __init__(
+        self, sampling: Sampling, prompt: Sequence[int] = (), ends: Collection[int] = ()
+    ) -> None:
         self._sampling = sampling
         self._random = np.random.Generator(np.random.PCG64(_entropy(sampling.seed)))
+        self._made: Counter[int] = Counter()
+        self._seen: set[int] = set(prompt) if sampling.repetition_penalty != 1 else set()
+        self._forbidden = np.array(sorted(ends) if sampling.ignore_eos else [], np.intp)
+        self._biased = np.array([token for token, _ in sampling.logit_bias], np.intp)
+        self._biases = np.array([bias for _, bias in sampling.logit_bias], np.float32)
+        self._counts = bool(sampling.presence_penalty or sampling.frequency_penalty)
+        self._edits = bool(
+            self._counts
+            or sampling.repetition_penalty != 1
+            or len(self._forbidden)
+            or len(self._biased)
+        )
 
-    def pick(self, logits: NDArray[np.float32], allowed: NDArray[np.bool_] | None = None) -> int:
+    def accept(self, token: int) -> None:
+        """The answer goes on with this token, drawn or forced."""
+        if self._counts:
+            self._made[token] += 1
+        if self._sampling.repetition_penalty != 1:
+            self._seen.add(token)
+
+    def pick(self, logits: Row, allowed: NDArray[np.bool_] | None = None) -> int:
         """Token id for `logits` of shape (vocabulary,); `allowed` masks what a grammar forbids."""
-        sampling = self._sampling
-        if sampling.temperature < GREEDY_BELOW or sampling.top_k == 1:
+        if self._edits:
+            logits = self._edited(logits)
+        if self._sampling.temperature < GREEDY_BELOW or self._sampling.top_k == 1:
             best = int(logits.argmax())
             if allowed is None or allowed[best]:
                 return best
@@ -35,25 +68,67 @@ class Sampler:
         ids = np.flatnonzero(allowed)
         return int(ids[self._draw(logits[ids])])
 
-    def _draw(self, logits: NDArray[np.float32]) -> int:
+    def _edited(self, logits: Row) -> Row:
+        """A copy with biases and penalties; the caller's row stays what the model said."""
+        sampling = self._sampling
+        edited: Row = logits.copy()
+        if self._seen:
+            seen = np.fromiter(self._seen, np.intp, len(self._seen))
+            values = edited[seen]
+            penalty = np.float32(sampling.repetition_penalty)
+            edited[seen] = np.where(values > 0, values / penalty, values * penalty)
+        if self._made:
+            made = np.fromiter(self._made, np.intp, len(self._made))
+            counts = np.fromiter(self._made.values(), np.float32, len(self._made))
+            edited[made] -= sampling.frequency_penalty * counts + sampling.presence_penalty
+        edited[self._biased] += self._biases
+        edited[self._forbidden] = -np.inf
+        return edited
+
+    def _draw(self, logits: Row) -> int:
         sampling = self._sampling
         ids: NDArray[np.intp] | None = None
         if 0 < sampling.top_k < len(logits):
             ids = np.argpartition(logits, -sampling.top_k)[-sampling.top_k :]
             logits = logits[ids]
-        scaled: NDArray[np.float32] = (logits - logits.max()) / np.float32(sampling.temperature)
-        weights: NDArray[np.float32] = np.exp(scaled)
-        if sampling.top_p < 1:
-            kept = _nucleus(weights, sampling.top_p)
+        scaled: Row = logits - logits.max()
+        scaled *= np.float32(1 / sampling.temperature)
+        weights: Row = np.exp(scaled)
+        for kept in self._cuts(weights):
             weights = weights[kept]
             ids = kept if ids is None else ids[kept]
         if sampling.min_p > 0:
             weights = np.where(weights >= sampling.min_p * weights.max(), weights, 0)
-        heights: NDArray[np.float64] = weights.cumsum(dtype=np.float64)
-        drawn = self._random.random() * float(heights[-1])
-        at = int(np.searchsorted(heights, drawn, side="right"))
-        at = min(at, len(weights) - 1)
+        at = _at(weights, self._random.random())
         return at if ids is None else int(ids[at])
+
+    def _cuts(self, weights: Row) -> list[NDArray[np.intp]]:
+        """Indices to keep, each into what the one before kept."""
+        kept: list[NDArray[np.intp]] = []
+        if self._sampling.typical_p < 1:
+            kept.append(_typical(weights, self._sampling.typical_p))
+            weights = weights[kept[-1]]
+        if self._sampling.top_p < 1:
+            kept.append(_nucleus(weights, self._sampling.top_p))
+        return kept
+
+
+def log_probabilities(logits: Row, token: int, top: int) -> tuple[float, list[tuple[int, float]]]:
+    """The token's natural log probability, and the `top` likeliest tokens with theirs.
+
+    Of the model's own distribution: before biases, penalties, temperature and cuts.
+    """
+    highest = logits.max()
+    total = np.exp(logits - highest).sum(dtype=np.float64)
+    normaliser = float(highest) + float(np.log(total))
+    if top == 0:
+        return float(logits[token]) - normaliser, []
+    best = np.argpartition(logits, -top)[-top:]
+    best = best[np.argsort(-logits[best], kind="stable")]
+    return (
+        float(logits[token]) - normaliser,
+        [(int(each), float(logits[each]) - normaliser) for each in best],
+    )
 
 
 def _entropy(seed: int | None) -> int | None:
@@ -61,7 +136,35 @@ def _entropy(seed: int | None) -> int | None:
     return None if seed is None else seed & (2**64 - 1)
 
 
-def _nucleus(weights: NDArray[np.float32], top_p: float) -> NDArray[np.intp]:
+def _at(weights: Row, uniform: float) -> int:
+    """The index at `uniform` of the weights' sum, which is never one of weight zero."""
+    sums = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64)
+    heights: NDArray[np.float64] = sums.cumsum()
+    drawn = min(uniform * float(heights[-1]), _below(heights[-1]))
+    block = int(heights.searchsorted(drawn, side="right"))
+    begin = block * BLOCK
+    inside: NDArray[np.float64] = weights[begin : begin + BLOCK].cumsum(dtype=np.float64)
+    # The sums may round differently inside the block: stay within its weights that count.
+    rest = drawn - float(heights[block] - sums[block])
+    return begin + int(inside.searchsorted(max(0.0, min(rest, _below(inside[-1]))), side="right"))
+
+
+def _below(value: np.float64) -> float:
+    return float(np.nextafter(value, 0.0))
+
+
+def _typical(weights: Row, mass: float) -> NDArray[np.intp]:
+    """Indices of those whose surprise is nearest to the expected one, up to `mass`."""
+    probabilities = weights / weights.sum(dtype=np.float64)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        surprise = -np.log(probabilities)
+        entropy = np.nansum(probabilities * surprise)
+    order = np.argsort(np.abs(surprise - entropy), kind="stable")
+    heights = probabilities[order].cumsum()
+    return order[: int(heights.searchsorted(mass)) + 1]
+
+
+def _nucleus(weights: Row, top_p: float) -> NDArray[np.intp]:
     """Indices of the fewest largest weights that hold `top_p` of the sum, largest first."""
     target = top_p * float(weights.sum(dtype=np.float64))
     for size in (SORTED_FIRST, len(weights)):

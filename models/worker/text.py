@@ -16,6 +16,8 @@ class TextStream:
         self._stops = stops
         self._held = ""
         self.stopped = False
+        self.received = 0  # characters decoded so far
+        self.released = 0  # of these, given out
 
     def push(self, piece: bytes) -> str:
         """Take a token's bytes, return the text now certain. Sets `stopped` at a stop string."""
@@ -27,21 +29,23 @@ class TextStream:
         if self.stopped:
             return text
         held, self._held = self._held, ""
+        self.released += len(held)
         return text + held
 
     def _sift(self, text: str) -> str:
         if self.stopped:
             return ""
-        if not self._stops:
-            return text
+        self.received += len(text)
         self._held += text
         found = [(at + len(stop), at) for stop in self._stops if (at := self._held.find(stop)) >= 0]
         if found:
             # The one complete first, so that how the text was cut into tokens makes no difference.
             self.stopped = True
-            return self._held[: min(found)[1]]
-        keep = max(_overlap(self._held, stop) for stop in self._stops)
-        cut = len(self._held) - keep
+            cut = min(found)[1]
+        else:
+            keep = max((_overlap(self._held, stop) for stop in self._stops), default=0)
+            cut = len(self._held) - keep
+        self.released += cut
         ready, self._held = self._held[:cut], self._held[cut:]
         return ready
 

@@ -10,8 +10,10 @@ from gateway.convert import (
     NEUTRAL,
     embedding_items,
     embedding_rows,
+    ensemble_request,
     generate_request,
     refuse_unsupported,
+    with_seed,
 )
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
@@ -67,15 +69,6 @@ def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "refused"),
     [
-        ("n", 1, 2),
-        ("logprobs", False, True),
-        ("top_logprobs", 0, 3),
-        ("logit_bias", {}, {"1": 5}),
-        ("presence_penalty", 0, 0.5),
-        ("frequency_penalty", 0.0, -1),
-        ("repeat_penalty", 1.0, 1.1),
-        ("repetition_penalty", 1, 1.1),
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
         ("tool_choice", "auto", "required"),
         ("functions", [], [{"name": "f"}]),
@@ -92,7 +85,6 @@ def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
         ("prompt_cache_retention", "in_memory", "24h"),
         ("prompt_cache_options", {}, {"mode": "explicit"}),
         ("chat_template_kwargs", {}, {"enable_thinking": True}),
-        ("ignore_eos", False, True),
     ],
 )
 def test_what_is_not_built_is_refused_unless_neutral(
@@ -103,6 +95,59 @@ def test_what_is_not_built_is_refused_unless_neutral(
     with pytest.raises(BadRequest) as caught:
         refuse_unsupported(chat(**{field: refused}))
     assert caught.value.param == field
+
+
+@pytest.mark.parametrize(
+    ("field", "neutral", "refused"),
+    [
+        ("stop", [], ["x"]),
+        ("top_k", 0, 3),
+        ("min_p", 0, 0.1),
+        ("typical_p", 1, 0.5),
+        ("n", 1, 2),
+        ("logprobs", False, True),
+        ("logit_bias", {}, {"1": 5}),
+        ("presence_penalty", 0, 0.5),
+        ("frequency_penalty", 0.0, -1),
+        ("repeat_penalty", 1.0, 1.1),
+        ("repetition_penalty", 1, 1.1),
+        ("response_format", {"type": "text"}, {"type": "json_object"}),
+        ("ignore_eos", False, True),
+    ],
+)
+def test_what_members_cannot_follow_is_refused_unless_neutral(
+    field: str, neutral: Any, refused: Any
+) -> None:
+    ensemble_request(chat(**{field: neutral}), "ann")
+    with pytest.raises(BadRequest) as caught:
+        ensemble_request(chat(**{field: refused}), "ann")
+    assert caught.value.param == field
+
+
+def test_every_parameter_of_the_sampler_reaches_it() -> None:
+    given = {
+        "typical_p": 0.5,
+        "presence_penalty": 0.25,
+        "frequency_penalty": -0.5,
+        "repeat_penalty": 1.5,
+        "logit_bias": {"7": -100, "9": 2.5},
+        "ignore_eos": True,
+        "logprobs": True,
+        "top_logprobs": 3,
+    }
+    found = generate_request(chat(**given), SETTINGS, "ann").sampling
+    assert (found.typical_p, found.presence_penalty, found.frequency_penalty) == (0.5, 0.25, -0.5)
+    assert found.repetition_penalty == 1.5
+    assert found.logit_bias == ((7, -100.0), (9, 2.5))
+    assert found.ignore_eos
+    assert found.logprobs == 3
+
+
+def test_choices_draw_from_streams_of_their_own_that_the_seed_decides() -> None:
+    request = generate_request(chat(seed=2**63 - 1), SETTINGS, "ann")
+    seeds = [with_seed(request, number).sampling.seed for number in range(3)]
+    assert seeds == [2**63 - 1, -(2**63), -(2**63) + 1]
+    assert with_seed(generate_request(chat(), SETTINGS, "ann"), 2).sampling.seed is None
 
 
 def test_every_unbuilt_parameter_is_tried_above() -> None:

@@ -222,11 +222,11 @@ class Bench:
             self.answers[message.id].error = message
             return
         assert isinstance(message, messages.Step)
-        for request, text, end in message.deltas:
+        for request, delta in message.deltas:
             answer = self.answers[request]
             assert answer.end is None, "something after the end"
-            answer.text += text
-            answer.end = end
+            answer.text += delta.text
+            answer.end = delta.end
 
     def _owner_of(self, slot: int) -> str:
         (owner,) = (s.owner for s in self.scheduler.running if s.slot == slot)

@@ -8,6 +8,7 @@ from models.types import (
     Constraint,
     EmbedRequest,
     EmbedResult,
+    GenerateDelta,
     GenerateEnd,
     GenerateRequest,
     Message,
@@ -15,12 +16,14 @@ from models.types import (
     TextPrompt,
     Timings,
     TokenizeRequest,
+    TokenLogprob,
     TokenPrompt,
     Usage,
 )
 from models.worker import messages
 
 CHAT = ChatPrompt((Message("system", "é\u0000"), Message("user", "日本語 🙂")))
+LOGPROB = TokenLogprob(b"\xe2", -0.5, ((b"a", -1.0),))
 END = GenerateEnd("length", Usage(3, 4, 1), Timings(1.5, 2.5, 3.5))
 FULL = GenerateRequest(
     CHAT,
@@ -63,7 +66,7 @@ FROM_WORKER = [
     messages.Ready(1024, None),
     messages.Ready(256, 384),
     messages.LoadFailure("no such tensor"),
-    messages.Step(((1, "a", None), (2, "", END)), 3, 4),
+    messages.Step(((1, GenerateDelta("a")), (2, GenerateDelta("", END, (LOGPROB,)))), 3, 4),
     messages.Step((), 0, 0),
     messages.Failed(1, "QueueFull", "text", None, (5.0,)),
     messages.Embedded(2, EmbedResult(b"\x00\x01\xff", 3, (4, 5))),
