@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.chat_template import ChatTemplate
 from models.errors import (
     ContextOverflow,
     InvalidRequest,
@@ -20,13 +19,11 @@ from models.errors import (
     Unsupported,
 )
 from models.types import (
-    ChatPrompt,
     FinishReason,
     GenerateDelta,
     GenerateEnd,
     GenerateRequest,
     Prompt,
-    TextPrompt,
     Timings,
     TokenLogprob,
     Usage,
@@ -35,6 +32,7 @@ from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
 from models.worker.parked import ParkedPrefixes
+from models.worker.prompts import Prompts
 from models.worker.sampling import Sampler, log_probabilities
 from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
@@ -88,9 +86,7 @@ class GenerationLoop:
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._requests: dict[int, _Request] = {}
-        self._template = ChatTemplate(
-            spec.chat_template or self._llama.chat_template, self._llama.bos, self._llama.eos
-        )
+        self._prompts = Prompts(self._llama, spec.chat_template)
         self._grammars: Grammars | None = None
 
     @property
@@ -146,17 +142,7 @@ class GenerationLoop:
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt as it would be decoded."""
-        if isinstance(prompt, ChatPrompt):
-            text = self._template.render(prompt.messages)
-            # A template that writes the BOS itself must not get a second one.
-            has_bos = bool(self._llama.bos) and text.startswith(self._llama.bos)
-            return self._llama.tokenize(text, add_special=not has_bos, parse_special=True)
-        if isinstance(prompt, TextPrompt):
-            return self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
-        for token in prompt.tokens:
-            if not 0 <= token < self._llama.vocabulary:
-                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "prompt")
-        return list(prompt.tokens)
+        return self._prompts.tokenize(prompt)
 
     def detokenize(self, tokens: tuple[int, ...]) -> str:
         """Text of ids."""

@@ -81,6 +81,12 @@ class Llama:
         self.end_tokens = frozenset(
             t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
         )
+        unspoken = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        self.control_tokens = frozenset(
+            t
+            for t in range(self.vocabulary)
+            if llama_cpp.llama_vocab_get_attr(self._vocab, t) & unspoken
+        )
 
     @property
     def shares_prefixes(self) -> bool:
@@ -99,12 +105,12 @@ class Llama:
     @property
     def bos(self) -> str:
         """Text of the token that begins a text, or ''."""
-        return self._special_text(llama_cpp.llama_vocab_bos(self._vocab))
+        return self.special_text(llama_cpp.llama_vocab_bos(self._vocab))
 
     @property
     def eos(self) -> str:
         """Text of the token that ends a text, or ''."""
-        return self._special_text(llama_cpp.llama_vocab_eos(self._vocab))
+        return self.special_text(llama_cpp.llama_vocab_eos(self._vocab))
 
     def grammar_tokenizer(self) -> Any:
         """llguidance's view of this vocabulary, knowing every token that ends a turn."""
@@ -130,6 +136,12 @@ class Llama:
         if token not in self._pieces:
             self._pieces[token] = self._piece(token, special=False)
         return self._pieces[token]
+
+    def special_text(self, token: int) -> str:
+        """How a control token is spelled; nothing for a token that does not exist."""
+        if token < 0:
+            return ""
+        return self._piece(token, special=True).decode("utf-8", "replace")
 
     def decode(self, rows: Sequence[Rows]) -> int:
         """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed."""
@@ -189,11 +201,6 @@ class Llama:
         params.swa_full = True
         params.no_perf = True
         return llama_cpp.llama_init_from_model(self._model, params)
-
-    def _special_text(self, token: int) -> str:
-        if token < 0:
-            return ""
-        return self._piece(token, special=True).decode("utf-8", "replace")
 
     def _piece(self, token: int, *, special: bool) -> bytes:
         room = 64

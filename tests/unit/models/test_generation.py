@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.errors import ContextOverflow, InvalidRequest, QueueFull
-from models.types import GenerateEnd, GenerateRequest, Sampling, TokenPrompt
+from models.types import GenerateDelta, GenerateEnd, GenerateRequest, Sampling, TokenPrompt
 from models.worker import generation, messages, parked, slots
 from models.worker import scheduler as scheduling
 from models.worker.generation import GenerationLoop
@@ -66,6 +66,7 @@ class ArithmeticLlama:
     bos = eos = ""
     vocabulary = VOCABULARY
     end_tokens = frozenset({END})
+    control_tokens = frozenset[int]()
     shares_prefixes = True
 
     def __init__(self, *_: object, sequences: int, **__: object) -> None:
@@ -557,3 +558,41 @@ def test_prompts_that_cannot_be_served_are_refused() -> None:
     fits = bench.submit([1] * (CONTEXT - 1), 40)
     bench.finish()
     bench.check_answer(fits)
+
+
+def logprobs_of(bench: Bench, **options: Any) -> tuple[list[bytes], str]:
+    """The tokens whose log probabilities one answer reported, and its text."""
+    said: list[GenerateDelta] = []
+    hear = bench.loop._send
+
+    def listen(message: messages.FromWorker) -> None:
+        if isinstance(message, messages.Step):
+            said.extend(delta for _, delta in message.deltas)
+
+    bench.loop._send = listen
+    request = GenerateRequest(
+        TokenPrompt((1, 2, 3)), sampling=Sampling(temperature=0, logprobs=2), **options
+    )
+    bench.loop.generate(messages.Generate(1, request))
+    while bench.loop.busy:
+        bench.loop.step()
+    bench.loop._send = hear
+    found = [each for delta in said for each in delta.logprobs]
+    assert all(each.top[0][0] == each.piece and len(each.top) == 2 for each in found)
+    return [each.piece for each in found], "".join(delta.text for delta in said)
+
+
+@pytest.mark.usefixtures("world")
+def test_log_probabilities_come_with_the_text_of_their_tokens() -> None:
+    pieces, text = logprobs_of(Bench(), max_tokens=6)
+    assert text
+    assert b"".join(pieces).decode() == text
+
+
+@pytest.mark.usefixtures("world")
+def test_no_log_probabilities_are_reported_of_what_a_stop_string_cut_off() -> None:
+    whole, _ = logprobs_of(Bench(), max_tokens=6)
+    stop = (whole[2] + whole[3]).decode().strip()
+    pieces, text = logprobs_of(Bench(), max_tokens=6, stop=(stop,))
+    assert text == b"".join(whole[:2]).decode()
+    assert pieces == whole[:2]

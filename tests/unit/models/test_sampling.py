@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.types import Sampling
-from models.worker.sampling import Sampler
+from models.worker.sampling import Sampler, _at, _typical, log_probabilities
 
 Row = NDArray[np.float32]
 
@@ -174,3 +174,86 @@ def test_logits_of_minus_infinity_are_never_drawn() -> None:
     logits = row(-np.inf, 1, -np.inf, 0)
     sampler = Sampler(Sampling(seed=1, top_p=0.99))
     assert {sampler.pick(logits) for _ in range(200)} == {1, 3}
+
+
+def test_penalties_and_biases_move_logits_as_documented() -> None:
+    logits = row(2.0, -1.0, 0.5, 3.0, 1.0)
+    sampling = Sampling(
+        temperature=0,
+        presence_penalty=0.5,
+        frequency_penalty=0.25,
+        repetition_penalty=2.0,
+        logit_bias=((4, 10.0),),
+        ignore_eos=True,
+    )
+    sampler = Sampler(sampling, prompt=[0, 1], ends={3})
+    for _ in range(2):
+        sampler.accept(2)
+    found = sampler._edited(logits)
+    # 0 and 1 stand in the prompt; 2 too was seen, and made twice.
+    expected = [2.0 / 2, -1.0 * 2, 0.5 / 2 - 2 * 0.25 - 0.5, -math.inf, 11.0]
+    assert found.tolist() == pytest.approx(expected)
+    assert logits.tolist() == [2.0, -1.0, 0.5, 3.0, 1.0], "the row itself is left alone"
+    assert sampler.pick(logits) == 4
+
+
+def test_a_frequency_penalty_ends_a_repetition() -> None:
+    sampler = Sampler(Sampling(temperature=0, frequency_penalty=1.0))
+    made: list[int] = []
+    for _ in range(6):
+        made.append(sampler.pick(row(2.5, 1.2, 0.0)))
+        sampler.accept(made[-1])
+    assert made == [0, 0, 1, 0, 1, 2]
+
+
+@pytest.mark.parametrize("mass", [0.2, 0.5, 0.9])
+@pytest.mark.parametrize("seed", range(3))
+def test_typical_keeps_the_least_surprising_surprises(mass: float, seed: int) -> None:
+    logits = random_row(40, seed)
+    weights = [math.exp(value) for value in logits]
+    p = [weight / sum(weights) for weight in weights]
+    entropy = -sum(x * math.log(x) for x in p)
+    expected: set[int] = set()
+    held = 0.0
+    for n in sorted(range(40), key=lambda n: abs(-math.log(p[n]) - entropy)):
+        expected.add(n)
+        held += p[n]
+        if held >= mass:
+            break
+    assert support(logits, Sampling(typical_p=mass)) <= expected
+    assert set(_typical(np.exp(logits), mass).tolist()) == expected
+
+
+@given(st.integers(0, 2**32), st.integers(2, 700), st.integers(0, 20))
+def test_log_probabilities_are_those_of_a_softmax(seed: int, size: int, top: int) -> None:
+    logits = random_row(size, seed)
+    top = min(top, size)
+    exact = logits.astype(np.float64)
+    reference = exact - exact.max() - np.log(np.exp(exact - exact.max()).sum())
+    token = seed % size
+    found, best = log_probabilities(logits, token, top)
+    assert found == pytest.approx(float(reference[token]), abs=1e-5)
+    assert [value for _, value in best] == pytest.approx(
+        sorted(reference.tolist(), reverse=True)[:top], abs=1e-5
+    )
+    assert all(value == pytest.approx(float(reference[n]), abs=1e-5) for n, value in best)
+
+
+@given(st.integers(0, 2**32), st.integers(1, 2000), st.floats(0, 1, exclude_max=True))
+def test_what_has_no_weight_is_never_drawn(seed: int, size: int, uniform: float) -> None:
+    numbers = np.random.default_rng(seed)
+    weights = numbers.random(size).astype(np.float32) ** 8
+    weights[numbers.random(size) < 0.9] = 0
+    weights[numbers.integers(size)] = 1e-3
+    at = _at(weights, uniform)
+    assert weights[at] > 0
+    heights = weights.astype(np.float64).cumsum() / weights.sum(dtype=np.float64)
+    assert (heights[at - 1] if at else 0) <= uniform + 1e-9
+    assert uniform <= heights[at] + 1e-9
+
+
+def test_the_ends_of_the_range_are_drawn_from_too() -> None:
+    weights = np.zeros(1000, np.float32)
+    weights[[3, 997]] = 1
+    assert _at(weights, 0.0) == 3
+    assert _at(weights, float(np.nextafter(1.0, 0.0))) == 997

@@ -112,3 +112,13 @@ def test_an_unfinished_stop_string_is_text_after_all() -> None:
     stream = TextStream(("###",))
     assert stream.push(b"one ##") == "one "
     assert stream.flush() == "##"
+
+
+def test_it_counts_what_came_and_what_was_given_out() -> None:
+    stream = TextStream(("STOP",))
+    assert stream.push("é".encode()[:1]) == ""
+    assert (stream.received, stream.released) == (0, 0)
+    assert stream.push("é".encode()[1:] + b" ST") == "é "
+    assert (stream.received, stream.released) == (4, 2)
+    assert stream.push(b"OP and more") == ""
+    assert (stream.stopped, stream.released) == (True, 2)
