@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRequest
 from models.types import Constraint
+from models.worker.schemas import prepare
 
 __all__ = ["Grammars", "Matcher"]
 
@@ -63,7 +64,7 @@ class Grammars:
         try:
             if constraint.kind == "json_schema":
                 grammar = llguidance.LLMatcher.grammar_from_json_schema(
-                    constraint.grammar, defaults={"whitespace_flexible": False}
+                    prepare(constraint.grammar), defaults={"whitespace_flexible": False}
                 )
             else:
                 grammar = llguidance.grammar_from("lark", constraint.grammar)

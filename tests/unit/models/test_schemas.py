@@ -1,0 +1,137 @@
+import json
+from itertools import product
+from typing import Any
+
+import jsonschema
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from models.errors import InvalidRequest
+from models.worker.schemas import _disjoint, prepare
+
+SCALARS: list[Any] = [None, True, False, 0, 1, 1.5, 2, -3, "", "a", "b", "longer"]
+OBJECTS: list[Any] = [
+    dict(zip(names, values, strict=True))
+    for names in ((), ("p",), ("q",), ("p", "q"))
+    for values in product(["a", "b", 1, None], repeat=len(names))
+]
+POOL: list[Any] = [*SCALARS, *OBJECTS, [], [1], [1, "a"], ["a", "b", 1]]
+
+leaves = st.one_of(
+    st.sampled_from(
+        [
+            {},
+            {"type": "string"},
+            {"type": "integer"},
+            {"type": "number"},
+            {"type": ["string", "null"]},
+            {"type": "array", "minItems": 2},
+            {"type": "array", "maxItems": 1},
+            {"type": "string", "maxLength": 1},
+            {"type": "string", "minLength": 2},
+            {"type": "number", "minimum": 1},
+            {"type": "number", "maximum": 0},
+            {"minLength": 5},
+            {"$ref": "#/$defs/word"},
+            {"$ref": "#/$defs/round"},
+            False,
+        ]
+    ),
+    st.builds(lambda v: {"const": v}, st.sampled_from([1, 1.0, True, "a", "b", None])),
+    st.builds(lambda v: {"enum": v}, st.lists(st.sampled_from(SCALARS), min_size=1, max_size=3)),
+)
+
+
+def objects(values: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
+    names = st.sampled_from(["p", "q"])
+    return st.builds(
+        lambda properties, required, closed: {
+            "type": "object",
+            "properties": properties,
+            "required": sorted(required),
+            **({"additionalProperties": False} if closed else {}),
+        },
+        st.dictionaries(names, values, max_size=2),
+        st.sets(names),
+        st.booleans(),
+    )
+
+
+schemas = st.recursive(
+    leaves,
+    lambda inner: st.one_of(
+        objects(inner), st.builds(lambda b: {"anyOf": b}, st.lists(inner, min_size=1, max_size=2))
+    ),
+    max_leaves=4,
+)
+DEFS = {"word": {"type": "string"}, "round": {"$ref": "#/$defs/round"}}
+
+
+@given(schemas, schemas)
+def test_what_is_called_disjoint_has_no_value_in_common(one: Any, other: Any) -> None:
+    root = {"$defs": DEFS}
+    if not _disjoint(one, other, root):
+        return
+    if "round" in json.dumps([one, other]):
+        return  # the reference validator follows a circle for ever
+    first = jsonschema.Draft202012Validator({"$defs": DEFS, "allOf": [one, other]})
+    assert not [value for value in POOL if first.is_valid(value)]
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"type": "string"}, {"type": "integer"}),
+        ({"const": "a"}, {"enum": ["b", "c"]}),
+        ({"type": "string", "maxLength": 2}, {"type": "string", "minLength": 3}),
+        (
+            {"type": "object", "properties": {"k": {"const": 1}}, "required": ["k"]},
+            {"type": "object", "properties": {"k": {"const": 2}}, "required": ["k"]},
+        ),
+        (
+            {"type": "object", "required": ["a"]},
+            {"type": "object", "properties": {"b": {}}, "additionalProperties": False},
+        ),
+        ({"$ref": "#/$defs/word"}, {"type": "null"}),
+        ({"anyOf": [{"type": "null"}, {"type": "boolean"}]}, {"type": "array"}),
+    ],
+)
+def test_disjoint_branches_become_any_of(one: Any, other: Any) -> None:
+    found = json.loads(prepare(json.dumps({"$defs": DEFS, "oneOf": [one, other]})))
+    assert found == {"$defs": DEFS, "anyOf": [one, other]}
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ({"type": "integer"}, {"type": "number"}),
+        ({"const": 1}, {"const": 1.0}),
+        ({"type": "object", "required": ["a"]}, {"type": "object", "required": ["b"]}),
+        ({"$ref": "#/$defs/round"}, {"type": "null"}),
+        ({"$ref": "elsewhere.json"}, {"type": "null"}),
+        ({}, {"type": "null"}),
+    ],
+)
+def test_branches_that_may_overlap_stay_one_of(one: Any, other: Any) -> None:
+    given_ = {"$defs": DEFS, "properties": {"x": {"oneOf": [one, other]}}}
+    assert json.loads(prepare(json.dumps(given_))) == given_
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('{"enum": ["' + "x" * 200_000 + '"]}', "characters"),
+        ("[" * 1000 + "]" * 1000, "nested"),
+        ('{"multipleOf": 999983}', "'multipleOf' is 999983"),
+        ("{", "not JSON"),
+    ],
+)
+def test_what_is_too_much_is_refused_and_named(text: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        prepare(text)
+
+
+def test_brackets_in_strings_are_not_depth() -> None:
+    text = json.dumps({"const": '\\"' + "[" * 500, "enum": ["{" * 500]})
+    assert prepare(text) == text
