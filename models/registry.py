@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import os
 import shutil
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+
+import zmq
 
 from models.engine import Engine
 from models.engines.fake import FakeEngine
@@ -20,6 +23,7 @@ from models.worker.messages import WorkerSpec
 __all__ = ["Registry"]
 
 log = logging.getLogger(__name__)
+SOCKET_NAME = 1 + 16  # bytes: a slash and an address in hexadecimal
 
 
 class Registry:
@@ -39,8 +43,7 @@ class Registry:
         engines: Mapping[str, Engine] | None = None,
     ) -> None:
         self._settings = dict(settings)
-        # Sockets and the core lock; a path short enough for a socket's name, and nobody else's.
-        self._folder = Path(tempfile.mkdtemp(prefix="jurat-"))
+        self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._starting: list[asyncio.Task[None]] = []
         given = dict(engines or {})
@@ -94,6 +97,8 @@ class Registry:
                 log.error("the end of its log:\n%s", failure.log_tail)
         except ModelError as error:
             log.error("%s: %s", name, error)
+        except Exception:  # nobody awaits this task: what is not said here is said nowhere
+            log.exception("%s: could not be started", name)
 
     def _build(self, model: ModelSettings, base: Path) -> Engine:
         if model.kind == "fake":
@@ -113,3 +118,15 @@ class Registry:
             core_lock=str(self._folder / "cores"),
         )
         return LocalEngine(spec, self._folder, self._safe_modes)
+
+
+def _private_folder() -> Path:
+    """For sockets and the core lock, and nobody else's.
+
+    In the usual place for temporary files, unless a socket there would have too long a name.
+    """
+    folder = Path(tempfile.mkdtemp(prefix="jurat-"))
+    if len(os.fsencode(folder)) + SOCKET_NAME <= zmq.IPC_PATH_MAX_LEN:
+        return folder
+    folder.rmdir()
+    return Path(tempfile.mkdtemp(prefix="jurat-", dir="/tmp"))

@@ -1,15 +1,27 @@
 """The gateways that the contract is checked on."""
 
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import httpx
 import openai
 import pytest
+from msgspec.structs import replace
 
+from gateway.config_files import Configuration
 from gateway.settings import ServerSettings
-from tests.contract.serving import WatchedEngine, configuration, serve
+from models.engine import Engine
+from models.engines.fake import FakeEngine
+from models.types import TextPrompt, TokenizeRequest
+from tests.contract.serving import WatchedEngine, configuration, serve, wait_ready
+from tests.real_models import MINILM, SMOLLM2
+
+# An id with everything in it that a path could stumble over.
+SLASHED = "org/other:1"
+CONTEXT = 256  # small, and one block of attention: greedy answers are the same every time
 
 
 class Gateway(NamedTuple):
@@ -23,19 +35,54 @@ class Gateway(NamedTuple):
     http: httpx.Client
 
 
-@pytest.fixture(scope="module", params=["fake"])
-def gateway(
-    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+@contextmanager
+def running(
+    found: Configuration,
+    chat_model: str,
+    embedding_model: str,
+    dimension: int,
+    engines: Mapping[str, Engine] | None = None,
 ) -> Iterator[Gateway]:
-    """Any gateway. A kind of engine is added by adding a parameter."""
-    assert request.param == "fake"
-    found = configuration(tmp_path_factory.mktemp("gateway"), models=("fake", "org/other:1"))
+    """A gateway whose models are ready."""
     with (
-        serve(found) as url,
+        serve(found, engines) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
-        httpx.Client(base_url=url, timeout=20) as http,
+        httpx.Client(base_url=url, timeout=60) as http,
     ):
-        yield Gateway(url, "fake", "fake", 32, client, http)
+        wait_ready(http)
+        yield Gateway(url, chat_model, embedding_model, dimension, client, http)
+
+
+@pytest.fixture(scope="package")
+def fake_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """The deterministic engine, which loads nothing."""
+    found = configuration(tmp_path_factory.mktemp("fake"), models=("fake", SLASHED))
+    engine = FakeEngine(context=CONTEXT)
+
+    async def learn() -> None:  # its vocabulary is what it was ever asked to tokenise
+        await engine.start()
+        await engine.tokenize(TokenizeRequest(TextPrompt("zero one two")))
+
+    asyncio.run(learn())
+    with running(found, "fake", "fake", 32, {"fake": engine}) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="package")
+def local_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """Real models in worker processes, loaded once for all tests of this folder."""
+    # One thread each: what is asked here is small, and the machine may have other work.
+    chat = replace(SMOLLM2, context=CONTEXT, kv_tokens=CONTEXT, threads=1)
+    embedder = replace(MINILM, threads=1)
+    found = configuration(tmp_path_factory.mktemp("local"), models=(embedder, chat, SLASHED))
+    with running(found, chat.id, embedder.id, 384) as gateway:
+        yield gateway
+
+
+@pytest.fixture(params=["fake", "local"])
+def gateway(request: pytest.FixtureRequest) -> Gateway:
+    """Every kind of engine behind a gateway; another one is another parameter."""
+    return request.getfixturevalue(f"{request.param}_gateway")
 
 
 @pytest.fixture

@@ -3,10 +3,11 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+import httpx
 import uvicorn
 
 from gateway.app import create_app
@@ -18,7 +19,9 @@ from models.engines.fake import FakeEngine
 from models.settings import ModelSettings
 from models.types import GenerateDelta, GenerateRequest
 
-__all__ = ["WatchedEngine", "configuration", "serve"]
+__all__ = ["WatchedEngine", "configuration", "serve", "wait_ready"]
+
+READY_WITHIN_S = 120.0  # generous: how fast it is stands in docs/benchmarks.md
 
 
 class WatchedEngine(FakeEngine):
@@ -64,18 +67,25 @@ class WatchedEngine(FakeEngine):
 def configuration(
     folder: Path,
     *,
-    models: tuple[str, ...] = ("fake",),
+    models: Iterable[str | ModelSettings] = ("fake",),
     keys: tuple[str, ...] = (),
     server: ServerSettings | None = None,
 ) -> Configuration:
-    """A configuration of fake models that needs no file."""
+    """A configuration that needs no file. A model that is only a name is a fake one.
+
+    The first model embeds the documents.
+    """
+    entries = [
+        ModelSettings(id=model, kind="fake", context=512) if isinstance(model, str) else model
+        for model in models
+    ]
     return Configuration(
         settings=GatewaySettings(
             server=server or ServerSettings(),
             auth=AuthSettings(keys=list(keys)),
-            retrieval=RetrievalSection(embedder=models[0]),
+            retrieval=RetrievalSection(embedder=entries[0].id),
         ),
-        models={name: ModelSettings(id=name, kind="fake", context=512) for name in models},
+        models={entry.id: entry for entry in entries},
         ensembles={},
         source=folder / "gateway.toml",
         directory=folder,
@@ -85,7 +95,7 @@ def configuration(
 
 @contextmanager
 def serve(found: Configuration, engines: Mapping[str, Engine] | None = None) -> Iterator[str]:
-    """Run a gateway and give its base URL once every model is ready."""
+    """Run a gateway and give its base URL once it answers; `wait_ready` waits for its models."""
     app = create_app(found, engines=engines)
     sock = listen("127.0.0.1", 0)
     config = uvicorn.Config(
@@ -112,3 +122,11 @@ def serve(found: Configuration, engines: Mapping[str, Engine] | None = None) -> 
         thread.join(20)
         sock.close()
     assert not thread.is_alive()
+
+
+def wait_ready(http: httpx.Client) -> None:
+    """Until every model is loaded and every store filled."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while http.get("/ready").status_code != 200:
+        assert time.monotonic() < deadline, http.get("/health").text
+        time.sleep(0.02)  # readiness has no event to wait for but asking

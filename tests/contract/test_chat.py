@@ -1,5 +1,6 @@
-"""Chat completions through the official client, in one piece."""
+"""Chat completions through the official client, synchronous and asynchronous."""
 
+import asyncio
 from typing import Any
 
 import openai
@@ -8,6 +9,11 @@ import pytest
 from tests.contract.conftest import Gateway
 
 HELLO: list[Any] = [{"role": "user", "content": "Say one two three"}]
+GREEDY: dict[str, Any] = {"max_tokens": 8, "temperature": 0}
+
+
+def asynchronous(gateway: Gateway) -> openai.AsyncOpenAI:
+    return openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="none", max_retries=0)
 
 
 def test_an_answer_has_everything_the_api_promises(gateway: Gateway) -> None:
@@ -34,19 +40,86 @@ def test_an_answer_has_everything_the_api_promises(gateway: Gateway) -> None:
     assert timings["completion_tokens"] == found.usage.completion_tokens
 
 
+def test_a_stream_is_the_same_answer(gateway: Gateway) -> None:
+    asked: dict[str, Any] = {"model": gateway.chat_model, "messages": HELLO, **GREEDY}
+    whole = gateway.client.chat.completions.create(**asked)
+    text, reasons, usages = "", [], []
+    with gateway.client.chat.completions.create(
+        **asked, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        for chunk in stream:
+            usages += [chunk.usage] if chunk.usage else []
+            for choice in chunk.choices:
+                text += choice.delta.content or ""
+                reasons += [choice.finish_reason] if choice.finish_reason else []
+    assert text == whole.choices[0].message.content
+    assert reasons == [whole.choices[0].finish_reason]
+    assert len(usages) == 1
+    assert whole.usage is not None
+    assert usages[0].prompt_tokens == whole.usage.prompt_tokens
+    assert usages[0].completion_tokens == whole.usage.completion_tokens
+
+
 async def test_the_asynchronous_client(gateway: Gateway) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x") as client:
-        found = await client.chat.completions.create(
-            model=gateway.chat_model, messages=HELLO, max_tokens=4
-        )
-        assert found.choices[0].message.content
-        text = ""
-        stream = await client.chat.completions.create(
-            model=gateway.chat_model, messages=HELLO, max_tokens=4, stream=True
-        )
+    asked: dict[str, Any] = {"model": gateway.chat_model, "messages": HELLO, **GREEDY}
+    expected = gateway.client.chat.completions.create(**asked).choices[0]
+    async with asynchronous(gateway) as client:
+        found = await client.chat.completions.create(**asked)
+    assert found.choices[0].message.content
+    assert found.choices[0].message.content == expected.message.content
+    assert found.choices[0].finish_reason == expected.finish_reason
+
+
+async def test_the_asynchronous_client_streams(gateway: Gateway) -> None:
+    asked: dict[str, Any] = {"model": gateway.chat_model, "messages": HELLO, **GREEDY}
+    expected = gateway.client.chat.completions.create(**asked).choices[0]
+    text, reasons = "", []
+    async with (
+        asynchronous(gateway) as client,
+        await client.chat.completions.create(**asked, stream=True) as stream,
+    ):
         async for chunk in stream:
             text += chunk.choices[0].delta.content or ""
-        assert text
+            reasons.append(chunk.choices[0].finish_reason)
+    assert text
+    assert text == expected.message.content
+    assert reasons[-1] == expected.finish_reason
+    assert set(reasons[:-1]) == {None}
+
+
+async def test_calls_at_once_each_get_their_own(gateway: Gateway) -> None:
+    # Prompts of different lengths: their counts tell whose answer it is, whatever the engine says.
+    # The first asks for the longest answer, so that they do not end in the order they came in.
+    questions = {"word " * count: 16 // count for count in (1, 4, 8, 16)}
+    async with asynchronous(gateway) as client:
+
+        async def ask(content: str, length: int) -> int:
+            found = await client.chat.completions.create(
+                model=gateway.chat_model,
+                messages=[{"role": "user", "content": content}],
+                max_tokens=length,
+                temperature=0,
+            )
+            assert found.usage is not None
+            assert found.usage.completion_tokens <= length
+            return found.usage.prompt_tokens
+
+        alone = [await ask(content, length) for content, length in questions.items()]
+        together = await asyncio.gather(*(ask(*question) for question in questions.items()))
+    assert alone == sorted(set(alone))
+    assert together == alone
+
+
+async def test_errors_reach_the_asynchronous_client(gateway: Gateway) -> None:
+    async with asynchronous(gateway) as client:
+        with pytest.raises(openai.NotFoundError) as missing:
+            await client.chat.completions.create(model="nope", messages=HELLO)
+        with pytest.raises(openai.BadRequestError) as refused:
+            await client.chat.completions.create(
+                model=gateway.chat_model, messages=HELLO, temperature=3, stream=True
+            )
+    assert missing.value.code == "model_not_found"
+    assert refused.value.param == "temperature"
 
 
 @pytest.mark.parametrize(

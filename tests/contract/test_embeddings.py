@@ -1,10 +1,12 @@
 """Embeddings in every form of input and of answer."""
 
+import asyncio
 import base64
 import math
 import struct
 from typing import Any
 
+import httpx
 import openai
 import pytest
 
@@ -27,9 +29,16 @@ def test_the_client_default_and_its_order(gateway: Gateway) -> None:
 
 
 async def test_the_asynchronous_client(gateway: Gateway) -> None:
-    async with openai.AsyncOpenAI(base_url=f"{gateway.url}/v1", api_key="x") as client:
-        found = await client.embeddings.create(model=gateway.embedding_model, input="a b")
-    assert len(found.data[0].embedding) == gateway.dimension
+    expected = gateway.client.embeddings.create(model=gateway.embedding_model, input=TEXTS)
+    async with openai.AsyncOpenAI(
+        base_url=f"{gateway.url}/v1", api_key="none", max_retries=0
+    ) as client:
+        found = await asyncio.gather(
+            *(client.embeddings.create(model=gateway.embedding_model, input=text) for text in TEXTS)
+        )
+    for one, item in zip(found, expected.data, strict=True):
+        assert len(one.data[0].embedding) == gateway.dimension
+        assert one.data[0].embedding == pytest.approx(item.embedding, abs=1e-4)
 
 
 def test_floats_are_the_default_on_the_wire_and_base64_is_the_same(gateway: Gateway) -> None:
@@ -56,17 +65,18 @@ def test_dimensions(gateway: Gateway) -> None:
 
 
 def test_token_ids(gateway: Gateway) -> None:
-    # Ids are the model's own; small ones exist in every vocabulary once something was tokenised.
-    found = gateway.client.embeddings.create(model=gateway.embedding_model, input="zero one two")
-    assert found.data
-    for given, count in (([0], 1), ([[0], [0, 0]], 2)):
-        answer = gateway.http.post(
-            "/v1/embeddings", json={"model": gateway.embedding_model, "input": given}
-        )
-        if answer.status_code == 400:  # the fake engine has met no token yet
-            assert "Token id" in answer.json()["error"]["message"]
-        else:
-            assert len(answer.json()["data"]) == count
+    # Ids are the model's own; 0 to 2 are in every vocabulary here.
+    def post(given: list[int] | list[list[int]]) -> httpx.Response:
+        body = {"model": gateway.embedding_model, "input": given}
+        return gateway.http.post("/v1/embeddings", json=body)
+
+    for given, count in (([0], 1), ([[1], [0, 2]], 2)):
+        found = post(given).json()
+        assert [item["index"] for item in found["data"]] == list(range(count))
+        assert found["usage"]["prompt_tokens"] > 0
+    refused = post([[0], [10_000_000]])
+    assert refused.status_code == 400
+    assert "10000000" in refused.json()["error"]["message"]
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """An ensemble through the official client: votes, citations, overrides, and declining."""
 
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from gateway.ensemble.settings import EnsembleSettings, Member
 from gateway.settings import StoreSettings
 from models.engines.fake import FakeEngine
 from models.types import GenerateRequest
-from tests.contract.serving import configuration, serve
+from tests.contract.serving import configuration, serve, wait_ready
 
 QUESTION: list[Any] = [{"role": "user", "content": "What colour is the lamp of the router?"}]
 DOCUMENT = "The lamp of the router is blue. It blinks while the router starts.\n"
@@ -70,10 +69,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
         httpx.Client(base_url=url, timeout=20) as http,
     ):
-        deadline = time.monotonic() + 20
-        while http.get("/ready").status_code != 200:
-            assert time.monotonic() < deadline, http.get("/health").text
-            time.sleep(0.02)
+        wait_ready(http)
         yield Served(client, http, engine)
 
 

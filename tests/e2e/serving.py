@@ -10,15 +10,28 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import psutil
 
 JURAT = Path(sys.executable).with_name("jurat")
+Found = TypeVar("Found")
 READY_WITHIN_S = 120.0  # generous: how fast it is stands in docs/benchmarks.md
+
+
+def folder_of(worker: psutil.Process) -> Path:
+    """Where a worker's socket is: its last argument is the socket's address."""
+    return Path(worker.cmdline()[-1].removeprefix("ipc://")).parent
+
+
+def mapped(worker: psutil.Process) -> list[str]:
+    """The files that a worker has mapped; none once it has ended."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return [entry.path for entry in worker.memory_maps()]
+    return []
 
 
 @dataclass
@@ -38,19 +51,47 @@ class Gateway:
     def worker_of(self, file_suffix: str) -> psutil.Process:
         """The worker that has such a file mapped."""
         for worker in self.workers():
-            if any(entry.path.endswith(file_suffix) for entry in worker.memory_maps()):
+            if any(path.endswith(file_suffix) for path in mapped(worker)):
                 return worker
         raise AssertionError(f"no worker maps a {file_suffix} file")
 
+    def loading_worker(self) -> psutil.Process | None:
+        """A worker that has llama.cpp and not yet a model, if there is one."""
+        for worker in self.workers():
+            paths = mapped(worker)
+            loaded = any(path.endswith(".gguf") for path in paths)
+            if not loaded and any("libllama" in path for path in paths):
+                return worker
+        return None
+
     def wait_ready(self) -> None:
         """Until /ready is 200. Fails with the log if the process ends or the time is up."""
-        deadline = time.monotonic() + READY_WITHIN_S
-        while time.monotonic() < deadline and self.process.poll() is None:
+
+        def ready() -> bool:
             with contextlib.suppress(urllib.error.HTTPError, OSError):
                 self.get("/ready")
-                return
-            time.sleep(0.1)  # readiness has no event to wait for but asking
-        raise AssertionError(f"not ready:\n{self.log.read_text()[-4000:]}")
+                return True
+            return False
+
+        self.wait_for(ready, "/ready")
+
+    def wait_model(self, model: str, state: str) -> dict[str, Any]:
+        """Until /health says that a model is in this state; what it says then."""
+
+        def reached() -> dict[str, Any] | None:
+            found = self.get("/health")["models"][model]
+            return found if found["state"] == state else None
+
+        return self.wait_for(reached, f"{model} {state}")
+
+    def wait_for(self, look: Callable[[], Found | None], what: str) -> Found:
+        """What `look` finds. Fails with the log if the process ends or the time is up."""
+        deadline = time.monotonic() + READY_WITHIN_S
+        while time.monotonic() < deadline and self.process.poll() is None:
+            if found := look():
+                return found
+            time.sleep(0.05)  # other processes' states have no event to wait for but asking
+        raise AssertionError(f"not to be had: {what}\n{self.log.read_text()[-4000:]}")
 
 
 @contextlib.contextmanager

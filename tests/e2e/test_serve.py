@@ -12,7 +12,7 @@ import openai
 import psutil
 import pytest
 
-from tests.e2e.serving import JURAT, Gateway, serve
+from tests.e2e.serving import JURAT, Gateway, folder_of, serve
 
 ROOT = Path(__file__).parents[2]
 RESET = "How long must I hold the reset button of an R200 router?"
@@ -145,18 +145,13 @@ def test_a_signal_ends_every_process(tmp_path: Path, name: signal.Signals) -> No
         gateway.wait_ready()
         workers = gateway.workers()
         assert len(workers) == 2
+        folder = folder_of(workers[0])
+        assert folder.is_dir()
         gateway.process.send_signal(name)
         _, alive = psutil.wait_procs([gateway.process, *workers], timeout=ENDS_WITHIN_S)
         assert not alive
         assert gateway.process.returncode == 0
-
-
-def test_a_signal_while_loading_ends_every_process(tmp_path: Path) -> None:
-    with serve(tmp_path) as gateway:
-        workers = gateway.workers()
-        gateway.process.send_signal(signal.SIGINT)
-        _, alive = psutil.wait_procs([gateway.process, *workers], timeout=ENDS_WITHIN_S)
-        assert not alive
+        assert not folder.exists()
 
 
 def test_a_port_in_use(gateway: Gateway, tmp_path: Path) -> None:

@@ -90,6 +90,39 @@ async def test_one_engine_that_fails_hinders_no_other(
     await registry.stop(1)
 
 
+class Broken(FakeEngine):
+    async def start(self) -> None:
+        raise OSError("no more processes")
+
+
+async def test_what_nobody_foresaw_is_said_too(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"a": Broken()})
+    with caplog.at_level(logging.ERROR):
+        await registry.start()
+        await asyncio.gather(*registry._starting)
+    assert "a: could not be started" in caplog.text
+    assert "no more processes" in caplog.text
+    assert registry.stats()["b"].state == "ready"
+    await registry.stop(1)
+
+
+async def test_a_long_temporary_folder_does_not_keep_a_worker_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)  # no socket's name may be as long as this
+    long.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(long))
+    (tmp_path / "m.gguf").touch()
+    settings = ModelSettings(id="m", kind="chat", source="file:m.gguf")
+    registry = Registry({"m": settings}, tmp_path, base=tmp_path)
+    with pytest.raises(LoadFailed, match=r"m\.gguf"):  # said by the worker: it was reached
+        await registry.get("m").start()
+    await registry.stop(1)
+    assert entries(long) == []
+
+
 class NeverReady(FakeEngine):
     async def start(self) -> None:
         await asyncio.Event().wait()
