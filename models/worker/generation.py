@@ -3,6 +3,7 @@
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ __all__ = ["GenerationLoop"]
 IDLE_PREFIXES = 8  # sequences beyond `parallel` that may hold finished prompts
 IDLE_TOKENS = 256  # attention spans them too, so they are few; the others are parked
 PROBE_ROWS = 4
+COMPILE_S = 10.0  # a grammar that takes longer is refused
+IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
 
 @dataclass
@@ -60,6 +63,17 @@ class _Request:
     text: list[str] = field(default_factory=list[str])
     logprobs: deque[tuple[int, TokenLogprob]] = field(default_factory=deque[Any])  # at characters
     reason: FinishReason | None = None
+    error: ModelError | None = None
+
+
+@dataclass(frozen=True)
+class _Compiling:
+    """A request that waits for its grammar."""
+
+    request: GenerateRequest
+    tokens: list[int]
+    grammar: "Future[Any]"
+    since: float
 
 
 class GenerationLoop:
@@ -87,7 +101,8 @@ class GenerationLoop:
         self._pace = Pace()
         self._requests: dict[int, _Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
-        self._grammars: Grammars | None = None
+        self._grammars = Grammars(self._llama.grammar_tokenizer, self._llama.vocabulary)
+        self._compiling: dict[int, _Compiling] = {}
 
     @property
     def context(self) -> int:
@@ -102,7 +117,7 @@ class GenerationLoop:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._requests)
+        return bool(self._requests or self._compiling)
 
     def probe(self) -> None:
         """Decode what serving will decode: a build that crashes on this processor does it now."""
@@ -135,6 +150,7 @@ class GenerationLoop:
 
     def cancel(self, request_id: int) -> None:
         """Drop a request between steps."""
+        self._compiling.pop(request_id, None)
         request = self._requests.pop(request_id, None)
         if request is not None:
             self._drop(self._scheduler.remove(request.sequence))
@@ -153,11 +169,14 @@ class GenerationLoop:
 
     def step(self) -> None:
         """Admit, decode one batch, sample, report."""
+        self._submit_compiled()
         for sequence, placement in self._scheduler.admit():
             self._requests[sequence.id].placed_at = time.perf_counter()
             self._place(sequence, placement)
         pieces = self._plan()
         if not pieces:
+            if self._compiling:
+                wait((each.grammar for each in self._compiling.values()), IDLE_S, FIRST_COMPLETED)
             return
         if not self._decode(pieces):
             return
@@ -166,7 +185,11 @@ class GenerationLoop:
         if wanted:
             logits = self._llama.logits(len(wanted))
             for piece, row in zip(wanted, logits, strict=True):
-                self._sample(self._requests[piece.sequence.id], row)
+                request = self._requests[piece.sequence.id]
+                try:
+                    self._sample(request, row)
+                except ModelError as error:
+                    request.error = error
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
@@ -184,11 +207,38 @@ class GenerationLoop:
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
-        matcher = None
-        if request.constraint is not None:
-            if self._grammars is None:
-                self._grammars = Grammars(self._llama.grammar_tokenizer(), self._llama.vocabulary)
-            matcher = self._grammars.matcher(request.constraint)
+        if request.constraint is None:
+            self._enqueue(request_id, request, tokens, None)
+        else:
+            grammar = self._grammars.compile(request.constraint)
+            now = time.perf_counter()
+            self._compiling[request_id] = _Compiling(request, tokens, grammar, now)
+
+    def _submit_compiled(self) -> None:
+        for request_id, waiting in list(self._compiling.items()):
+            late = time.perf_counter() - waiting.since > COMPILE_S
+            if not waiting.grammar.done() and not late:
+                continue
+            del self._compiling[request_id]
+            try:
+                if not waiting.grammar.done():
+                    raise InvalidRequest(
+                        f"The grammar takes longer than {COMPILE_S:.0f} s to compile.",
+                        "response_format",
+                    )
+                matcher = self._grammars.matcher(waiting.grammar)
+                self._enqueue(request_id, waiting.request, waiting.tokens, matcher)
+            except ModelError as error:
+                self._send(messages.failure(request_id, error))
+
+    def _enqueue(
+        self,
+        request_id: int,
+        request: GenerateRequest,
+        tokens: list[int],
+        matcher: Matcher | None,
+    ) -> None:
+        context = self._llama.context
         sequence = Sequence(request_id, request.owner, tokens, len(tokens))
         if not self._scheduler.submit(sequence):
             raise QueueFull(
@@ -304,6 +354,11 @@ class GenerationLoop:
         deltas: list[tuple[int, GenerateDelta]] = []
         for request_id in ids:
             request = self._requests[request_id]
+            if request.error is not None:
+                del self._requests[request_id]
+                self._drop(self._scheduler.remove(request.sequence))
+                self._send(messages.failure(request_id, request.error))
+                continue
             end = None
             if request.reason is not None:
                 request.text.append(request.stream.flush())

@@ -65,7 +65,8 @@ def _rewritten(node: object, root: object) -> object:
     found: Schema = {key: _rewritten(value, root) for key, value in schema.items()}
     branches = schema.get("oneOf")
     if isinstance(branches, list) and "anyOf" not in schema:
-        pairs = combinations(cast("list[object]", branches), 2)
+        whole = [_within(schema, branch) for branch in cast("list[object]", branches)]
+        pairs = combinations(whole, 2)
         if all(_disjoint(one, other, root) for one, other in pairs):
             found["anyOf"] = found.pop("oneOf")
     return found
@@ -92,6 +93,28 @@ def _disjoint(one: object, other: object, root: object) -> bool:
         or _lengths_apart(a, b)
         or _properties_apart(a, b, root)
     )
+
+
+def _within(parent: Schema, branch: object) -> object:
+    """The branch with what its parent asks of every value beside it."""
+    if not isinstance(branch, dict) or "$ref" in branch:
+        return cast("object", branch)
+    own = cast("Schema", branch)
+    found: Schema = {key: parent[key] for key in ("type", "const", "enum") if key in parent} | own
+    # A name that the parent knows counts as allowed, even if the branch bans all but its own.
+    found["required"] = [*_required(parent), *_required(own)]
+    found["properties"] = _properties(parent) | _properties(own)
+    return found
+
+
+def _required(schema: Schema) -> list[str]:
+    found = schema.get("required")
+    return cast("list[str]", found) if isinstance(found, list) else []
+
+
+def _properties(schema: Schema) -> Schema:
+    found = schema.get("properties")
+    return cast("Schema", found) if isinstance(found, dict) else {}
 
 
 def _resolved(node: object, root: object) -> object:
@@ -181,8 +204,8 @@ def _properties_apart(a: Schema, b: Schema, root: object) -> bool:
     """Of two that allow objects only: a property that both need, or that one needs and one bans."""
     if _types(a) | _types(b) != frozenset({"object"}):
         return False
-    properties = [cast("Schema", schema.get("properties") or {}) for schema in (a, b)]
-    required = [set(cast("list[str]", schema.get("required") or [])) for schema in (a, b)]
+    properties = [_properties(a), _properties(b)]
+    required = [set(map(str, _required(a))), set(map(str, _required(b)))]
     for number, other in ((0, 1), (1, 0)):
         banned = required[number] - properties[other].keys()
         closed = (a, b)[other].get("additionalProperties") is False

@@ -1,6 +1,8 @@
 """Structured output: a grammar says which tokens may come next (llguidance)."""
 
-import json
+import threading
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import llguidance
@@ -8,7 +10,7 @@ import llguidance.numpy as llnumpy
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, ModelError
 from models.types import Constraint
 from models.worker.schemas import prepare
 
@@ -31,6 +33,8 @@ class Matcher:
     def allowed(self) -> NDArray[np.bool_]:
         """Shape (vocabulary,): True for each token that may come next."""
         llnumpy.fill_next_token_bitmask(self._inner, self._mask, 0)
+        if self._inner.is_error():
+            raise ModelError("The grammar grew too large while the answer was being written.")
         bits = np.unpackbits(self._mask[0].view(np.uint8), bitorder="little")
         return bits[: self._vocabulary].view(np.bool_)
 
@@ -44,23 +48,39 @@ class Matcher:
 
 
 class Grammars:
-    """Compiles constraints for one vocabulary and keeps the recent ones."""
+    """Compiles constraints for one vocabulary beside the steps, and keeps the recent ones.
 
-    def __init__(self, tokenizer: Any, vocabulary: int, keep: int = 64) -> None:
-        self._tokenizer = tokenizer
+    `tokenizer` makes llguidance's view of the vocabulary, at the first use: it takes a second.
+    """
+
+    def __init__(self, tokenizer: Callable[[], Any], vocabulary: int, keep: int = 64) -> None:
+        self._make_tokenizer = tokenizer
+        self._tokenizer: Any = None
+        self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
-        self._compiled: dict[Constraint, llguidance.LLMatcher] = {}
+        self._compiled: dict[Constraint, Future[llguidance.LLMatcher]] = {}
+        # Two, so that one schema that takes long does not hold up all others.
+        self._threads = ThreadPoolExecutor(2, thread_name_prefix="grammar")
 
-    def matcher(self, constraint: Constraint) -> Matcher:
-        """A fresh matcher; raises InvalidRequest for what cannot be compiled."""
-        compiled = self._compiled.pop(constraint, None) or self._compile(constraint)
+    def compile(self, constraint: Constraint) -> "Future[llguidance.LLMatcher]":
+        """Under way, or done before."""
+        compiled = self._compiled.pop(constraint, None)
+        if compiled is None:
+            compiled = self._threads.submit(self._compile, constraint)
         self._compiled[constraint] = compiled  # most recently used last
         while len(self._compiled) > self._keep:
             del self._compiled[next(iter(self._compiled))]
-        return Matcher(compiled.deep_copy(), self._vocabulary)
+        return compiled
+
+    def matcher(self, compiled: "Future[llguidance.LLMatcher]") -> Matcher:
+        """A fresh matcher; raises InvalidRequest for what could not be compiled."""
+        return Matcher(compiled.result().deep_copy(), self._vocabulary)
 
     def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
+        with self._lock:
+            if self._tokenizer is None:
+                self._tokenizer = self._make_tokenizer()
         try:
             if constraint.kind == "json_schema":
                 grammar = llguidance.LLMatcher.grammar_from_json_schema(
@@ -68,14 +88,18 @@ class Grammars:
                 )
             else:
                 grammar = llguidance.grammar_from("lark", constraint.grammar)
+            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
         except ValueError as error:
-            raise InvalidRequest(_first_line(error), "response_format") from error
-        matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
+            raise _refused(str(error)) from error
+        except InvalidRequest:
+            raise
+        except BaseException as error:  # a panic in Rust is none of Exception's
+            raise _refused("llguidance gave up on it") from error
         if matcher.is_error():
-            raise InvalidRequest(_first_line(matcher.get_error()), "response_format")
+            raise _refused(matcher.get_error())
         return matcher
 
 
-def _first_line(error: object) -> str:
-    text = str(error).strip().splitlines()
-    return f"The grammar cannot be compiled: {text[0] if text else json.dumps(None)}"
+def _refused(why: str) -> InvalidRequest:
+    first = next(iter(why.strip().splitlines()), "no reason given")
+    return InvalidRequest(f"The grammar cannot be compiled: {first}", "response_format")

@@ -399,6 +399,74 @@ async def test_constrained_and_free_requests_run_side_by_side(smollm2: Engine) -
     assert json.loads(bound.text)["colour"] in ("red", "green", "blue")
 
 
+@pytest.mark.parametrize(
+    "grammar",
+    [
+        '{"type": "banana"}',
+        '{"enum": ["' + "x" * 1_000_000 + '"]}',
+        '{"items":' * 1000 + "{}" + "}" * 1000,
+        '{"type": "integer", "multipleOf": 999983}',
+        '{"oneOf": [{"type": "integer"}, {"type": "number"}]}',
+        "not a schema",
+    ],
+    ids=["unknown type", "long", "deep", "large automaton", "overlapping oneOf", "no JSON"],
+)
+async def test_a_schema_that_cannot_be_used_is_refused_and_named(
+    smollm2: Engine, grammar: str
+) -> None:
+    with pytest.raises(InvalidRequest) as caught:
+        await ask(smollm2, chat("Hi"), constraint=Constraint("json_schema", grammar))
+    assert caught.value.param == "response_format"
+    assert len(str(caught.value)) < 500
+    assert (await ask(smollm2, chat("Hi"), max_tokens=2)).end.usage.completion_tokens
+
+
+async def test_a_request_cancelled_while_its_grammar_compiles_leaves_nothing(
+    smollm2: Engine,
+) -> None:
+    slow = Constraint("json_schema", '{"type": "integer", "multipleOf": 99991}')
+    asking = asyncio.ensure_future(ask(smollm2, chat("Hi"), constraint=slow))
+    await asyncio.sleep(0)
+    asking.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await asking
+    assert (await ask(smollm2, chat("Hi"), max_tokens=2)).end.usage.completion_tokens
+    assert smollm2.stats().running == 0
+
+
+async def test_log_probabilities_agree_with_greedy_choice(smollm2: Engine) -> None:
+    sampling = Sampling(temperature=0, logprobs=5)
+    found = await ask(smollm2, chat("Name a colour."), max_tokens=8, sampling=sampling)
+    reported = [each for delta in found.deltas for each in delta.logprobs]
+    assert b"".join(each.piece for each in reported).decode() == found.text
+    for each in reported:
+        assert each.logprob == each.top[0][1] == max(value for _, value in each.top)
+        assert sum(np.exp([value for _, value in each.top])) <= 1 + 1e-5
+
+
+async def test_a_banned_token_never_comes_and_a_favoured_one_always(smollm2: Engine) -> None:
+    plain = await ask(smollm2, chat("Name a colour."), max_tokens=4)
+    (first, *_) = await smollm2.tokenize(TokenizeRequest(TextPrompt(plain.text)))
+    banned = Sampling(temperature=0, logit_bias=((first, -100.0),))
+    other = await ask(smollm2, chat("Name a colour."), max_tokens=4, sampling=banned)
+    assert not other.text.startswith(await smollm2.detokenize([first]))
+    favoured = Sampling(temperature=1, logit_bias=((first, 100.0),))
+    again = await ask(smollm2, chat("Name a colour."), max_tokens=4, sampling=favoured)
+    assert again.text == (await smollm2.detokenize([first])) * 4
+
+
+async def test_a_biased_token_outside_the_vocabulary_is_refused(smollm2: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="999999999") as caught:
+        await ask(smollm2, chat("Hi"), sampling=Sampling(logit_bias=((999_999_999, 1.0),)))
+    assert caught.value.param == "logit_bias"
+
+
+async def test_ignoring_the_end_of_turn_writes_to_the_limit(smollm2: Engine) -> None:
+    sampling = Sampling(temperature=0, ignore_eos=True)
+    found = await ask(smollm2, chat("Say yes."), max_tokens=60, sampling=sampling)
+    assert (found.end.reason, found.end.usage.completion_tokens) == ("length", 60)
+
+
 async def test_timings_are_given(smollm2: Engine) -> None:
     timings = (await ask(smollm2, chat("Hello again"))).end.timings
     assert timings.queue_ms >= 0

@@ -135,3 +135,26 @@ def test_what_is_too_much_is_refused_and_named(text: str, says: str) -> None:
 def test_brackets_in_strings_are_not_depth() -> None:
     text = json.dumps({"const": '\\"' + "[" * 500, "enum": ["{" * 500]})
     assert prepare(text) == text
+
+
+def test_what_the_parent_asks_helps_to_tell_its_branches_apart() -> None:
+    branches = [{"properties": {"shape": {"enum": [name]}}} for name in ("square", "circle")]
+    parent = {"type": "object", "required": ["shape"], "oneOf": branches}
+    assert "anyOf" in json.loads(prepare(json.dumps(parent)))
+    del parent["required"]
+    assert "oneOf" in json.loads(prepare(json.dumps(parent)))
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"oneOf": [{"required": True, "type": "object"}, {"properties": [], "type": "object"}]},
+        {"oneOf": 3},
+        {"oneOf": [{"type": 5}, {"enum": 7}, None]},
+        {"multipleOf": "x", "oneOf": []},
+        [],
+        7,
+    ],
+)
+def test_odd_schemas_are_left_to_the_compiler(odd: Any) -> None:
+    prepare(json.dumps(odd))
