@@ -68,13 +68,13 @@ AMOUNT = re.compile(
 
 
 class Text(Struct, frozen=True):
-    """A passage: its number, its words, the headings above it, how near it is (-1..1), its file."""
+    """A passage: its number and words, the headings above it, how near it is, its document."""
 
     n: int
     text: str
     heading: str = ""
     score: float = 0.0
-    filename: str = ""
+    document: str = ""
 
 
 class Candidate(Struct, frozen=True):
@@ -130,7 +130,7 @@ def candidates(question: str, passages: Sequence[Text]) -> list[Candidate]:
     """
     found: list[Candidate] = []
     for passage in passages:
-        if names_missing(question, f"{passage.filename} {passage.heading} {passage.text}"):
+        if names_missing(question, f"{passage.document} {passage.heading} {passage.text}"):
             continue
         heads: list[str] = []
         heading = passage.heading

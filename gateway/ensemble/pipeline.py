@@ -147,7 +147,7 @@ class Ensemble:
             self._small(member.model) if forced is None else forced for member in settings.members
         ]
         texts = [
-            Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.filename) for p in passages
+            Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages
         ]
         found = candidates(question, texts)
         likeness = await self._likeness(question, [one.embed_text for one in found])
