@@ -55,6 +55,7 @@ PASSAGE_WEIGHT = 0.3
 # Letters that begin with a capital, and a digit: "R-77", "V32", "NW-T9"; not "3rd" or "24h".
 CODE = re.compile(r"(?=\D*\d)[A-Z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 
+PATH_SEPARATOR = " > "  # between the headings above a passage
 HEAD_ROW = re.compile(r"\s*\|[ \t]*:?-{3,}")
 
 AMOUNT = re.compile(
@@ -132,8 +133,7 @@ def candidates(question: str, passages: Sequence[Text]) -> list[Candidate]:
     for passage in passages:
         if names_missing(question, f"{passage.document} {passage.heading} {passage.text}"):
             continue
-        heads: list[str] = []
-        heading = passage.heading
+        heading, heads = _taken_apart(passage)
         for start, end in sentences(passage.text):
             raw = passage.text[start:end]
             if HEAD_ROW.match(passage.text, end):
@@ -201,9 +201,19 @@ def names_missing(question: str, text: str) -> set[str]:
     return asked - {stem(word) for word in WORD.findall(text)} if asked else asked
 
 
+def _taken_apart(passage: Text) -> tuple[str, list[str]]:
+    """The headings, and the head row of the table that the passage goes on with."""
+    above, _, last = passage.heading.rpartition(PATH_SEPARATOR)
+    if passage.text.startswith("|") and "|" in last:
+        return above, cells(last)
+    return passage.heading, []
+
+
 def _is_heading(sentence: str) -> bool:
     if not any(map(str.isalnum, sentence)):
         return True  # a ruled line
+    if sentence.startswith("|"):
+        return False
     capitals = sentence.isupper() and len(sentence.split()) > 1
     return capitals or sentence.startswith("#")
 

@@ -59,6 +59,12 @@ def test_a_row_is_read_with_the_names_of_its_columns() -> None:
     assert table[found[1].start - 10 : found[1].end - 10].startswith("| S4 | **blue**")
 
 
+def test_rows_that_go_on_with_a_table_have_its_head_as_their_last_heading() -> None:
+    rest = Text(1, "| S5 | red |\n| S6 | |\n", "Lamps > Lamp | Colour")
+    found = candidates("Which colour?", [rest])
+    assert [c.embed_text for c in found] == ["Lamps\nLamp: S5; Colour: red", "Lamps\nLamp: S6"]
+
+
 def test_a_passage_about_another_device_says_nothing() -> None:
     assert candidates("How long do I hold the R450's button?", [ROUTER]) == []
     manual = Text(1, "Hold it.", document="R450_manual")
