@@ -95,9 +95,7 @@ def _compose(
         return registry.settings(model).small
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(
-            entry, registry.get, search, likeness, lambda model: registry.settings(model).small
-        )
+        return Ensemble(entry, registry.get, search, likeness, is_small)
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
