@@ -20,7 +20,10 @@ MARK = re.compile(r"\s*\[\d{1,3}\]")
 
 
 class Citation(Struct, frozen=True):
-    """A passage that the value stands in, where, and its sentence as one line, if that is short."""
+    """A passage that the value stands in, where, and its sentence as one line.
+
+    `sentence` is empty where the value runs over more than one.
+    """
 
     passage: Passage
     evidence: Evidence
@@ -53,7 +56,8 @@ def cite(
             if sentence is None:
                 continue
             if passage.n not in found or sentence.score > found[passage.n][0]:
-                citation = Citation(passage, evidence, sentence.text)
+                whole = evidence.sentence_end == sentence.end
+                citation = Citation(passage, evidence, sentence.text if whole else "")
                 found[passage.n] = (sentence.score, citation)
     best = [
         one for _, one in sorted(found.values(), key=lambda item: (-item[0], item[1].passage.n))
@@ -124,7 +128,7 @@ def _places(
 
 def evidence_text(citation: Citation) -> str:
     """The sentence that the value stands in, as the document has it but in one line."""
-    if len(citation.sentence) <= MAX_SENTENCE_CHARS:
+    if 0 < len(citation.sentence) <= MAX_SENTENCE_CHARS:
         return citation.sentence
     evidence, text = citation.evidence, citation.passage.hit.text
     sentence = text[evidence.sentence_start : evidence.sentence_end]
