@@ -91,7 +91,7 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     if not speaks(poll):
         best = max((sentence.score for sentence in poll.ranked), default=0.0)
         needed = poll.settings.evidence_floor
-        reason = f"No sentence speaks to the question (the best {best:.2f}, needed {needed:g})."
+        reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
         return _declined(poll, reason)
     ballots = [
         Ballot(
