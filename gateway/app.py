@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import NoReturn
 
 from litestar import Litestar
 from litestar.di import Provide
@@ -25,7 +26,6 @@ from models.engine import Engine
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
-from retrieval.types import Hit
 
 __all__ = ["create_app"]
 
@@ -89,9 +89,13 @@ def _compose(
         embedder = registry.get(settings.retrieval.embedder)
         seeding = Seeding(library, embedder, settings.stores, configuration.directory)
     search = library.search if library is not None else _no_search
+    likeness = library.likeness if library is not None else _no_search
+
+    def is_small(model: str) -> bool:
+        return registry.settings(model).small
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, registry.get, search, lambda model: registry.settings(model).small)
+        return Ensemble(entry, registry.get, search, likeness, is_small)
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
@@ -134,5 +138,5 @@ def _unknown() -> float | None:
     return None
 
 
-async def _no_search(*args: object, **options: object) -> list[Hit]:
+async def _no_search(*args: object, **options: object) -> NoReturn:
     raise RetrievalError("No embedder is configured, so there are no documents to search.")

@@ -34,11 +34,15 @@ _CHARS_PER_TOKEN = 8
 _GAP = 2  # blank characters counted with the text before them: some tokenizers count newlines
 # Counts of parts do not quite add up to the count of the whole in every tokenizer.
 _MARGIN = 0.95
+_LONGEST_HEAD_ROW = 200  # characters; it is repeated with every chunk of its table
 _HEADING_SHARE = 4  # headings may take this part of what the embedder reads
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A passage. `embed_text` is what to embed: its headings, then its text."""
+    """A passage. `embed_text` is what to embed: its headings, then its text.
+
+    To rows that go on with a table, the table's head row is the last heading.
+    """
 
     start: int
     end: int
@@ -212,6 +216,7 @@ def _pack(
         last = _last_that_fits(atoms, first, frame.budget)
         start, end = atoms[first].start, atoms[last].end
         heading = _SEPARATOR.join(section.path)
+        head = _head_row(document.text, section, start)
         body = document.text[start:end]
         if not section.blocks and frame.context == heading:
             body = ""  # the context says it already
@@ -222,7 +227,7 @@ def _pack(
                 start=start,
                 end=end,
                 page=_page(document.page_starts, start, end),
-                heading=heading,
+                heading=_SEPARATOR.join(part for part in (heading, head) if part),
                 text=document.text[start:end],
                 embed_text="\n".join(part for part in (frame.context, body) if part),
             )
@@ -230,6 +235,20 @@ def _pack(
         fresh = last + 1 < len(atoms) and atoms[last + 1].section != index
         first = last + 1 if fresh else _step_back(atoms, first, last, frame.budget, overlap)
     return chunks
+
+
+def _head_row(text: str, section: Section, start: int) -> str:
+    """The cells of the head row of the Markdown table that goes on at `start`, or nothing."""
+    place = bisect_right(section.blocks, start, key=lambda block: block.start) - 1
+    if place < 0 or text[start] != "|":
+        return ""
+    block = section.blocks[place]
+    first = text.find("\n", block.start, block.end)
+    row = text[block.start : first].strip()
+    ruled = text[first + 1 : first + 8].lstrip().startswith(("|-", "| -", "|:", "| :"))
+    if first < 0 or not first < start < block.end or not ruled or len(row) > _LONGEST_HEAD_ROW:
+        return ""
+    return row.strip("|").strip()
 
 
 def _last_that_fits(atoms: list[_Atom], first: int, budget: int) -> int:

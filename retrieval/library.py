@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from retrieval.embedding import chunk_and_embed, embedded_by
+from retrieval.embedding import chunk_and_embed, embed_texts, embedded_by
 from retrieval.errors import EmbedderMismatch
 from retrieval.indexes import Indexes
 from retrieval.ingest import Ingester, Progress
@@ -158,6 +158,16 @@ class Library:
             limit=limit,
             score_floor=score_floor,
         )
+
+    async def likeness(self, query: str, texts: Sequence[str]) -> list[float]:
+        """Each text's cosine similarity to the query. Raises what the embedder raises."""
+        if not texts:
+            return []
+        asked, given = await asyncio.gather(
+            embed_texts(self._embedder, [query], "query"),
+            embed_texts(self._embedder, texts, "document"),
+        )
+        return (given @ asked[0]).tolist()
 
     async def reembed(self, progress: Progress | None = None) -> int:
         """Cuts and embeds anew, from the stored texts, every file that another embedder did.

@@ -131,8 +131,11 @@ def extractive_grammar(
 
 
 def _shape(max_words: int) -> str:
-    """A value begins with a word or a currency sign; only its last word may end a sentence."""
-    any_, inner = f"[^ {BARRED}]", f"[^ .!?;{BARRED}]"
+    """A value begins with a word or a currency sign; only its last word may end a sentence.
+
+    Nor does it run over a colon: in a table's row, a column's name stands before it.
+    """
+    any_, inner = f"[^ {BARRED}]", f"[^ .!?:;{BARRED}]"
     shape = f"SHAPE: /{START}{any_}*/"
     if max_words > 1:
         between = f"( {any_}*{inner}){{0,{max_words - 2}}}"

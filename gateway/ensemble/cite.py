@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from msgspec import Struct
 
 from gateway.ensemble.answer import MemberAnswer
-from gateway.ensemble.evidence import Sentence, names_missing
+from gateway.ensemble.evidence import Sentence
 from gateway.ensemble.ground import Evidence, find, ground
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.text import ELLIPSIS, one_line, shorten
@@ -20,11 +20,14 @@ MARK = re.compile(r"\s*\[\d{1,3}\]")
 
 
 class Citation(Struct, frozen=True):
-    """A passage that the value stands in, where, and how its sentence fits the question."""
+    """A passage that the value stands in, where, and its sentence as one line.
+
+    `sentence` is empty where the value runs over more than one.
+    """
 
     passage: Passage
     evidence: Evidence
-    coverage: float
+    sentence: str
 
 
 class Cited(Struct, frozen=True):
@@ -39,26 +42,23 @@ def cite(
     answer: MemberAnswer,
     passages: Sequence[Passage],
     ranked: Sequence[Sentence],
-    question: str,
 ) -> tuple[Citation, ...]:
     """The passages that ground an answer, best first; empty if its value stands in none.
 
     Where the value stands in passages that the member cites, those are taken; else the one
-    passage whose sentence with the value fits the question best. A passage without a name that
-    the question asks about ("R-77") grounds nothing.
+    passage whose sentence with the value fits the question best.
     """
     fit = {(s.n, s.start): s for s in ranked}
     found: dict[int, tuple[float, Citation]] = {}
     for passage in passages:
-        hit = passage.hit
-        if names_missing(question, f"{hit.filename} {hit.heading} {hit.text}"):
-            continue
         for evidence in _places(answer, passage, ranked):
             sentence = fit.get((passage.n, evidence.sentence_start))
-            score = sentence.score if sentence else 0.0
-            coverage = sentence.coverage if sentence else 0.0
-            if passage.n not in found or score > found[passage.n][0]:
-                found[passage.n] = (score, Citation(passage, evidence, coverage))
+            if sentence is None:
+                continue
+            if passage.n not in found or sentence.score > found[passage.n][0]:
+                whole = evidence.sentence_end == sentence.end
+                citation = Citation(passage, evidence, sentence.text if whole else "")
+                found[passage.n] = (sentence.score, citation)
     best = [
         one for _, one in sorted(found.values(), key=lambda item: (-item[0], item[1].passage.n))
     ]
@@ -121,13 +121,15 @@ def _places(
         # Yes and no stand nowhere; the sentence nearest to the question is what they rest on.
         if passage.n not in answer.passages:
             return ()
-        near = next((s for s in ranked if s.n == passage.n and s.coverage > 0), None)
+        near = next((s for s in ranked if s.n == passage.n), None)
         return (Evidence(near.start, near.end, near.start, near.end),) if near else ()
     return find(answer.answer_value, passage.hit.text, answer.answer_unit)
 
 
 def evidence_text(citation: Citation) -> str:
     """The sentence that the value stands in, as the document has it but in one line."""
+    if 0 < len(citation.sentence) <= MAX_SENTENCE_CHARS:
+        return citation.sentence
     evidence, text = citation.evidence, citation.passage.hit.text
     sentence = text[evidence.sentence_start : evidence.sentence_end]
     start, end = (at - evidence.sentence_start for at in (evidence.start, evidence.end))

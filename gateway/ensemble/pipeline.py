@@ -10,13 +10,13 @@ import msgspec
 from gateway.ensemble import say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
-from gateway.ensemble.evidence import Text, rank
+from gateway.ensemble.evidence import Text, candidates, rank
 from gateway.ensemble.fanout import Reply, ask, most_telling
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan
 from gateway.ensemble.prompt import Conversation, Passage, number_passages, read
 from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.tally import Counted, Finding, Poll, conclude, count
+from gateway.ensemble.tally import Counted, Finding, Poll, conclude, count, speaks
 from gateway.schema.ensemble import EnsembleReport
 from models.engine import Engine
 from models.errors import InvalidRequest
@@ -29,6 +29,7 @@ __all__ = [
     "Ensemble",
     "EnsembleRequest",
     "Event",
+    "LikenessFunction",
     "SearchFunction",
     "Verdict",
 ]
@@ -42,6 +43,12 @@ class SearchFunction(Protocol):
     ) -> Awaitable[list[Hit]]: ...
 
 
+class LikenessFunction(Protocol):
+    """How like a question each of some texts is: the cosine similarity of their embeddings."""
+
+    def __call__(self, query: str, texts: Sequence[str]) -> Awaitable[Sequence[float]]: ...
+
+
 class Ensemble:
     """One virtual model. `small` says of a model's id whether its values are to be extracted."""
 
@@ -50,11 +57,13 @@ class Ensemble:
         settings: EnsembleSettings,
         engines: Callable[[str], Engine],
         search: SearchFunction,
+        likeness: LikenessFunction,
         small: Callable[[str], bool],
     ) -> None:
         self.settings = settings
         self._engines = engines
         self._search = search
+        self._likeness = likeness
         self._small = small
 
     async def run(self, request: EnsembleRequest) -> AsyncGenerator[Event, None]:
@@ -80,13 +89,13 @@ class Ensemble:
     ) -> AsyncGenerator[Deliberation | Verdict, None]:
         began = time.perf_counter()
         passages = await self._find(request.owner, settings, talk.question)
+        poll = await self._poll(settings, talk.question, passages)
         retrieval_ms = (time.perf_counter() - began) * 1000
         yield Deliberation(say.found(passages, settings))
         schedule = plan([member.model for member in settings.members])
-        poll = self._poll(settings, talk.question, passages)
         replies: list[Reply] = []
         counted: list[Counted] = []
-        if passages:
+        if speaks(poll):
             yield Deliberation(say.asking(labels(settings.members), schedule.execution))
             asked = questions(
                 settings, request, talk, passages, poll.ranked, poll.modes, self._engines
@@ -130,19 +139,23 @@ class Ensemble:
         # A passage without a word (a ruled line, say) can neither be read nor cited.
         return number_passages([hit for hit in hits if any(c.isalnum() for c in hit.text)])
 
-    def _poll(
+    async def _poll(
         self, settings: EnsembleSettings, question: str, passages: tuple[Passage, ...]
     ) -> Poll:
         forced = settings.extractive
         modes = [
             self._small(member.model) if forced is None else forced for member in settings.members
         ]
-        texts = [Text(p.n, p.hit.text, p.hit.heading, p.hit.score) for p in passages]
+        texts = [
+            Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages
+        ]
+        found = candidates(question, texts)
+        likeness = await self._likeness(question, [one.embed_text for one in found])
         return Poll(
             settings=settings,
             question=question,
             passages=passages,
-            ranked=rank(question, texts),
+            ranked=rank(question, texts, found, likeness),
             modes=tuple(modes),
         )
 

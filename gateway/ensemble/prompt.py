@@ -8,7 +8,6 @@ from msgspec import Struct
 from gateway.ensemble.answer import MemberAnswer, encode
 from gateway.ensemble.evidence import Sentence
 from gateway.ensemble.settings import EnsembleSettings
-from gateway.ensemble.text import one_line
 from models.errors import InvalidRequest
 from models.types import ChatPrompt, Message
 from retrieval.types import Hit
@@ -82,10 +81,9 @@ def excerpts(
     best = sorted(near, key=lambda sentence: (sentence.n, sentence.start))
     found: list[Passage] = []
     for passage in passages:
-        text = passage.hit.text
-        kept = [one_line(text[s.start : s.end]) for s in best if s.n == passage.n]
-        if any(kept):
-            found.append(Passage(passage.n, passage.hit, neutral("\n".join(filter(None, kept)))))
+        kept = "\n".join(s.text for s in best if s.n == passage.n and s.text)
+        if kept:
+            found.append(Passage(passage.n, passage.hit, neutral(kept)))
     return found
 
 

@@ -75,12 +75,12 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
-    evidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.1  # least `Sentence.coverage`
+    evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
     extractive: bool | None = None
     max_value_words: Annotated[int, Meta(ge=1, le=100)] = 12
     max_answer_chars: Annotated[int, Meta(ge=20, le=4000)] = 400  # not for extractive members
-    excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] = 4  # shown to extractive members, ...
-    excerpt_margin: Annotated[float, Meta(ge=0, le=1)] = 0.7  # ... of the best one's score
+    excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] = 3  # shown to extractive members, ...
+    excerpt_margin: Annotated[float, Meta(ge=0, le=1)] = 0.98  # ... of the best one's score
     history_turns: Annotated[int, Meta(ge=0, le=100)] = 4  # earlier turns shown to the members
     history_chars: Annotated[int, Meta(ge=1)] = 600  # of one such turn
     prompts: Prompts = field(default_factory=Prompts)

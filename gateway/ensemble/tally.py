@@ -14,7 +14,7 @@ from gateway.ensemble.settings import EnsembleSettings, labels
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
 from gateway.schema.ensemble import Vote
 
-__all__ = ["Counted", "Finding", "Poll", "conclude", "count"]
+__all__ = ["Counted", "Finding", "Poll", "conclude", "count", "speaks"]
 
 
 class Poll(Struct, frozen=True, kw_only=True):
@@ -45,6 +45,12 @@ class Finding(Struct, frozen=True, kw_only=True):
     explanation: str
 
 
+def speaks(poll: Poll) -> bool:
+    """Whether a sentence speaks to the question enough for the members to be asked at all."""
+    floor = poll.settings.evidence_floor
+    return any(sentence.score >= floor for sentence in poll.ranked)
+
+
 def count(poll: Poll, reply: Reply) -> Counted:
     """One reply as a vote. An extracted value that only repeats the question is no answer."""
     member = poll.settings.members[reply.place]
@@ -57,7 +63,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         if poll.modes[reply.place]:
             blank = blank or echoes(answer.answer_value, poll.question)
         if not blank:
-            citations = cite(answer, poll.passages, poll.ranked, poll.question)
+            citations = cite(answer, poll.passages, poll.ranked)
             if poll.modes[reply.place] and citations:
                 said = evidence_text(citations[0])
     own = answer.passages if answer else ()
@@ -82,6 +88,11 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     """The winner's answer with its citations, or why there is none. `counted` in members' order."""
     if not poll.passages:
         return _declined(poll, "No passage is near enough to the question.")
+    if not speaks(poll):
+        best = max((sentence.score for sentence in poll.ranked), default=0.0)
+        needed = poll.settings.evidence_floor
+        reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
+        return _declined(poll, reason)
     ballots = [
         Ballot(
             value=one.vote.answer_value,
@@ -101,13 +112,6 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         return _declined(poll, outcome.explanation, outcome)
     if not winner.citations:
         reason = f"{outcome.explanation} Its value stands in no passage about the question."
-        return _declined(poll, reason, outcome)
-    best = max(citation.coverage for citation in winner.citations)
-    if best < poll.settings.evidence_floor:
-        reason = (
-            f"{outcome.explanation} The sentence it stands in has too little to do with the "
-            f"question ({best:.2f}, needed {poll.settings.evidence_floor:g})."
-        )
         return _declined(poll, reason, outcome)
     cited = compose(winner.answer, winner.citations, extractive=poll.modes[winner.place])
     return Finding(

@@ -1,8 +1,10 @@
 """Document text made fit for one line of a prompt or of an answer. Pure."""
 
 import re
+from collections.abc import Sequence
+from itertools import zip_longest
 
-__all__ = ["one_line", "shorten"]
+__all__ = ["cells", "named_row", "one_line", "shorten"]
 
 MARKER = re.compile(r"^[ \t]*(?:#{1,6}|[-+*•]|>|\d{1,3}[.)])[ \t]+")
 ROW = re.compile(r"^\|[ \t]*|[ \t]*\|$")
@@ -14,6 +16,17 @@ def one_line(text: str) -> str:
     """A sentence without line breaks and without Markdown's marks of lists, headings and rows."""
     plain = ROW.sub("", MARKER.sub("", " ".join(text.split())))
     return " ".join(EMPHASIS.sub("", plain).split())
+
+
+def cells(row: str) -> list[str]:
+    """The cells of a Markdown table's row."""
+    return [one_line(cell) for cell in row.strip().strip("|").split("|")]
+
+
+def named_row(heads: Sequence[str], row: Sequence[str]) -> str:
+    """A row that can be read alone: "Code: P-130; Meaning: the scanner lamp has failed"."""
+    pairs = zip_longest(heads, row, fillvalue="")
+    return "; ".join(f"{head}: {cell}" if head else cell for head, cell in pairs if cell)
 
 
 def shorten(text: str, start: int, end: int, limit: int) -> tuple[int, int]:

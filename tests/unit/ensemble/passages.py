@@ -1,8 +1,30 @@
-"""Hits for the tests of the ensemble."""
+"""Hits for the tests of the ensemble, and their sentences ranked without an embedder."""
 
+from collections.abc import Sequence
+
+from gateway.ensemble.evidence import Sentence, Text, candidates, rank, terms
+from gateway.ensemble.prompt import Passage
 from retrieval.types import Hit
 
-__all__ = ["ROUTER", "WARRANTY", "WIFI", "hit"]
+__all__ = ["ROUTER", "WARRANTY", "WIFI", "hit", "likeness", "ranked", "ranked_texts"]
+
+
+def likeness(query: str, texts: Sequence[str]) -> list[float]:
+    """Stands in for embeddings: the share of the query's words that a text has."""
+    asked = terms(query)
+    return [len(asked & terms(text)) / max(1, len(asked)) for text in texts]
+
+
+def ranked_texts(question: str, texts: Sequence[Text]) -> list[Sentence]:
+    """The sentences of some texts, best first."""
+    found = candidates(question, texts)
+    return rank(question, texts, found, likeness(question, [c.embed_text for c in found]))
+
+
+def ranked(question: str, passages: Sequence[Passage]) -> list[Sentence]:
+    """The sentences of some passages, best first."""
+    texts = [Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages]
+    return ranked_texts(question, texts)
 
 
 def hit(text: str, filename: str = "a.md", **fields: object) -> Hit:

@@ -1,18 +1,16 @@
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import cite, compose, sources
-from gateway.ensemble.evidence import Text, rank
 from gateway.ensemble.prompt import Passage, number_passages
 from retrieval.types import Hit
-from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit
+from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit, ranked
 
 QUESTION = "How long do I hold the reset button of the R200?"
 
 
 def cited(value: str, passages: tuple[int, ...], hits: list[Hit], question: str = QUESTION):
     shown = number_passages(hits)
-    texts = [Text(p.n, p.hit.text, p.hit.heading, p.hit.score) for p in shown]
     answer = MemberAnswer(answer_value=value, passages=passages)
-    return cite(answer, shown, rank(question, texts), question)
+    return cite(answer, shown, ranked(question, shown))
 
 
 def answer(value: str, text: str, unit: str = "") -> MemberAnswer:
@@ -59,11 +57,18 @@ def test_the_page_stands_in_the_title() -> None:
 
 def test_markdown_is_stripped_and_long_rows_are_cut_around_the_value() -> None:
     row = "| P-150 | the **waste ink pad** is full | " + "and so on " * 60 + "|"
-    (found,) = cited("waste ink pad", (1,), [hit(f"| Code |\n{row}\n")], "What is P-150?")
+    (found,) = cited("waste ink pad", (1,), [hit(f"{row}\n")], "What is P-150?")
     text = compose(answer("waste ink pad", ""), (found,), extractive=True).text
     assert text.startswith("P-150 | the waste ink pad is full |")
     assert text.endswith("… [1]")
     assert len(text) < 360
+
+
+def test_a_row_is_shown_with_the_names_of_its_columns() -> None:
+    table = "| Code | Meaning |\n|---|---|\n| P-150 | waste ink pad is full |"
+    found = cited("waste ink pad", (1,), [hit(table)], "What is P-150?")
+    text = compose(answer("waste ink pad", ""), found, extractive=True).text
+    assert text == "Code: P-150; Meaning: waste ink pad is full [1]"
 
 
 def test_a_writer_s_own_words_are_kept_and_its_value_is_in_them() -> None:

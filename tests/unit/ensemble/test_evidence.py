@@ -5,6 +5,7 @@ from hypothesis import strategies as st
 from gateway.ensemble.evidence import (
     Text,
     asked_about,
+    candidates,
     echoes,
     expects_number,
     names_missing,
@@ -12,43 +13,67 @@ from gateway.ensemble.evidence import (
     says_nothing_new,
     stem,
 )
+from tests.unit.ensemble.passages import ranked_texts
 
 ROUTER = Text(1, "The R200 has a lamp. Hold its reset button for 12 seconds.", "Resetting", 0.6)
 OTHER = Text(2, "The printer has a button. It is grey.", "Printers", 0.4)
 
 
 def test_the_sentence_about_the_question_comes_first() -> None:
-    first = rank("How long do I hold the reset button?", [OTHER, ROUTER])[0]
-    assert first.n == 1
-    assert ROUTER.text[first.start : first.end] == "Hold its reset button for 12 seconds."
-    assert 0.9 < first.coverage <= 1
+    first = ranked_texts("How long do I hold the reset button?", [OTHER, ROUTER])[0]
+    assert (first.n, first.text) == (1, "Hold its reset button for 12 seconds.")
+    assert ROUTER.text[first.start : first.end] == first.text
+
+
+def test_likeness_words_and_passage_make_the_score() -> None:
+    text = Text(1, "The lamp is red.", score=0.5)
+    (found,) = candidates("Which lamp?", [text])
+    (sentence,) = rank("Which lamp?", [text], [found], [0.8])
+    assert sentence.score == pytest.approx((0.8 + 0.3 * 1 + 0.3 * 0.5) / 1.6)
 
 
 def test_words_of_the_heading_count_less_than_the_sentence_s_own() -> None:
-    in_heading = rank("printers", [OTHER])[1]  # "It is grey."
-    assert in_heading.coverage == pytest.approx(0.5)
+    found = candidates("printer", [OTHER])
+    own, in_heading = rank("printer", [OTHER], found, [0.0, 0.0])
+    assert (own.text, in_heading.text) == ("The printer has a button.", "It is grey.")
+    assert own.score - in_heading.score == pytest.approx(0.3 * 0.5 / 1.6)
 
 
-def test_a_question_about_something_else_is_not_covered() -> None:
-    found = rank("Which colour has the keyboard?", [ROUTER, OTHER])
-    assert max(sentence.coverage for sentence in found) < 0.3
+def test_likeness_can_outweigh_words() -> None:
+    text = Text(1, "My screen is a screen. The display broke.")
+    found = candidates("Why is the screen dead?", [text])
+    assert rank("Why is the screen dead?", [text], found, [0.1, 0.9])[0].start == found[1].start
 
 
-def test_headings_and_head_rows_are_no_evidence() -> None:
-    table = "| Lamp | Colour |\n|---|---|\n| S4 | blue |"
-    text = f"# Lamps\n\nThe lamp is red.\n\nTHE LAMP BOX\n\n{table}"
-    found = rank("Which colour is the lamp?", [Text(1, text)])
-    assert {text[s.start : s.end] for s in found} == {"The lamp is red.", "| S4 | blue |"}
+def test_headings_are_no_evidence_but_sentences_are_read_under_them() -> None:
+    text = Text(1, "# Lamps\n\nThe lamp is red.\n\nTHE BOX\n\nIt is blue.", "Devices")
+    found = candidates("Which colour?", [text])
+    assert [c.text for c in found] == ["The lamp is red.", "It is blue."]
+    assert [c.embed_text for c in found] == ["Lamps\nThe lamp is red.", "THE BOX\nIt is blue."]
 
 
-def test_where_a_number_is_asked_for_a_sentence_with_one_comes_first() -> None:
-    text = "The warranty of a monitor is free. It lasts 48 months, the monitor's warranty."
-    (first, _) = rank("How many months is the monitor's warranty?", [Text(1, text)])
-    assert text[first.start :].startswith("It lasts")
+def test_a_row_is_read_with_the_names_of_its_columns() -> None:
+    table = "| Lamp | Colour | |\n|---|---|---|\n| S4 | **blue** | dim |\n\nElse:\n\n| alone |"
+    found = candidates("Which colour?", [Text(1, f"A table:\n\n{table}")])
+    assert [c.text for c in found] == ["A table:", "Lamp: S4; Colour: blue; dim", "Else:", "alone"]
+    assert table[found[1].start - 10 : found[1].end - 10].startswith("| S4 | **blue**")
+
+
+def test_rows_that_go_on_with_a_table_have_its_head_as_their_last_heading() -> None:
+    rest = Text(1, "| S5 | red |\n| S6 | |\n", "Lamps > Lamp | Colour")
+    found = candidates("Which colour?", [rest])
+    assert [c.embed_text for c in found] == ["Lamps\nLamp: S5; Colour: red", "Lamps\nLamp: S6"]
+
+
+def test_a_passage_about_another_device_says_nothing() -> None:
+    assert candidates("How long do I hold the R450's button?", [ROUTER]) == []
+    manual = Text(1, "Hold it.", document="R450_manual")
+    assert len(candidates("How long do I hold the R450's button?", [manual])) == 1
 
 
 def test_no_passages_no_sentences() -> None:
-    assert rank("What?", []) == []
+    assert candidates("What?", []) == []
+    assert rank("What?", [], [], []) == []
 
 
 @pytest.mark.parametrize(
@@ -94,7 +119,8 @@ def test_questions_that_want_a_number(question: str, expected: bool) -> None:
 
 
 @given(st.text(max_size=60), st.lists(st.text(max_size=80), max_size=3))
-def test_coverage_is_a_share(question: str, texts: list[str]) -> None:
-    for sentence in rank(question, [Text(n, text) for n, text in enumerate(texts)]):
-        assert 0 <= sentence.coverage <= 1 + 1e-9
-        assert sentence.score >= 0
+def test_any_text_can_be_ranked(question: str, texts: list[str]) -> None:
+    passages = [Text(n, text) for n, text in enumerate(texts)]
+    for sentence in ranked_texts(question, passages):
+        assert 0 <= sentence.score <= 1 + 1e-9
+        assert 0 <= sentence.start < sentence.end <= len(texts[sentence.n])

@@ -6,10 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.ensemble.answer import spans_of
-from gateway.ensemble.evidence import Text, rank
+from gateway.ensemble.evidence import Text
 from gateway.ensemble.ground import find, ground, sentences
 from gateway.ensemble.prompt import neutral
 from gateway.ensemble.text import one_line
+from tests.unit.ensemble.passages import ranked_texts
 
 PASSAGE = """# Reset
 
@@ -121,7 +122,7 @@ def test_any_row_of_words_is_found_in_its_text(words: list[str], data: st.DataOb
 def test_no_text_takes_long(piece: str) -> None:
     text = piece * (20_000 // len(piece))
     began = time.perf_counter()
-    rank(text, [Text(1, text)])
+    ranked_texts(text, [Text(1, text)])
     find("12", text)
     find(text[:2000], "12")
     spans_of(text)

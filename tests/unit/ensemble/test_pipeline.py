@@ -21,7 +21,7 @@ from models.errors import EngineUnavailable, InvalidRequest, ModelNotFound
 from models.types import ChatPrompt, GenerateRequest, Message
 from retrieval.errors import StoreNotFound
 from retrieval.types import Hit
-from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit
+from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit, likeness
 
 QUESTION = "How long do I hold the reset button of the R200?"
 SETTINGS = EnsembleSettings(
@@ -56,7 +56,9 @@ class Rig:
         self.engines = {name: FakeEngine(reply=self._reply, gate=gate) for name in ("m", "other")}
         self._replies = replies
         self._hits = hits
-        self.ensemble = Ensemble(settings, self._engine, self._search, lambda model: small)
+        self.ensemble = Ensemble(
+            settings, self._engine, self._search, self._likeness, lambda model: small
+        )
 
     def _engine(self, model: str) -> Engine:
         if model not in self.engines:
@@ -78,6 +80,9 @@ class Rig:
         if "missing" in stores:
             raise StoreNotFound("missing")
         return [found for found in self._hits if found.score >= score_floor][:limit]
+
+    async def _likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+        return likeness(query, texts)
 
     async def events(self, question: str = QUESTION, **options: object) -> list[Event]:
         for engine in self.engines.values():
@@ -155,7 +160,7 @@ async def test_no_passage_no_question_to_any_model() -> None:
     "replies",
     [
         says("12 minutes"),  # stands nowhere
-        says("48 months", 2),  # stands in a passage about something else
+        says("24 hours", 3),  # stands in a passage that does not name the R200
         writes("", "", blank=True),
     ],
 )
@@ -165,6 +170,16 @@ async def test_what_the_documents_do_not_say_is_declined(replies: str) -> None:
     assert verdict.report.is_blank
     assert (verdict.report.ref_id, verdict.annotations) == ([], [])
     assert "Declined." in verdict.reasoning
+
+
+async def test_without_a_sentence_about_the_question_no_model_is_asked() -> None:
+    rig = Rig(says("12 seconds"), settings=replace(SETTINGS, evidence_floor=0.95))
+    verdict = await rig.verdict()
+    assert rig.requests == []
+    assert verdict.report.is_blank
+    assert (verdict.report.ref_id, verdict.report.votes) == ([], [])
+    assert len(verdict.report.sources) == 3
+    assert "needed 0.95" in verdict.reasoning
 
 
 async def test_a_value_that_repeats_the_question_is_a_blank_vote() -> None:
@@ -206,7 +221,7 @@ async def test_all_members_failed_is_the_client_s_error() -> None:
 
 
 async def test_an_override_changes_one_request() -> None:
-    rig = Rig(says("12 seconds"))
+    rig = Rig(says("12 seconds"), hits=[ROUTER])
     override = EnsembleOverride(members=["b", "other", "other"], vector_store_ids=["x"], top_k=1)
     report = (await rig.verdict(override=override)).report
     assert [vote.model for vote in report.votes] == ["b", "other", "other#2"]

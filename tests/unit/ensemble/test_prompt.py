@@ -1,7 +1,6 @@
 import pytest
 from msgspec.structs import replace
 
-from gateway.ensemble.evidence import Text, rank
 from gateway.ensemble.prompt import (
     excerpts,
     member_prompt,
@@ -13,7 +12,7 @@ from gateway.ensemble.prompt import (
 from gateway.ensemble.settings import EnsembleSettings, Example, Member
 from models.errors import InvalidRequest
 from models.types import Message
-from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit
+from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit, ranked
 
 SETTINGS = EnsembleSettings(id="e", members=(Member(model="m"),))
 
@@ -117,11 +116,10 @@ def test_text_that_only_looks_similar_is_left_alone() -> None:
 
 def test_excerpts_keep_the_best_sentences_and_the_numbers() -> None:
     passages = number_passages([ROUTER, WIFI])
-    texts = [Text(p.n, p.hit.text, p.hit.heading, p.hit.score) for p in passages]
-    ranked = rank("How long must I hold the reset button of the R200?", texts)
-    kept = excerpts(passages, ranked, 1, 0.0)
+    order = ranked("How long must I hold the reset button?", passages)
+    kept = excerpts(passages, order, 1, 0.0)
     assert [(p.n, p.shown) for p in kept] == [
         (1, "To reset the R200, hold the reset button for 12 seconds.")
     ]
-    assert len(excerpts(passages, ranked, 50, 0.0)) == 2
-    assert [p.n for p in excerpts(passages, ranked, 50, 0.9)] == [1]
+    assert len(excerpts(passages, order, 50, 0.0)) == 2
+    assert [p.n for p in excerpts(passages, order, 50, 0.9)] == [1]

@@ -127,6 +127,18 @@ def test_a_table_stays_whole_where_it_fits_and_is_cut_at_rows_where_not() -> Non
         assert chunk.text.endswith("value |")
 
 
+def test_rows_that_go_on_with_a_table_have_its_head_row_as_a_heading() -> None:
+    rows = "".join(f"| E{n} | {words(8)} |\n" for n in range(12))
+    chunks = cut(f"# Codes\n\n| Code | Meaning |\n|---|---|\n{rows}\nThe end of it.")
+    first, *more = [chunk for chunk in chunks if "| E" in chunk.text]
+    assert first.heading == "Codes"
+    assert len(more) > 1
+    for chunk in more:
+        assert chunk.heading == "Codes > Code | Meaning"
+    headless = cut(f"# Codes\n\n{rows}")
+    assert {chunk.heading for chunk in headless} == {"Codes"}
+
+
 def test_long_paragraphs_are_cut_after_sentences_and_overlap() -> None:
     sentences = [f"Sentence {n} says {words(5)}." for n in range(20)]
     chunks = cut(" ".join(sentences), size=40, overlap=10)

@@ -338,3 +338,9 @@ async def test_searches_and_ingests_side_by_side_agree_in_the_end(library: Libra
         look(), look(), *(library.ingest(store_id, "ann", texts[n::4]) for n in range(4))
     )
     assert len(await library.search("jam", owner="ann", stores=["docs"], limit=100)) == 42
+
+
+async def test_likeness_of_texts_to_a_query(library: Library) -> None:
+    same, other = await library.likeness("paper jam", ["a jam of paper", "green lamp"])
+    assert other < same <= 1.001
+    assert await library.likeness("paper jam", []) == []
