@@ -42,8 +42,6 @@ from models.worker.text import TextStream
 
 __all__ = ["GenerationLoop"]
 
-IDLE_PREFIXES = 8  # sequences beyond `parallel` that may hold finished prompts
-IDLE_TOKENS = 256  # attention spans them too, so they are few; the others are parked
 PROBE_ROWS = 4
 COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
@@ -84,7 +82,7 @@ class GenerationLoop:
     ) -> None:
         self._send = send
         self._cores = CoreLock(spec.core_lock)
-        sequences = spec.parallel + IDLE_PREFIXES
+        sequences = spec.parallel + 1  # one may hold a finished prompt
         self._llama = Llama(
             Path(spec.path),
             context=spec.context,
@@ -96,7 +94,7 @@ class GenerationLoop:
         )
         share = self._llama.shares_prefixes
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
-        slots = Slots(sequences, self._llama.kv_tokens, IDLE_TOKENS, self._parked, share=share)
+        slots = Slots(sequences, self._llama.kv_tokens, self._parked, share=share)
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._requests: dict[int, _Request] = {}
@@ -135,9 +133,10 @@ class GenerationLoop:
                     raise LoadFailed("The model loads but cannot decode its first tokens.")
                 llama.logits(len(batch)).sum()
                 tokens, prefill = (sum(len(r.tokens) for r in batch), len(batch) == 1)
-                self._pace.observe(
-                    tokens, tokens if prefill else 0, (time.perf_counter() - begun) * 1000
-                )
+                elapsed_ms = (time.perf_counter() - begun) * 1000
+                self._pace.observe(tokens, tokens if prefill else 0, elapsed_ms)
+                if prefill:
+                    self._parked.learn(tokens, llama.state_size(0))
             llama.clear()
 
     def generate(self, message: messages.Generate) -> None:

@@ -160,9 +160,13 @@ class Llama:
         """Forget all but the first `length` tokens of a sequence."""
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
+    def state_size(self, sequence: int) -> int:
+        """Bytes that `save` would give."""
+        return int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
+
     def save(self, sequence: int) -> NDArray[np.uint8]:
         """A copy of a sequence's cells in host memory, opaque."""
-        size = int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
+        size = self.state_size(sequence)
         state = np.empty(size, np.uint8)
         written = int(
             llama_cpp.llama_state_seq_get_data_ext(

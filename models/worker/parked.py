@@ -37,7 +37,7 @@ class ParkedPrefixes:
         self._budget = budget
         self._parked: list[Parked] = []
         self._clock = 0
-        self._too_long: int | None = None  # a prefix of so many tokens exceeds the budget alone
+        self._longest = 0  # tokens of the longest prefix that the budget holds
         self.bytes = 0
 
     def __len__(self) -> int:
@@ -53,9 +53,17 @@ class ParkedPrefixes:
                     best, length = parked, shared
         return best, length
 
+    def learn(self, tokens: int, size: int) -> None:
+        """So many tokens make a state of so many bytes. Until it knows, it wants nothing."""
+        self._longest = self._budget * tokens // size
+
+    def fits(self, length: int) -> bool:
+        """Whether so many tokens may be parked at all."""
+        return length <= self._longest
+
     def wants(self, tokens: Sequence[int], owner: str) -> bool:
         """Whether a sequence about to leave the cache is worth a copy."""
-        if self._budget <= 0 or (self._too_long is not None and len(tokens) >= self._too_long):
+        if not self.fits(len(tokens)):
             return False
         found, known = self.best(tokens, owner)
         new = len(tokens) - known
@@ -67,7 +75,7 @@ class ParkedPrefixes:
         """Keep a sequence; what it continues goes, then the least recently used."""
         size = len(state)
         if size > self._budget:
-            self._too_long = len(tokens)
+            self.learn(len(tokens), size)
             return
         for parked in list(self._parked):
             if parked.owner == owner and common_prefix(parked.tokens, tokens) == len(parked.tokens):

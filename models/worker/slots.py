@@ -14,7 +14,7 @@ __all__ = ["Dropped", "Placement", "Slots"]
 
 # What a parked prefix must save over what the cache still holds, to be copied back: tokens, and as
 # a share of all that is copied.
-WORTH_RESTORING = 32
+WORTH_RESTORING = 16
 RESTORED_SHARE = 1 / 16
 
 
@@ -52,25 +52,19 @@ class _Slot:
 
 
 class Slots:
-    """`count` sequences over `cells` cells; idle ones keep prefixes in at most `idle_limit` cells.
+    """`count` sequences over `cells` cells; those in use share their common prefixes.
 
+    A sequence that ends leaves its cells, since attention spans idle ones too, and may be found
+    again in `parked`. Only the last one too large for that stays, until its cells are wanted.
     Prefixes are shared within one owner only: whether a prompt was seen before, which timing
-    shows, is nobody else's business. `share` False turns all reuse off. What no longer fits the
-    idle cells may be found again in `parked`.
+    shows, is nobody else's business. `share` False turns all reuse off.
     """
 
     def __init__(
-        self,
-        count: int,
-        cells: int,
-        idle_limit: int,
-        parked: ParkedPrefixes,
-        *,
-        share: bool = True,
+        self, count: int, cells: int, parked: ParkedPrefixes, *, share: bool = True
     ) -> None:
         self._slots = [_Slot() for _ in range(count)]
         self._cells = cells
-        self._idle_limit = idle_limit
         self._parked = parked
         self.share = share
         self._references: dict[int, int] = {}
@@ -144,17 +138,17 @@ class Slots:
         self._references.update((cell, 1) for cell in cells)
 
     def release(self, slot: int, *, keep: bool = True) -> list[Dropped]:
-        """End a sequence; returns the sequences to empty (itself too, unless kept as a prefix)."""
+        """End a sequence; returns the sequences to empty, itself too unless it stays."""
         ended = self._slots[slot]
         ended.busy = False
         self._clock += 1
         ended.used_at = self._clock
         if not keep or not self.share:
             return list(self._drop(slot))
-        dropped: list[Dropped] = []
-        while self.idle_cells > self._idle_limit:
-            dropped += self.drop_oldest_idle()
-        return dropped
+        idle = [n for n, held in enumerate(self._slots) if not held.busy and held.tokens]
+        too_long = [n for n in idle if not self._parked.fits(len(self._slots[n].tokens))]
+        stays = max(too_long, key=lambda n: self._slots[n].used_at, default=None)
+        return [each for n in idle if n != stays for each in self._drop(n)]
 
     def drop_oldest_idle(self) -> tuple[Dropped, ...]:
         """Forget the idle prefix unused for longest: the sequence to empty, or none."""

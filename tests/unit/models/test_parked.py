@@ -7,13 +7,20 @@ from models.worker.prefix import common_prefix
 CONTEXT = list(range(1000))
 
 
+def store(budget: int) -> ParkedPrefixes:
+    """A token is a byte here."""
+    parked = ParkedPrefixes(budget)
+    parked.learn(1, 1)
+    return parked
+
+
 def put(parked: ParkedPrefixes, tokens: list[int], owner: str = "ann") -> None:
     assert parked.wants(tokens, owner)
     parked.add(tokens, owner, bytes(len(tokens)))
 
 
 def test_voters_over_one_context_are_parked_once() -> None:
-    parked = ParkedPrefixes(100_000)
+    parked = store(100_000)
     put(parked, [*CONTEXT, 1, 2, 3])
     assert not parked.wants([*CONTEXT, *range(100)], "ann")
     assert parked.wants([*CONTEXT, *range(1000)], "ann")
@@ -21,7 +28,7 @@ def test_voters_over_one_context_are_parked_once() -> None:
 
 
 def test_a_conversation_replaces_what_it_continues() -> None:
-    parked = ParkedPrefixes(100_000)
+    parked = store(100_000)
     put(parked, CONTEXT)
     assert not parked.wants([*CONTEXT, 1], "ann")
     longer = [*CONTEXT, *range(WORTH_PARKING)]
@@ -30,7 +37,7 @@ def test_a_conversation_replaces_what_it_continues() -> None:
 
 
 def test_the_least_recently_used_gives_way() -> None:
-    parked = ParkedPrefixes(100)
+    parked = store(100)
     for first in (1, 2):
         put(parked, [first] * 40)
     found, shared = parked.best([1] * 40, "ann")
@@ -43,17 +50,25 @@ def test_the_least_recently_used_gives_way() -> None:
     assert parked.bytes == 80
 
 
-def test_what_alone_exceeds_the_budget_is_not_copied_twice() -> None:
-    parked = ParkedPrefixes(100)
+def test_what_alone_exceeds_the_budget_is_not_wanted() -> None:
+    parked = store(100)
     put(parked, [1] * 40)
-    put(parked, [2] * 200)
+    assert not parked.wants([2] * 101, "ann")
+    parked.learn(1, 2)  # a state was larger than thought
+    assert not parked.wants([2] * 60, "ann")
+
+
+def test_a_state_larger_than_foreseen_is_let_go() -> None:
+    parked = store(100)
+    put(parked, [1] * 40)
+    parked.add([2] * 100, "ann", bytes(200))
     assert (len(parked), parked.bytes) == (1, 40)
-    assert not parked.wants([3] * 200, "ann")
-    assert parked.wants([3] * 90, "ann")
+    assert not parked.wants([3] * 60, "ann")
+    assert parked.wants([3] * 45, "ann")
 
 
 def test_without_a_budget_nothing_is_wanted() -> None:
-    assert not ParkedPrefixes(0).wants(CONTEXT, "ann")
+    assert not store(0).wants(CONTEXT, "ann")
 
 
 @given(
@@ -66,7 +81,7 @@ def test_without_a_budget_nothing_is_wanted() -> None:
 def test_the_best_is_the_longest_of_ones_own_and_the_budget_holds(
     sequences: list[tuple[list[int], str]], wanted: list[int]
 ) -> None:
-    parked = ParkedPrefixes(120)
+    parked = store(120)
     for tokens, owner in sequences:
         if parked.wants(tokens, owner):
             parked.add(tokens, owner, bytes(len(tokens)))

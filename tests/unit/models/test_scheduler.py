@@ -8,9 +8,7 @@ from models.worker.slots import Placement, Slots
 
 
 def scheduler(cells: int = 1000, parallel: int = 4, batch: int = 32) -> Scheduler:
-    return Scheduler(
-        Slots(parallel + 2, cells, 100, ParkedPrefixes(0)), parallel, batch, max_waiting=8
-    )
+    return Scheduler(Slots(parallel + 2, cells, ParkedPrefixes(0)), parallel, batch, max_waiting=8)
 
 
 ALL = Budget(1000, 1000, 1000)

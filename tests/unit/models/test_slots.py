@@ -11,8 +11,9 @@ from models.worker.prefix import common_prefix
 from models.worker.slots import Dropped, Placement, Slots
 from tests.unit.models.reference_cache import ReferenceCache
 
-COUNT, CELLS, IDLE = 5, 40, 14
+COUNT, CELLS = 5, 40
 BUDGET = 30  # tokens parked
+LONGEST = 12  # tokens of one sequence that is parked
 NOTHING = ParkedPrefixes(0)
 
 tokens_of = st.lists(st.integers(0, 2), min_size=1, max_size=16)
@@ -34,7 +35,8 @@ class SlotsAgainstCache(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.parked = ParkedPrefixes(BUDGET)
-        self.slots = Slots(COUNT, CELLS, IDLE, self.parked)
+        self.parked.learn(LONGEST, BUDGET)
+        self.slots = Slots(COUNT, CELLS, self.parked)
         self.owner: dict[int, str] = {}
         self.cache = ReferenceCache(CELLS, lambda sequence: self.owner[sequence])
         self.busy: dict[int, list[int]] = {}
@@ -112,7 +114,9 @@ class SlotsAgainstCache(RuleBasedStateMachine):
         del self.busy[slot]
         self.drop(self.slots.release(slot, keep=keep))
         assert keep or not self.cache.tokens(slot)
-        assert self.slots.idle_cells <= IDLE
+        idle = [n for n in range(COUNT) if n not in self.busy and self.cache.tokens(n)]
+        assert not keep or len(idle) <= 1
+        assert all(len(self.cache.tokens(n)) > LONGEST for n in idle)
 
     @rule()
     def drop_oldest_idle(self) -> None:
@@ -139,7 +143,7 @@ def test_common_prefix_agrees_with_counting() -> None:
 
 
 def test_an_idle_prefix_is_continued_in_place_when_most_of_it_is_kept() -> None:
-    subject = Slots(2, 100, 100, NOTHING)
+    subject = Slots(2, 100, NOTHING)
     first = subject.take([1, 2, 3, 4], "ann")
     assert first is not None
     subject.extend(first.slot, [1, 2, 3, 4])
@@ -148,7 +152,7 @@ def test_an_idle_prefix_is_continued_in_place_when_most_of_it_is_kept() -> None:
 
 
 def test_a_long_idle_prefix_survives_a_request_that_shares_little_of_it() -> None:
-    subject = Slots(2, 100, 100, NOTHING)
+    subject = Slots(2, 100, NOTHING)
     first = subject.take(list(range(10)), "ann")
     assert first is not None
     subject.extend(first.slot, list(range(10)))
@@ -160,7 +164,7 @@ def test_a_long_idle_prefix_survives_a_request_that_shares_little_of_it() -> Non
 
 
 def test_without_sharing_nothing_is_kept() -> None:
-    subject = Slots(2, 100, 100, NOTHING, share=False)
+    subject = Slots(2, 100, NOTHING, share=False)
     first = subject.take([1, 2, 3], "ann")
     assert first is not None
     subject.extend(first.slot, [1, 2, 3])
@@ -170,7 +174,7 @@ def test_without_sharing_nothing_is_kept() -> None:
 
 
 def test_clear_frees_every_sequence() -> None:
-    subject = Slots(2, 100, 100, NOTHING)
+    subject = Slots(2, 100, NOTHING)
     for owner in ("ann", "bob"):
         placement = subject.take([1, 2], owner)
         assert placement is not None
