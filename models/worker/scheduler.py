@@ -65,7 +65,6 @@ class Budget:
 
     paced: int  # of long prompts together
     short: int  # a prompt of at most so many is prefilled whole
-    burst: int  # of short prompts together
 
 
 @dataclass
@@ -80,7 +79,6 @@ class Pace:
     slowdown: float = 2.5
     smallest: int = 8  # keeps a prefill going on any machine
     short_ms: float = 250.0
-    burst_ms: float = 500.0
     token_ms: float = 0.0  # of a prompt token
     step_ms: float = 0.0  # of a step without prompt tokens
 
@@ -96,7 +94,6 @@ class Pace:
         return Budget(
             self._tokens(self.slowdown * self.step_ms, largest),
             self._tokens(self.short_ms, largest),
-            self._tokens(self.burst_ms, largest),
         )
 
     def _tokens(self, milliseconds: float, largest: int) -> int:
@@ -167,10 +164,14 @@ class Scheduler:
         streams = [s for s in self.running if s.streaming]
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
-        paced, burst = (budget.paced, budget.burst) if streams else (room, room)
-        for sequence in self.running:
-            if sequence.streaming:
-                continue
+        prompts = [s for s in self.running if not s.streaming]
+        paced = burst = room
+        if streams:
+            # Where more wait to begin than stream, these bear a longer pause, once.
+            short = sum(s.to_prefill <= budget.short for s in prompts)
+            paced = budget.paced
+            burst = int(budget.short * max(1.0, short / len(streams)))
+        for sequence in prompts:
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))
                 burst -= count

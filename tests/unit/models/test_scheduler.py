@@ -11,7 +11,7 @@ def scheduler(cells: int = 1000, parallel: int = 4, batch: int = 32) -> Schedule
     return Scheduler(Slots(parallel + 2, cells, ParkedPrefixes(0)), parallel, batch, max_waiting=8)
 
 
-ALL = Budget(1000, 1000, 1000)
+ALL = Budget(1000, 1000)
 
 
 def admit(subject: Scheduler) -> list[tuple[Sequence, Placement]]:
@@ -40,7 +40,7 @@ def test_streams_come_first_and_prompts_get_the_budget() -> None:
     prompt = sequence(2, 100)
     subject.submit(prompt)
     admit(subject)
-    first, second = subject.plan(Budget(paced=12, short=4, burst=8))
+    first, second = subject.plan(Budget(paced=12, short=4))
     assert (first.sequence, first.tokens, first.logits) == (stream, [7], True)
     assert (second.sequence, len(second.tokens), second.logits) == (prompt, 12, False)
 
@@ -50,7 +50,7 @@ def test_alone_a_prompt_gets_the_whole_batch() -> None:
     prompt = sequence(1, 100)
     subject.submit(prompt)
     admit(subject)
-    (piece,) = subject.plan(Budget(paced=12, short=4, burst=8))
+    (piece,) = subject.plan(Budget(paced=12, short=4))
     assert (piece.start, len(piece.tokens)) == (0, 32)
 
 
@@ -141,18 +141,17 @@ def test_pace_stays_between_its_bounds(seen: list[tuple[int, int, float]], large
     for tokens, prefill, milliseconds in seen:
         pace.observe(tokens, min(prefill, tokens), milliseconds)
     budget = pace.budget(largest)
-    for size in (budget.paced, budget.short, budget.burst):
+    for size in (budget.paced, budget.short):
         assert min(pace.smallest, largest) <= size <= largest
-    assert budget.short <= budget.burst
 
 
 def test_pace_gives_pieces_that_slow_streams_by_its_factor_only() -> None:
     pace = Pace(slowdown=2.5, smallest=4)
-    assert pace.budget(512) == Budget(4, 4, 4)  # nothing is known yet
+    assert pace.budget(512) == Budget(4, 4)  # nothing is known yet
     pace.observe(100, 100, 200)  # 2 ms a token
     pace.observe(8, 0, 40)
-    assert pace.budget(512) == Budget(paced=50, short=125, burst=250)
-    assert pace.budget(100) == Budget(50, 100, 100)
+    assert pace.budget(512) == Budget(paced=50, short=125)
+    assert pace.budget(100) == Budget(50, 100)
 
 
 def test_pace_follows_a_change_of_speed() -> None:
@@ -169,12 +168,13 @@ def test_short_prompts_are_prefilled_whole_beside_a_stream_and_long_ones_in_piec
     for number, length in ((2, 60), (3, 20), (4, 20)):
         subject.submit(sequence(number, length))
     admit(subject)
-    pieces = subject.plan(Budget(paced=7, short=20, burst=30))
+    pieces = subject.plan(Budget(paced=7, short=20))
+    # Two short ones wait and one streams: the pause is twice as long.
     assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [
         (stream.id, 1),
         (2, 7),
         (3, 20),
-        (4, 10),
+        (4, 20),
     ]
 
 
