@@ -10,15 +10,25 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import openai
 import uvloop
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from clients.api import ClientError, add_gateway_options, default_key, gateway_url, run_client
+from clients.api import (
+    ClientError,
+    add_gateway_options,
+    connect,
+    default_key,
+    explain,
+    gateway_url,
+    run_client,
+)
 from clients.bench.http import Endpoint
 from clients.bench.load import Plan, measure, models_of
 from clients.bench.measure import ratios, summarise
+from clients.bench.questions import ask_all, read_questions, score
 from clients.bench.resources import Figures, idle, startup
-from clients.bench.table import show_figures, show_results
+from clients.bench.table import show_figures, show_results, show_scores
 from clients.bench.workload import WORKLOADS
 from clients.show import console
 
@@ -27,12 +37,14 @@ __all__ = ["concurrencies", "endpoints", "main", "parser", "plan"]
 NAME = "jurat"
 MODELS = {"embeddings": "all-minilm-l6-v2"}
 DEFAULT_MODEL = "smollm2-135m"
+DEFAULT_ENSEMBLE = "rag-ensemble"
 SHAPES = {"shared-context": ((8,), 48)}  # concurrency and tokens
 DEFAULT_SHAPE = ((1, 4, 8), 64)
 EPILOG = """examples:
   jurat bench --peer llama-server=http://127.0.0.1:8081
   jurat bench --workload shared-context --peer llama-server=http://127.0.0.1:8081 --save run.json
   jurat bench --startup
+  jurat bench --questions tests/data/handbook_questions.jsonl
 """
 
 
@@ -46,7 +58,7 @@ def parser() -> argparse.ArgumentParser:
     """The options of `jurat bench`."""
     made = argparse.ArgumentParser(
         prog="jurat bench",
-        description="Measure a gateway under load, or (--startup, --resources) at rest.",
+        description="Measure a gateway: under load, at rest, or how right it is.",
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
@@ -67,6 +79,12 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("--seed", type=int, default=0, help="of the prompts; default: %(default)s")
     made.add_argument("--json", action="store_true", help="print one JSON object")
     made.add_argument("--save", type=Path, metavar="FILE", help="also write the JSON object here")
+    made.add_argument(
+        "--questions",
+        type=Path,
+        metavar="FILE",
+        help="measure answers instead of speed: JSON lines with question, answers and file",
+    )
     rest = made.add_argument_group("at rest")
     rest.add_argument(
         "--startup", action="store_true", help="start `jurat serve` and measure it until it is idle"
@@ -82,6 +100,8 @@ def bench(options: argparse.Namespace) -> int:
     """Measure and print. Raises ClientError."""
     if options.startup or options.resources is not None:
         return at_rest(options)
+    if options.questions is not None:
+        return right_answers(options)
     return under_load(options)
 
 
@@ -124,6 +144,25 @@ def under_load(options: argparse.Namespace) -> int:
     if not options.json:
         show_results(console(), cells, against, embeddings=chosen.workload == "embeddings")
     return 1 if any(cell.errors for cell in cells) else 0
+
+
+def right_answers(options: argparse.Namespace) -> int:
+    """`--questions`."""
+    server = endpoints(options)[0]
+    model = options.model or DEFAULT_ENSEMBLE
+    questions = read_questions(options.questions)
+    uvloop.run(check_model(server, model))
+    with progress_bar() as progress, connect(server.url, options.api_key) as client:
+        task = progress.add_task(options.questions.name, total=len(questions))
+        try:
+            answers = ask_all(client, model, questions, lambda: progress.advance(task))
+        except openai.OpenAIError as error:
+            raise ClientError(explain(error, server.url)) from error
+    scores = score(questions, answers)
+    save(options, {"machine": machine(), "file": options.questions.name, "scores": scores})
+    if not options.json:
+        show_scores(console(), scores)
+    return 0
 
 
 def endpoints(options: argparse.Namespace) -> list[Endpoint]:

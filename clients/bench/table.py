@@ -8,9 +8,10 @@ from rich.table import Table
 from rich.text import Text
 
 from clients.bench.measure import Cell, Percentiles, Ratio
+from clients.bench.questions import Score
 from clients.show import clean
 
-__all__ = ["show_figures", "show_results"]
+__all__ = ["show_figures", "show_results", "show_scores"]
 
 
 def show_results(
@@ -54,6 +55,27 @@ def show_figures(out: Console, figures: Mapping[str, object]) -> None:
     for name, value in figures.items():
         shown = f"{value:.2f}" if isinstance(value, float) else str(value)
         out.print(f"{name:<{width}}  {shown}", soft_wrap=True)
+
+
+def show_scores(out: Console, scores: Sequence[Score]) -> None:
+    """Print who was right how often."""
+    table = _table("", "right", "value", "declined wrongly", "declined rightly", "s/question")
+    for each in scores:
+        table.add_row(
+            Text(clean(each.name)),
+            f"{each.right} of {each.answerable}",
+            str(each.value),
+            str(each.declined_wrongly),
+            f"{each.declined} of {each.unanswerable}",
+            "" if each.seconds is None else f"{each.seconds:.2f}",
+        )
+    out.print(table)
+    out.print(
+        "right: says the fact and cites its file; value: the short answer has the fact; "
+        "a member: its own vote",
+        style="dim",
+        soft_wrap=True,
+    )
 
 
 def _show_ratios(out: Console, server: str, ratios: Sequence[Ratio], unit: str) -> None:

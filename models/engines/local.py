@@ -168,7 +168,13 @@ class LocalEngine:
         spec = msgspec.structs.replace(self._spec, safe_mode=self._safe_mode)
         worker = WorkerProcess(spec, self._folder, self._on_message, self._on_death)
         self._worker = worker
-        await worker.start()
+        try:
+            await worker.start()
+        except Exception as error:
+            self._worker = None
+            self._give_up(
+                LoadFailed(f"The worker of model '{self._spec.model}' cannot be started: {error}")
+            )
 
     def _on_message(self, message: messages.FromWorker) -> None:
         if self._state == "stopped":
@@ -197,10 +203,13 @@ class LocalEngine:
 
     def _on_ready(self, ready: messages.Ready) -> None:
         self._ready, self._ready_at = ready, time.monotonic()
-        if self._faulted is not None:
-            self._safe_modes.remember(self._faulted)
-            self._faulted = None
         self._set_state("ready", "safe mode: slower, but it runs here" if self._safe_mode else "")
+        if self._faulted is not None:
+            try:
+                self._safe_modes.remember(self._faulted)
+            except OSError as error:
+                log.warning("safe mode cannot be remembered, and is found again: %s", error)
+            self._faulted = None
         log.info("%s is ready%s", self._spec.model, " in safe mode" if self._safe_mode else "")
 
     def _on_death(self, death: Death) -> None:
@@ -247,7 +256,7 @@ class LocalEngine:
         await self._spawn()
 
     def _give_up(self, failure: LoadFailed) -> None:
-        log.error("%s", failure)
+        log.error("%s%s", failure, f"\n{failure.log_tail}" if failure.log_tail else "")
         self._failure = failure
         self._set_state("failed", str(failure))
 

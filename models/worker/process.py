@@ -70,26 +70,13 @@ class WorkerProcess:
         self._socket = zmq.Socket(zmq.Context.instance(), zmq.PAIR)
         self._socket.setsockopt(zmq.LINGER, 0)
         self._socket.set_hwm(0)
-        self._socket.bind(address)
-        asyncio.get_running_loop().add_reader(self._socket.FD, self._receive)
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-P",  # a folder `models` where the user happens to stand is not ours
-            "-m",
-            "models.worker.main",
-            address,
-            stdin=asyncio.subprocess.PIPE,  # closes when we die: the worker ends with us
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            start_new_session=True,  # the terminal's Ctrl-C is ours alone
-            env={
-                **os.environ,
-                "GGML_NO_BACKTRACE": "1",  # an assert must not start a debugger
-                "TOKENIZERS_PARALLELISM": "false",
-                "HF_HUB_OFFLINE": "1",  # models were fetched before; a worker never downloads
-                "HF_HUB_DISABLE_TELEMETRY": "1",
-            },
-        )
+        try:
+            self._socket.bind(address)
+            asyncio.get_running_loop().add_reader(self._socket.FD, self._receive)
+            self._process = await self._spawn(address)
+        except Exception:
+            self._close()
+            raise
         self.send(messages.Load(self._spec))
         self._watch = asyncio.create_task(self._run(), name=f"worker {self._spec.model}")
 
@@ -117,16 +104,42 @@ class WorkerProcess:
             with contextlib.suppress(ProcessLookupError):
                 self._process.kill()
 
+    async def _spawn(self, address: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-P",  # a folder `models` where the user happens to stand is not ours
+            "-m",
+            "models.worker.main",
+            address,
+            stdin=asyncio.subprocess.PIPE,  # closes when we die: the worker ends with us
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+            start_new_session=True,  # the terminal's Ctrl-C is ours alone
+            env={
+                **os.environ,
+                "GGML_NO_BACKTRACE": "1",  # an assert must not start a debugger
+                "TOKENIZERS_PARALLELISM": "false",
+                "HF_HUB_OFFLINE": "1",  # models were fetched before; a worker never downloads
+                "HF_HUB_DISABLE_TELEMETRY": "1",
+            },
+        )
+
     async def _run(self) -> None:
         assert self._process is not None
         assert self._socket is not None
         reader = asyncio.create_task(self._read_log(self._process))
         returncode = await self._process.wait()
         await reader
-        self._receive()  # what the worker said before it ended and nobody has read yet
+        try:
+            self._receive()  # what the worker said before it ended and nobody has read yet
+        finally:
+            self._close()
+            self._on_death(Death(returncode, "\n".join(self._tail)))
+
+    def _close(self) -> None:
+        assert self._socket is not None
         asyncio.get_running_loop().remove_reader(self._socket.FD)
         self._socket.close()
-        self._on_death(Death(returncode, "\n".join(self._tail)))
 
     def _receive(self) -> None:
         """Take all that has come. The descriptor tells of changes only, so nothing may be left."""
