@@ -16,7 +16,7 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.routes.chat import create_chat_completion
-from gateway.routes.docs import openapi_json, redoc, static_router, swagger_ui
+from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
@@ -39,6 +39,7 @@ ROUTES = (
     openapi_json,
     swagger_ui,
     redoc,
+    root,
 )
 LEAST_STOP_S = 1.0
 Lifespan = Callable[[Litestar], AbstractAsyncContextManager[None]]

@@ -12,7 +12,7 @@ from litestar.types import ASGIApp
 
 from gateway import openapi
 
-__all__ = ["openapi_json", "redoc", "static_router", "swagger_ui"]
+__all__ = ["openapi_json", "redoc", "root", "static_router", "swagger_ui"]
 
 STATIC = Path(__file__).resolve().parent.parent / "static"
 # Redoc would fetch its logo, and a page could be made to fetch more; nothing leaves this origin.
@@ -72,6 +72,12 @@ async def swagger_ui() -> ASGIApp:
 async def redoc() -> ASGIApp:
     """Redoc."""
     return _page(REDOC)
+
+
+@get("/")
+async def root() -> ASGIApp:
+    """Whoever opens the gateway's address in a browser gets the API's description."""
+    return ASGIResponse(status_code=307, headers={"location": "docs"})
 
 
 def static_router() -> Router:

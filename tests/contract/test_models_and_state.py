@@ -45,6 +45,12 @@ def test_health_and_readiness(gateway: Gateway) -> None:
     assert gateway.http.get("/ready").json() == {"status": "ok"}
 
 
+def test_the_root_leads_to_the_docs(gateway: Gateway) -> None:
+    answer = gateway.http.get("/", follow_redirects=True)
+    assert answer.status_code == 200
+    assert answer.url.path == "/docs"
+
+
 @pytest.mark.parametrize("page", ["/docs", "/redoc"])
 def test_the_pages_and_their_scripts_are_served_here(gateway: Gateway, page: str) -> None:
     answer = gateway.http.get(page)
