@@ -12,6 +12,7 @@ from retrieval.errors import EmbedderMismatch
 from retrieval.indexes import Indexes
 from retrieval.ingest import Ingester, Progress
 from retrieval.lock import DirectoryLock
+from retrieval.memo import VectorMemo
 from retrieval.search import search
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given
@@ -35,6 +36,7 @@ class Library:
         self._store = store
         self._lock = lock
         self._embedder = embedder
+        self._memo = VectorMemo(embedder)
         self._settings = settings
         self._indexes = Indexes(store)
         self._ingester = Ingester(store, self._indexes, embedder, settings)
@@ -159,13 +161,16 @@ class Library:
             score_floor=score_floor,
         )
 
-    async def likeness(self, query: str, texts: Sequence[str]) -> list[float]:
-        """Each text's cosine similarity to the query. Raises what the embedder raises."""
+    async def likeness(self, query: str, texts: Sequence[str], *, owner: str) -> list[float]:
+        """Each text's cosine similarity to the query. Raises what the embedder raises.
+
+        Texts are of documents: those asked about lately are not embedded again.
+        """
         if not texts:
             return []
         asked, given = await asyncio.gather(
             embed_texts(self._embedder, [query], "query"),
-            embed_texts(self._embedder, texts, "document"),
+            self._memo.embed(texts, owner),
         )
         return (given @ asked[0]).tolist()
 

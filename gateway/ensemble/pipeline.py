@@ -46,7 +46,9 @@ class SearchFunction(Protocol):
 class LikenessFunction(Protocol):
     """How like a question each of some texts is: the cosine similarity of their embeddings."""
 
-    def __call__(self, query: str, texts: Sequence[str]) -> Awaitable[Sequence[float]]: ...
+    def __call__(
+        self, query: str, texts: Sequence[str], *, owner: str
+    ) -> Awaitable[Sequence[float]]: ...
 
 
 class Ensemble:
@@ -89,7 +91,7 @@ class Ensemble:
     ) -> AsyncGenerator[Deliberation | Verdict, None]:
         began = time.perf_counter()
         passages = await self._find(request.owner, settings, talk.question)
-        poll = await self._poll(settings, talk.question, passages)
+        poll = await self._poll(request.owner, settings, talk.question, passages)
         retrieval_ms = (time.perf_counter() - began) * 1000
         yield Deliberation(say.found(passages, settings))
         schedule = plan([member.model for member in settings.members])
@@ -140,7 +142,11 @@ class Ensemble:
         return number_passages([hit for hit in hits if any(c.isalnum() for c in hit.text)])
 
     async def _poll(
-        self, settings: EnsembleSettings, question: str, passages: tuple[Passage, ...]
+        self,
+        owner: str,
+        settings: EnsembleSettings,
+        question: str,
+        passages: tuple[Passage, ...],
     ) -> Poll:
         forced = settings.extractive
         modes = [
@@ -150,7 +156,7 @@ class Ensemble:
             Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages
         ]
         found = candidates(question, texts)
-        likeness = await self._likeness(question, [one.embed_text for one in found])
+        likeness = await self._likeness(question, [one.embed_text for one in found], owner=owner)
         return Poll(
             settings=settings,
             question=question,

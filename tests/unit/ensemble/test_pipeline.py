@@ -81,7 +81,7 @@ class Rig:
             raise StoreNotFound("missing")
         return [found for found in self._hits if found.score >= score_floor][:limit]
 
-    async def _likeness(self, query: str, texts: Sequence[str]) -> Sequence[float]:
+    async def _likeness(self, query: str, texts: Sequence[str], *, owner: str) -> Sequence[float]:
         return likeness(query, texts)
 
     async def events(self, question: str = QUESTION, **options: object) -> list[Event]:

@@ -341,6 +341,6 @@ async def test_searches_and_ingests_side_by_side_agree_in_the_end(library: Libra
 
 
 async def test_likeness_of_texts_to_a_query(library: Library) -> None:
-    same, other = await library.likeness("paper jam", ["a jam of paper", "green lamp"])
+    same, other = await library.likeness("paper jam", ["a jam of paper", "green lamp"], owner="ann")
     assert other < same <= 1.001
-    assert await library.likeness("paper jam", []) == []
+    assert await library.likeness("paper jam", [], owner="ann") == []
