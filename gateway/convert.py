@@ -157,6 +157,7 @@ def generate_request(
         stop=stops_of(request),
         constraint=_constraint(request),
         owner=owner,
+        whole=not request.stream,
     )
 
 

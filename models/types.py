@@ -95,7 +95,10 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
 
 
 class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
-    """One completion. `max_tokens` None means up to the end of the context."""
+    """One completion. `max_tokens` None means up to the end of the context.
+
+    `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
+    """
 
     prompt: Prompt
     max_tokens: int | None = None
@@ -104,6 +107,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     constraint: Constraint | None = None
     owner: str = "local"
     deadline_s: float | None = None
+    whole: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

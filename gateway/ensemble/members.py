@@ -84,6 +84,7 @@ def questions(
                     constraint=constraint,
                     owner=request.owner,
                     deadline_s=settings.timeout_s,
+                    whole=True,
                 ),
             )
         )

@@ -74,6 +74,7 @@ class FakeEngine:
         self._running += 1
         try:
             made = 0
+            kept: list[TokenLogprob] = []
             for word in _words(cut):
                 if self._gate is not None:
                     await self._gate()
@@ -81,10 +82,15 @@ class FakeEngine:
                     await asyncio.sleep(0)
                 self._check_ready()
                 made += 1
-                yield GenerateDelta(word, logprobs=_logprobs(word, request.sampling.logprobs))
+                logprobs = _logprobs(word, request.sampling.logprobs)
+                if request.whole:
+                    kept += logprobs
+                else:
+                    yield GenerateDelta(word, logprobs=logprobs)
             reason = "stop" if stopped or limit >= len(words) else "length"
             usage = Usage(prompt_tokens=prompt_tokens, completion_tokens=made)
-            yield GenerateDelta("", GenerateEnd(reason, usage))
+            text = cut if request.whole else ""
+            yield GenerateDelta(text, GenerateEnd(reason, usage), tuple(kept))
         finally:
             self._running -= 1
 

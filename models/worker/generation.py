@@ -55,6 +55,7 @@ class _Request:
     limit: int  # total tokens at which it ends
     matcher: Matcher | None
     top: int | None  # how many alternatives of each token to report, if any
+    whole: bool
     queued_at: float
     placed_at: float = 0.0
     first_at: float = 0.0
@@ -97,6 +98,7 @@ class GenerationLoop:
         slots = Slots(sequences, self._llama.kv_tokens, self._parked, share=share)
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
+        self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, _Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
         self._grammars = Grammars(self._llama.grammar_tokenizer, self._llama.vocabulary)
@@ -153,6 +155,7 @@ class GenerationLoop:
         request = self._requests.pop(request_id, None)
         if request is not None:
             self._drop(self._scheduler.remove(request.sequence))
+            self._told = self.load
             self._send(messages.Step((), *self.load))  # nobody else may be left to tell it
 
     def tokenize(self, prompt: Prompt) -> list[int]:
@@ -248,6 +251,7 @@ class GenerationLoop:
             sequence=sequence,
             sampler=Sampler(request.sampling, tokens, self._llama.end_tokens),
             top=request.sampling.logprobs,
+            whole=request.whole,
             stream=TextStream(request.stop),
             limit=min(allowed, context),
             matcher=matcher,
@@ -358,6 +362,8 @@ class GenerationLoop:
                 self._drop(self._scheduler.remove(request.sequence))
                 self._send(messages.failure(request_id, request.error))
                 continue
+            if request.whole and request.reason is None:
+                continue
             end = None
             if request.reason is not None:
                 request.text.append(request.stream.flush())
@@ -368,7 +374,8 @@ class GenerationLoop:
             request.text.clear()
             if text or end is not None:
                 deltas.append((request_id, GenerateDelta(text, end, _released(request))))
-        if deltas:
+        if deltas or self.load != self._told:
+            self._told = self.load
             self._send(messages.Step(tuple(deltas), *self.load))
 
     @property

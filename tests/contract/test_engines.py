@@ -148,6 +148,16 @@ async def test_it_says_that_it_is_ready(engine: Engine) -> None:
     assert stats.context == CONTEXT
 
 
+async def test_an_answer_asked_for_whole_comes_in_one_piece(engine: Engine) -> None:
+    prompt = chat("Name three colours, please.")
+    pieces = await ask(engine, prompt)
+    whole = await ask(engine, prompt, whole=True)
+    assert len(pieces.deltas) > 2
+    assert len(whole.deltas) == 1
+    assert whole.text
+    assert whole.end.usage.completion_tokens == pieces.end.usage.completion_tokens
+
+
 async def test_an_answer_is_counted(engine: Engine) -> None:
     prompt = chat("Name three colours, please.")
     answer = await ask(engine, prompt, max_tokens=3)
