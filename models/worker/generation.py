@@ -212,6 +212,9 @@ class GenerationLoop:
         if request.constraint is None:
             self._enqueue(request_id, request, tokens, None)
         else:
+            if len(self._compiling) >= self._scheduler.max_waiting:
+                message = f"{len(self._compiling)} requests already wait for their grammars."
+                raise QueueFull(message, COMPILE_S)
             grammar = self._grammars.compile(request.constraint)
             now = time.perf_counter()
             self._compiling[request_id] = _Compiling(request, tokens, grammar, now)

@@ -7,6 +7,7 @@ only if sharing, cutting, preempting and recomputing never lost or mixed up a ce
 import contextlib
 import zlib
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -18,7 +19,14 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from models.errors import ContextOverflow, InvalidRequest, QueueFull
-from models.types import GenerateDelta, GenerateEnd, GenerateRequest, Sampling, TokenPrompt
+from models.types import (
+    Constraint,
+    GenerateDelta,
+    GenerateEnd,
+    GenerateRequest,
+    Sampling,
+    TokenPrompt,
+)
 from models.worker import generation, messages, parked, slots
 from models.worker import scheduler as scheduling
 from models.worker.generation import GenerationLoop
@@ -600,3 +608,17 @@ def test_no_log_probabilities_are_reported_of_what_a_stop_string_cut_off() -> No
     pieces, text = logprobs_of(Bench(), max_tokens=6, stop=(stop,))
     assert text == b"".join(whole[:2]).decode()
     assert pieces == whole[:2]
+
+
+@pytest.mark.usefixtures("world")
+def test_requests_that_wait_for_grammars_are_bounded_too() -> None:
+    bench = Bench(max_waiting=2)
+    compile_never: Any = mock.Mock(side_effect=lambda _: Future())
+    bench.loop._grammars.compile = compile_never
+    request = GenerateRequest(TokenPrompt((1, 2)), constraint=Constraint("lark", "start: /x/"))
+    for number in (1, 2):
+        bench.loop.generate(messages.Generate(number, request))
+    with pytest.raises(QueueFull):
+        bench.loop.generate(messages.Generate(3, request))
+    bench.loop.cancel(1)
+    bench.loop.generate(messages.Generate(4, request))
