@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
-from gateway.convert import with_seed
+from gateway.convert.sampling import with_seed
 from models.engine import Engine
 from models.errors import EngineCrashed
 from models.types import GenerateDelta, GenerateEnd, GenerateRequest, Timings, Usage

@@ -14,13 +14,8 @@ from litestar.types import ASGIApp
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.choices import Numbered, generate, total
-from gateway.convert import (
-    generate_request,
-    refuse_unsupported,
-    wire_logprobs,
-    wire_timings,
-    wire_usage,
-)
+from gateway.convert.answers import wire_logprobs, wire_timings, wire_usage
+from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.disconnect import until_disconnect
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat

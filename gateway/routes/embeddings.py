@@ -9,7 +9,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from gateway.body import read_json
-from gateway.convert import embedding_items, embedding_rows
+from gateway.convert.embeddings import embedding_items, embedding_rows
 from gateway.disconnect import until_disconnect
 from gateway.runtime import Runtime
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest, EmbeddingUsage

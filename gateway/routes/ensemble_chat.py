@@ -8,7 +8,8 @@ from litestar import Request
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
-from gateway.convert import ensemble_request, wire_timings, wire_usage
+from gateway.convert.answers import wire_timings, wire_usage
+from gateway.convert.chat import ensemble_request
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble

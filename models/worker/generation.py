@@ -1,15 +1,11 @@
 """The continuous-batching loop: one step decodes for every running request."""
 
 import time
-from collections import deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.errors import (
     ContextOverflow,
@@ -20,49 +16,25 @@ from models.errors import (
     Unsupported,
 )
 from models.types import (
-    FinishReason,
     GenerateDelta,
-    GenerateEnd,
     GenerateRequest,
     Prompt,
-    Timings,
-    TokenLogprob,
-    Usage,
 )
 from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
-from models.worker.sampling import Sampler, log_probabilities
+from models.worker.request import Request
 from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
 from models.worker.structured import Grammars, Matcher
-from models.worker.text import TextStream
 
 __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
 COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
-
-
-@dataclass
-class _Request:
-    sequence: Sequence
-    sampler: Sampler
-    stream: TextStream
-    limit: int  # total tokens at which it ends
-    matcher: Matcher | None
-    top: int | None  # how many alternatives of each token to report, if any
-    whole: bool
-    queued_at: float
-    placed_at: float = 0.0
-    first_at: float = 0.0
-    text: list[str] = field(default_factory=list[str])
-    logprobs: deque[tuple[int, TokenLogprob]] = field(default_factory=deque[Any])  # at characters
-    reason: FinishReason | None = None
-    error: ModelError | None = None
 
 
 @dataclass(frozen=True)
@@ -99,7 +71,7 @@ class GenerationLoop:
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._told = (0, 0)  # the load that the gateway knows
-        self._requests: dict[int, _Request] = {}
+        self._requests: dict[int, Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
         self._grammars = Grammars(self._llama.grammar_tokenizer, self._llama.vocabulary)
         self._compiling: dict[int, _Compiling] = {}
@@ -187,11 +159,7 @@ class GenerationLoop:
         if wanted:
             logits = self._llama.logits(len(wanted))
             for piece, row in zip(wanted, logits, strict=True):
-                request = self._requests[piece.sequence.id]
-                try:
-                    self._sample(request, row)
-                except ModelError as error:
-                    request.error = error
+                self._requests[piece.sequence.id].sample(row)
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
@@ -243,23 +211,13 @@ class GenerationLoop:
         tokens: list[int],
         matcher: Matcher | None,
     ) -> None:
-        context = self._llama.context
         sequence = Sequence(request_id, request.owner, tokens, len(tokens))
+        made = Request.of(request, sequence, self._llama, self._llama.context, matcher)
         if not self._scheduler.submit(sequence):
             raise QueueFull(
                 f"{len(self._scheduler.waiting)} requests are already waiting for this model.", 5.0
             )
-        allowed = context if request.max_tokens is None else len(tokens) + request.max_tokens
-        self._requests[request_id] = _Request(
-            sequence=sequence,
-            sampler=Sampler(request.sampling, tokens, self._llama.end_tokens),
-            top=request.sampling.logprobs,
-            whole=request.whole,
-            stream=TextStream(request.stop),
-            limit=min(allowed, context),
-            matcher=matcher,
-            queued_at=time.perf_counter(),
-        )
+        self._requests[request_id] = made
 
     def _plan(self) -> list[Piece]:
         """A step that fits the cache: idle prefixes give way first, then the youngest request."""
@@ -320,42 +278,6 @@ class GenerationLoop:
                 self._parked.add(each.tokens, each.owner, self._llama.save(each.slot))
             self._llama.cut(each.slot, 0)
 
-    def _sample(self, request: _Request, logits: NDArray[np.float32]) -> None:
-        if not request.first_at:
-            request.first_at = time.perf_counter()
-        matcher = request.matcher
-        token = request.sampler.pick(logits, None if matcher is None else matcher.allowed())
-        if request.top is not None and token not in self._llama.end_tokens:
-            found = self._logprob(logits, token, request.top)
-            request.logprobs.append((request.stream.received, found))
-        self._accept(request, token)
-        # What a grammar forces is appended undecoded, so that there are no logits to report.
-        if matcher is not None and request.reason is None and request.top is None:
-            for forced in matcher.forced():
-                if request.reason is None:
-                    self._accept(request, forced)
-
-    def _logprob(self, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
-        logprob, best = log_probabilities(logits, token, top)
-        piece = self._llama.piece
-        return TokenLogprob(piece(token), logprob, tuple((piece(t), value) for t, value in best))
-
-    def _accept(self, request: _Request, token: int) -> None:
-        if token in self._llama.end_tokens:
-            request.reason = "stop"
-            return
-        sequence = request.sequence
-        sequence.tokens.append(token)
-        request.sampler.accept(token)
-        request.text.append(request.stream.push(self._llama.piece(token)))
-        matcher = request.matcher
-        if request.stream.stopped or (
-            matcher is not None and (not matcher.consume(token) or matcher.stopped)
-        ):
-            request.reason = "stop"
-        elif len(sequence.tokens) >= request.limit:
-            request.reason = "length"
-
     def _report(self, ids: list[int]) -> None:
         deltas: list[tuple[int, GenerateDelta]] = []
         for request_id in ids:
@@ -365,18 +287,12 @@ class GenerationLoop:
                 self._drop(self._scheduler.remove(request.sequence))
                 self._send(messages.failure(request_id, request.error))
                 continue
-            if request.whole and request.reason is None:
-                continue
-            end = None
+            delta = request.delta()
             if request.reason is not None:
-                request.text.append(request.stream.flush())
-                end = self._end(request, request.reason)
                 del self._requests[request_id]
                 self._drop(self._scheduler.remove(request.sequence))
-            text = "".join(request.text)
-            request.text.clear()
-            if text or end is not None:
-                deltas.append((request_id, GenerateDelta(text, end, _released(request))))
+            if delta is not None:
+                deltas.append((request_id, delta))
         if deltas or self.load != self._told:
             self._told = self.load
             self._send(messages.Step(tuple(deltas), *self.load))
@@ -386,23 +302,6 @@ class GenerationLoop:
         """Requests running and waiting."""
         return len(self._scheduler.running), len(self._scheduler.waiting)
 
-    def _end(self, request: _Request, reason: FinishReason) -> GenerateEnd:
-        now = time.perf_counter()
-        sequence = request.sequence
-        return GenerateEnd(
-            reason,
-            Usage(
-                prompt_tokens=sequence.prompt_length,
-                completion_tokens=len(sequence.tokens) - sequence.prompt_length,
-                cached_tokens=sequence.cached,
-            ),
-            Timings(
-                queue_ms=(request.placed_at - request.queued_at) * 1000,
-                prefill_ms=(request.first_at - request.placed_at) * 1000,
-                decode_ms=(now - request.first_at) * 1000,
-            ),
-        )
-
     def _fail_all(self, error: ModelError) -> None:
         """Nothing of the cache can be trusted: every running request fails, the waiting stay."""
         for sequence in list(self._scheduler.running):
@@ -411,12 +310,3 @@ class GenerationLoop:
             self._send(messages.failure(sequence.id, error))
         self._scheduler.slots.clear()
         self._llama.clear()
-
-
-def _released(request: _Request) -> tuple[TokenLogprob, ...]:
-    """Of the tokens whose text began to be sent; a stop string's own are never."""
-    ready: list[TokenLogprob] = []
-    everything = request.reason is not None and not request.stream.stopped
-    while request.logprobs and (everything or request.logprobs[0][0] < request.stream.released):
-        ready.append(request.logprobs.popleft()[1])
-    return tuple(ready)

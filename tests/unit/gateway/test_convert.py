@@ -6,15 +6,14 @@ import msgspec
 import numpy as np
 import pytest
 
-from gateway.convert import (
+from gateway.convert.chat import (
     NEUTRAL,
-    embedding_items,
-    embedding_rows,
     ensemble_request,
     generate_request,
     refuse_unsupported,
-    with_seed,
 )
+from gateway.convert.embeddings import embedding_items, embedding_rows
+from gateway.convert.sampling import with_seed
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
 from gateway.schema.embeddings import EmbeddingRequest
