@@ -2,16 +2,18 @@
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import jinja2
+from jinja2 import nodes
+from jinja2.ext import Extension
+from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from models.errors import InvalidRequest, LoadFailed
-from models.types import Message
 
-__all__ = ["PLAIN", "ChatTemplate"]
+__all__ = ["PLAIN", "RESERVED", "ChatTemplate"]
 
 # For a base model without a template: turns as plain paragraphs.
 PLAIN = (
@@ -34,6 +36,30 @@ FAILURES = (
 )
 
 
+# Names that no request may set.
+RESERVED = frozenset(
+    {
+        "messages",
+        "tools",
+        "add_generation_prompt",
+        "bos_token",
+        "eos_token",
+        "raise_exception",
+        "strftime_now",
+    }
+)
+
+
+class _Generation(Extension):
+    """`{% generation %}` marks what a model is trained on; here it is only its content."""
+
+    tags = {"generation"}  # noqa: RUF012 - as Jinja declares it
+
+    def parse(self, parser: Parser) -> nodes.Node | list[nodes.Node]:
+        next(parser.stream)
+        return parser.parse_statements(("name:endgeneration",), drop_needle=True)
+
+
 class ChatTemplate:
     """A Jinja template in the immutable sandbox: it can format text, nothing else.
 
@@ -42,14 +68,17 @@ class ChatTemplate:
 
     def __init__(self, source: str | None, bos: str = "", eos: str = "") -> None:
         environment = ImmutableSandboxedEnvironment(
-            trim_blocks=True, lstrip_blocks=True, extensions=["jinja2.ext.loopcontrols"]
+            trim_blocks=True,
+            lstrip_blocks=True,
+            extensions=["jinja2.ext.loopcontrols", _Generation],
         )
         environment.filters["tojson"] = _tojson
         functions: dict[str, Any] = {"raise_exception": _raise, "strftime_now": _now}
         environment.globals.update(functions)
+        self.source = source or PLAIN
         self._tokens = {"bos_token": bos, "eos_token": eos}
         try:
-            self._template = environment.from_string(source or PLAIN)
+            self._template = environment.from_string(self.source)
         except jinja2.TemplateSyntaxError as error:
             raise LoadFailed(
                 f"The chat template cannot be parsed: line {error.lineno}: {error.message}"
@@ -57,15 +86,25 @@ class ChatTemplate:
         except (RecursionError, SyntaxError) as error:
             raise LoadFailed(f"The chat template cannot be compiled: {error}") from error
 
-    def render(self, messages: Sequence[Message]) -> str:
-        """The prompt text, ending where the assistant is to speak.
+    def render(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] = (),
+        variables: Mapping[str, Any] | None = None,
+        *,
+        prompt: bool = True,
+    ) -> str:
+        """The prompt text, ending where the assistant is to speak unless `prompt` is False.
 
+        Messages and tools as OpenAI's API writes them, but the arguments of calls are objects.
         A template that refuses the messages (roles out of order, say) is an InvalidRequest.
         """
         try:
             return self._template.render(
-                messages=[{"role": m.role, "content": m.content} for m in messages],
-                add_generation_prompt=True,
+                **(variables or {}),
+                messages=list(messages),
+                tools=list(tools) or None,
+                add_generation_prompt=prompt,
                 **self._tokens,
             )
         except FAILURES as error:

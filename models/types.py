@@ -5,6 +5,7 @@ from typing import Literal
 import msgspec
 
 __all__ = [
+    "CallDelta",
     "ChatPrompt",
     "Constraint",
     "EmbedRequest",
@@ -23,24 +24,57 @@ __all__ = [
     "TokenLogprob",
     "TokenPrompt",
     "TokenizeRequest",
+    "Tool",
+    "ToolCall",
+    "ToolUse",
     "Usage",
 ]
 
-FinishReason = Literal["stop", "length"]
+FinishReason = Literal["stop", "length", "tool_calls"]
 EngineState = Literal["unloaded", "loading", "ready", "failed", "stopped"]
 
 
+class ToolCall(msgspec.Struct, frozen=True, array_like=True):
+    """A call that an assistant made before; `arguments` is JSON text."""
+
+    id: str
+    name: str
+    arguments: str
+
+
 class Message(msgspec.Struct, frozen=True, array_like=True):
-    """One turn of a chat, content already reduced to text."""
+    """One turn of a chat, content already reduced to text.
+
+    An assistant's turn may have made calls; a tool's says which call it answers.
+    """
 
     role: Literal["system", "user", "assistant", "tool"]
     content: str
+    tool_calls: tuple[ToolCall, ...] = ()
+    tool_call_id: str = ""
+    name: str = ""
+    reasoning: str = ""
+
+
+class Tool(msgspec.Struct, frozen=True, array_like=True):
+    """A function that the model may call; `parameters` is a JSON schema, as JSON text."""
+
+    name: str
+    description: str
+    parameters: str
 
 
 class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", array_like=True):
-    """Messages to be rendered with the model's own chat template."""
+    """Messages to be rendered with the model's own chat template.
+
+    `variables` are given to the template by name, values as JSON text. `effort` is how long a
+    reasoning model should think; "none" asks it not to.
+    """
 
     messages: tuple[Message, ...]
+    tools: tuple[Tool, ...] = ()
+    variables: tuple[tuple[str, str], ...] = ()
+    effort: str | None = None
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text", array_like=True):
@@ -94,6 +128,14 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     grammar: str
 
 
+class ToolUse(msgspec.Struct, frozen=True, array_like=True):
+    """Which of the prompt's tools may be called, whether one must be, and whether several may."""
+
+    names: tuple[str, ...]
+    required: bool = False
+    parallel: bool = True
+
+
 class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     """One completion. `max_tokens` None means up to the end of the context.
 
@@ -108,14 +150,19 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     owner: str = "local"
     deadline_s: float | None = None
     whole: bool = False
+    tool_use: ToolUse | None = None
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):
-    """Token counts; `cached_tokens` of the prompt were not prefilled again."""
+    """Token counts; `cached_tokens` of the prompt were not prefilled again.
+
+    `reasoning_tokens` are those of the completion that the model spent on thinking.
+    """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
+    reasoning_tokens: int = 0
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
@@ -134,15 +181,27 @@ class GenerateEnd(msgspec.Struct, frozen=True, array_like=True):
     timings: Timings = Timings()
 
 
+class CallDelta(msgspec.Struct, frozen=True, array_like=True):
+    """A piece of call number `index`: the first has its id and name, all together its arguments."""
+
+    index: int
+    id: str = ""
+    name: str = ""
+    arguments: str = ""
+
+
 class GenerateDelta(msgspec.Struct, frozen=True, array_like=True):
     """A piece of text (valid UTF-8, perhaps empty). The last delta, and only it, has `end`.
 
     `logprobs`, if asked for, are of the tokens whose text begins in what was sent until now.
+    `reasoning` is what the model thinks before it answers; `calls` are of tools.
     """
 
     text: str
     end: GenerateEnd | None = None
     logprobs: tuple[TokenLogprob, ...] = ()
+    reasoning: str = ""
+    calls: tuple[CallDelta, ...] = ()
 
 
 class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -1,15 +1,38 @@
 """Prompts to token ids, with the model's own chat template and vocabulary."""
 
+import hashlib
+import json
 import re
 import secrets
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
 
-from models.chat_template import ChatTemplate
-from models.errors import InvalidRequest
-from models.types import ChatPrompt, Message, Prompt, TextPrompt
+from models.chat_template import RESERVED, ChatTemplate
+from models.errors import InvalidRequest, ModelError, Unsupported
+from models.output_parser import Thinking
+from models.tool_format import ToolFormat, derive, flatten, reasoning_of
+from models.types import ChatPrompt, Message, Prompt, TextPrompt, Tool
 from models.worker.llama import Llama
 
-__all__ = ["Prompts"]
+__all__ = ["Prompts", "Rendered"]
+
+PROBE: dict[str, Any] = {
+    "type": "function",
+    "function": {"name": "probe", "description": "", "parameters": {"type": "object"}},
+}
+# What templates call the switch for thinking, and what they call how long.
+SWITCHES = ("enable_thinking", "thinking")
+EFFORT = "reasoning_effort"
+SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    """A prompt's tokens, and whether the answer may begin with thoughts or is amid them."""
+
+    tokens: list[int]
+    thinking: Thinking
 
 
 class Prompts:
@@ -23,22 +46,45 @@ class Prompts:
         self._template = ChatTemplate(template or llama.chat_template, llama.bos, llama.eos)
         self._controls = {token: llama.special_text(token) for token in llama.control_tokens}
         self._first = {text[0] for text in self._controls.values() if text}
+        ends = [llama.special_text(token) for token in llama.end_tokens]
+        source = self._template.source
+        self.form: ToolFormat = derive(
+            source, lambda messages: self._template.render(messages, [PROBE], prompt=False), ends
+        )
+        self.reasoning = reasoning_of(source)
+        self._system = self._takes([_turn("system"), _turn("user")])
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt as it is decoded; raises InvalidRequest."""
+        return self.render(prompt).tokens
+
+    def render(self, prompt: Prompt) -> Rendered:
+        """A prompt as it is decoded; raises InvalidRequest."""
         if isinstance(prompt, ChatPrompt):
-            return self._chat(prompt.messages)
+            try:
+                return self._chat(prompt)
+            except RecursionError as error:
+                raise InvalidRequest("The messages are nested too deeply.", "messages") from error
         if isinstance(prompt, TextPrompt):
-            return self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
+            tokens = self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
+            return Rendered(tokens, "no")
         for token in prompt.tokens:
             if not 0 <= token < self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "prompt")
-        return list(prompt.tokens)
+        return Rendered(list(prompt.tokens), "no")
 
-    def _chat(self, messages: Sequence[Message]) -> list[int]:
+    def _chat(self, prompt: ChatPrompt) -> Rendered:
         marks: dict[str, str] = {}
-        safe = [Message(message.role, self._marked(message.content, marks)) for message in messages]
-        text = self._template.render(safe)
+        messages: list[dict[str, Any]] = self._marked(
+            [self._message(message) for message in prompt.messages], marks
+        )
+        tools: list[dict[str, Any]] = self._marked([_tool(tool) for tool in prompt.tools], marks)
+        calls = any("tool_calls" in message or message["role"] == "tool" for message in messages)
+        if not self.form.native and (tools or calls):
+            messages = flatten(messages, tools, self.form, system=self._system)
+            tools = []
+        variables: dict[str, Any] = self._marked(self._variables(prompt), marks)
+        text = self._template.render(messages, tools, variables)
         # A template that writes the BOS itself must not get a second one.
         begins = bool(self._llama.bos) and text.startswith(self._llama.bos)
         tokens: list[int] = []
@@ -49,10 +95,84 @@ class Prompts:
                 add_special=number == 0 and not begins,
                 parse_special=part not in marks,
             )
-        return tokens
+        return Rendered(tokens, self._thinking(text))
 
-    def _marked(self, content: str, marks: dict[str, str]) -> str:
-        """The content with marks in the place of what would become control tokens."""
+    def _thinking(self, text: str) -> Thinking:
+        """How the prompt leaves the model: some templates begin its thoughts, or end them."""
+        if self.reasoning is None:
+            return "no"
+        text = text.rstrip()
+        if text.endswith(self.reasoning.opening):
+            return "open"
+        return "no" if text.endswith(self.reasoning.closing) else "may"
+
+    def _variables(self, prompt: ChatPrompt) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        if prompt.effort is not None:
+            found = self._effort(prompt.effort)
+        for name, value in prompt.variables:
+            if name in RESERVED:
+                raise InvalidRequest(
+                    f"'{name}' cannot be set for the chat template.", "chat_template_kwargs"
+                )
+            found[name] = json.loads(value)
+        return found
+
+    def _effort(self, effort: str) -> dict[str, Any]:
+        source = self._template.source
+        switches = [name for name in SWITCHES if name in source]
+        if effort == "none" and (switches or self.reasoning is None):
+            return dict.fromkeys(switches, False)
+        if effort != "none" and (switches or EFFORT in source):
+            return {EFFORT: effort, **dict.fromkeys(switches, True)}
+        known = "does not reason" if self.reasoning is None else "cannot be told how long to reason"
+        raise Unsupported(f"This model {known}; leave 'reasoning_effort' out.", "reasoning_effort")
+
+    def _takes(self, messages: Sequence[Mapping[str, Any]]) -> bool:
+        try:
+            self._template.render(messages)
+        except ModelError:
+            return False
+        return True
+
+    def _message(self, message: Message) -> dict[str, Any]:
+        """As templates expect a message: only what it has, and arguments as objects."""
+        found: dict[str, Any] = {"role": message.role, "content": message.content}
+        if message.reasoning:
+            found["reasoning_content"] = message.reasoning
+        if message.name:
+            found["name"] = message.name
+        if message.tool_call_id:
+            found["tool_call_id"] = self._id(message.tool_call_id)
+        if message.tool_calls:
+            found["tool_calls"] = [
+                {
+                    "id": self._id(call.id),
+                    "type": "function",
+                    "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+                }
+                for call in message.tool_calls
+            ]
+        return found
+
+    def _id(self, given: str) -> str:
+        """A call's id as the template takes it."""
+        if not self.form.short_ids or SHORT_ID.fullmatch(given):
+            return given
+        return hashlib.sha256(given.encode("utf-8", "surrogatepass")).hexdigest()[:9]
+
+    def _marked(self, value: Any, marks: dict[str, str]) -> Any:
+        """The value with marks in every text, in the place of what would become control tokens."""
+        if isinstance(value, str):
+            return self._marked_text(value, marks)
+        if isinstance(value, list):
+            return [self._marked(each, marks) for each in cast("list[Any]", value)]
+        if isinstance(value, dict):
+            pairs = cast("dict[str, Any]", value).items()
+            return {self._marked(key, marks): self._marked(each, marks) for key, each in pairs}
+        return value
+
+    def _marked_text(self, content: str, marks: dict[str, str]) -> str:
         if not any(first in content for first in self._first):
             return content
         while True:
@@ -66,3 +186,25 @@ class Prompts:
                 mark = str(10**24 + secrets.randbelow(10**24))
                 marks[mark] = text
                 content = content.replace(text, mark)
+
+
+def _turn(role: str) -> dict[str, str]:
+    return {"role": role, "content": "hello"}
+
+
+def _tool(tool: Tool) -> dict[str, Any]:
+    function: dict[str, Any] = {
+        "name": tool.name,
+        "description": tool.description,
+        "parameters": json.loads(tool.parameters),
+    }
+    return {"type": "function", "function": function}
+
+
+def _arguments(text: str) -> Any:
+    """The arguments of a call as an object; what is no object stays the text that it is."""
+    try:
+        found: object = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return cast("Any", found) if isinstance(found, dict) else text

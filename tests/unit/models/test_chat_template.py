@@ -2,10 +2,14 @@ import pytest
 
 from models.chat_template import ChatTemplate
 from models.errors import InvalidRequest, ModelError
-from models.types import Message
 from tests.real_models import smollm2_path
 
-USER = (Message("user", "Hello"),)
+
+def said(role: str, content: str) -> dict[str, str]:
+    return {"role": role, "content": content}
+
+
+USER = (said("user", "Hello"),)
 
 # SmolLM2's own, as it stands in the GGUF file.
 SMOLLM2 = (
@@ -18,7 +22,7 @@ SMOLLM2 = (
 
 
 def test_smollm2_with_a_system_message() -> None:
-    messages = (Message("system", "Be brief."), *USER)
+    messages = (said("system", "Be brief."), *USER)
     assert ChatTemplate(SMOLLM2).render(messages) == (
         "<|im_start|>system\nBe brief.<|im_end|>\n<|im_start|>user\nHello<|im_end|>\n"
         "<|im_start|>assistant\n"
@@ -32,10 +36,10 @@ def test_smollm2_without_one_brings_its_own() -> None:
 
 def test_without_a_template_turns_are_paragraphs() -> None:
     messages = (
-        Message("system", "Be brief."),
+        said("system", "Be brief."),
         *USER,
-        Message("assistant", "Yes?"),
-        Message("user", "Bye"),
+        said("assistant", "Yes?"),
+        said("user", "Bye"),
     )
     assert ChatTemplate(None, bos="<s>").render(messages) == (
         "<s>Be brief.\n\nUser: Hello\n\nAssistant: Yes?\n\nUser: Bye\n\nAssistant:"
@@ -43,13 +47,13 @@ def test_without_a_template_turns_are_paragraphs() -> None:
 
 
 def test_content_is_not_a_template() -> None:
-    messages = (Message("user", "{{ 7 * 7 }}{% raw %}"),)
+    messages = (said("user", "{{ 7 * 7 }}{% raw %}"),)
     assert "{{ 7 * 7 }}{% raw %}" in ChatTemplate(None).render(messages)
 
 
 def test_tojson_writes_for_models_not_for_html() -> None:
     template = ChatTemplate("{{ messages[0].content | tojson }}")
-    assert template.render((Message("user", "<é> & 'x'"),)) == "\"<é> & 'x'\""
+    assert template.render((said("user", "<é> & 'x'"),)) == "\"<é> & 'x'\""
 
 
 def test_the_template_may_refuse_the_messages() -> None:

@@ -1,0 +1,310 @@
+"""What a model wrote, told apart while it comes: thoughts, text, and calls of tools. Pure."""
+
+import secrets
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from models.tool_format import Reasoning, ToolFormat
+from models.types import CallDelta
+
+__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought"]
+
+# Whether the model may begin with thoughts, is amid them (the prompt began them), or must not.
+Thinking = Literal["may", "open", "no"]
+ID_LENGTH = 9  # of ids that a model writes itself
+ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+
+
+@dataclass(frozen=True)
+class Content:
+    """Text of the answer; `at` is where it began in all that was written."""
+
+    text: str
+    at: int
+
+
+@dataclass(frozen=True)
+class Thought:
+    """Text before the answer."""
+
+    text: str
+
+
+Part = Content | Thought | CallDelta
+_Found = tuple[int, str, str]  # length, name, id
+
+
+class OutputParser:
+    """Takes text as it is written and gives back parts, each as soon as it is certain.
+
+    What looks like a call and turns out to be none is content: nothing is lost. `names` are the
+    functions that may be called; without a `form` nothing is taken for a call.
+    """
+
+    def __init__(
+        self,
+        *,
+        reasoning: Reasoning | None = None,
+        thinking: Thinking = "may",
+        form: ToolFormat | None = None,
+        names: Sequence[str] = (),
+    ) -> None:
+        self._reasoning = reasoning
+        self._form = form
+        self._names = names
+        self._held = ""
+        self._at = 0  # of the held text's first character
+        self._strip = False  # whitespace that comes next only separates
+        self._fence = ""  # what closes the calls, beside the format's own closing
+        self._json = _JsonEnd()
+        self.calls = 0
+        self._states: dict[str, Callable[[bool], Iterator[Part]]] = {
+            "begin": self._begin,
+            "think": self._think,
+            "answer": self._answer,
+            "text": self._text,
+            "plain": self._plain,
+            "arguments": self._arguments,
+            "after": self._after,
+        }
+        if reasoning is None or thinking == "no":
+            self._state = "answer"
+        else:
+            self._state = "think" if thinking == "open" else "begin"
+            self._strip = thinking == "open"
+
+    @property
+    def thinking(self) -> bool:
+        """Whether what comes next belongs to the thoughts."""
+        return self._state == "think"
+
+    def push(self, text: str) -> list[Part]:
+        """Parts that are now certain."""
+        self._held += text
+        return list(self._parts(last=False))
+
+    def finish(self) -> list[Part]:
+        """The rest; nothing comes after."""
+        return list(self._parts(last=True))
+
+    def _parts(self, *, last: bool) -> Iterator[Part]:
+        while True:
+            before = (self._state, self._at, self._strip)
+            yield from self._states[self._state](last)
+            if (self._state, self._at, self._strip) == before:
+                return
+
+    def _begin(self, last: bool) -> Iterator[Part]:
+        assert self._reasoning is not None
+        text = self._held.lstrip()
+        opening = self._reasoning.opening
+        if text.startswith(opening):
+            self._skip(len(self._held) - len(text) + len(opening))
+            self._state, self._strip = "think", True
+        elif last or not opening.startswith(text):
+            self._state = "answer"
+        yield from ()
+
+    def _think(self, last: bool) -> Iterator[Part]:
+        assert self._reasoning is not None
+        closing = self._reasoning.closing
+        self._separate()
+        at = self._held.find(closing)
+        certain = at if at >= 0 else len(self._held) - _overlap(self._held, closing)
+        thought = self._held[:certain]
+        if not last or at >= 0:
+            thought = thought.rstrip()
+        if thought:
+            self._skip(len(thought))
+            yield Thought(thought)
+        if at >= 0:
+            self._skip(self._held.index(closing) + len(closing))
+            self._state, self._strip = "answer", True
+        elif last and self._held:
+            yield Thought(self._skip(len(self._held)))
+
+    def _answer(self, last: bool) -> Iterator[Part]:
+        """The beginning of the answer: calls without a marker can only stand here."""
+        self._separate()
+        if self._form is None:
+            self._state = "plain"
+        elif self._form.marker:
+            self._state = "text"
+        else:
+            text = self._held.lstrip()
+            found: _Found | None = None
+            partial = not text
+            for before, after in (("", ""), *self._form.fences):
+                length = self._call(before + self._form.opening, text)
+                if isinstance(length, tuple):
+                    found, self._fence = length, after
+                partial = partial or length == "partial"
+            if found is not None:
+                self._skip(len(self._held) - len(text))
+                yield from self._called(found)
+            elif last or not partial:
+                self._state = "plain"
+
+    def _plain(self, last: bool) -> Iterator[Part]:
+        self._separate()
+        yield from self._say(len(self._held))
+
+    def _text(self, last: bool) -> Iterator[Part]:
+        """Text that a marked call may follow; whitespace before one only separates."""
+        form = self._form
+        assert form is not None
+        self._separate()
+        at = self._held.find(form.marker)
+        found = None if at < 0 else self._call(form.opening, self._held[at:])
+        if isinstance(found, tuple):
+            yield from self._say(len(self._held[:at].rstrip()))
+            self._skip(self._held.index(form.marker))
+            yield from self._called(found)
+        elif found == "partial" and not last:
+            yield from self._say(len(self._held[:at].rstrip()))
+        elif at >= 0:  # a marker that begins no call
+            yield from self._say(at + len(form.marker))
+        elif last:
+            yield from self._say(len(self._held))
+        else:
+            certain = len(self._held) - _overlap(self._held, form.marker)
+            yield from self._say(len(self._held[:certain].rstrip()))
+
+    def _arguments(self, last: bool) -> Iterator[Part]:
+        if self._json.fresh:
+            self._skip(len(self._held) - len(self._held.lstrip()))
+        length = self._json.scan(self._held)
+        if length:
+            yield CallDelta(self.calls - 1, arguments=self._skip(length))
+        if self._json.ended:
+            self._state = "after"
+
+    def _after(self, last: bool) -> Iterator[Part]:
+        """After a call: another one, or the end."""
+        form = self._form
+        assert form is not None
+        another = None if form.between is None else self._call(form.between, self._held)
+        closed = _match(form.closing + self._fence, self._held)
+        if isinstance(another, tuple):
+            yield from self._called(another)
+        elif another == "partial" and not last:
+            return
+        elif isinstance(closed, int):
+            self._skip(closed)
+            self._state, self._strip = "plain", True
+        elif closed is None:
+            self._state, self._strip = "plain", True
+        elif last:
+            self._skip(len(self._held))  # the answer was cut off amid what closes it
+
+    def _called(self, found: _Found) -> Iterator[Part]:
+        length, name, number = found
+        self._skip(length)
+        self._state, self._json = "arguments", _JsonEnd()
+        self.calls += 1
+        assert self._form is not None
+        yield CallDelta(self.calls - 1, number or _new_id(short=self._form.short_ids), name)
+
+    def _call(self, opening: str, text: str) -> "_Found | Literal['partial'] | None":
+        """Whether the text begins with a call of a known function, up to its arguments."""
+        assert self._form is not None
+        partial = False
+        for name in self._names:
+            found = self._named(opening + name, text)
+            if isinstance(found, tuple):
+                return found[0], name, found[1]
+            partial = partial or found == "partial"
+        return "partial" if partial else None
+
+    def _named(self, opening: str, text: str) -> "tuple[int, str] | Literal['partial'] | None":
+        assert self._form is not None
+        mark, middle = self._form.id_mark, self._form.middle
+        if not mark:
+            length = _match(opening + middle, text)
+            return (length, "") if isinstance(length, int) else length
+        length = _match(opening + mark, text)
+        if not isinstance(length, int):
+            return length
+        number = text[length : length + ID_LENGTH]
+        if len(number) < ID_LENGTH:
+            return "partial"
+        rest = _match(middle, text[length + ID_LENGTH :])
+        return (length + ID_LENGTH + rest, number) if isinstance(rest, int) else rest
+
+    def _say(self, length: int) -> Iterator[Part]:
+        if length:
+            at = self._at
+            yield Content(self._skip(length), at)
+
+    def _separate(self) -> None:
+        if self._strip:
+            self._skip(len(self._held) - len(self._held.lstrip()))
+            self._strip = not self._held
+
+    def _skip(self, length: int) -> str:
+        taken, self._held = self._held[:length], self._held[length:]
+        self._at += length
+        return taken
+
+
+class _JsonEnd:
+    """Finds the end of a JSON object that comes in pieces."""
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._quoted = self._escaped = False
+        self.fresh = True
+        self.ended = False
+
+    def scan(self, text: str) -> int:
+        """How much of `text` still belongs to the object."""
+        for at, char in enumerate(text):
+            self.fresh = False
+            if self._quoted:
+                if self._escaped:
+                    self._escaped = False
+                elif char == "\\":
+                    self._escaped = True
+                elif char == '"':
+                    self._quoted = False
+            elif char == '"':
+                self._quoted = True
+            elif char in "{[":
+                self._depth += 1
+            elif char in "}]":
+                self._depth -= 1
+                if self._depth <= 0:
+                    self.ended = True
+                    return at + 1
+        return len(text)
+
+
+def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
+    """How much of `text` the pattern takes; whitespace counts in neither."""
+    at = 0
+    for char in pattern:
+        if char.isspace():
+            continue
+        while at < len(text) and text[at].isspace():
+            at += 1
+        if at == len(text):
+            return "partial"
+        if text[at] != char:
+            return None
+        at += 1
+    return at
+
+
+def _overlap(text: str, marker: str) -> int:
+    """Length of the longest end of `text` that begins `marker`."""
+    for length in range(min(len(text), len(marker) - 1), 0, -1):
+        if marker.startswith(text[-length:]):
+            return length
+    return 0
+
+
+def _new_id(*, short: bool) -> str:
+    if short:
+        return "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
+    return f"call_{secrets.token_hex(12)}"

@@ -1,0 +1,254 @@
+"""The grammar of a whole answer: thoughts, then text, calls of tools or what a format asks for.
+
+Written in llguidance's Lark. Calls are exact where nothing else may stand in their place; where
+an answer may be text or calls, text is whatever does not begin a call of a known function, so that
+no call is ever written outside of the grammar.
+"""
+
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+from models.errors import InvalidRequest
+from models.output_parser import Thinking
+from models.tool_format import Reasoning, ToolFormat
+from models.types import Tool, ToolUse
+from models.worker.schemas import prepare
+
+__all__ = ["Shape", "compose"]
+
+SPACE = r"[ \t\r\n]{0,16}"
+ANYTHING = r"(.|\n)"
+# Text to Lark, control tokens as such: they cannot be spelled.
+Literal = Callable[[str], str]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What may stand in an answer. `form` and `tools` matter only where there is a `use`."""
+
+    form: ToolFormat
+    tools: tuple[Tool, ...] = ()
+    use: ToolUse | None = None
+    reasoning: Reasoning | None = None
+    thinking: Thinking = "no"
+
+
+def compose(shape: Shape, literal: Literal, body: str | None) -> str:
+    """All grammars as llguidance takes them, in JSON.
+
+    `body` is the grammar of an answer that is no call, in the same form; None: any text. Raises
+    InvalidRequest that names a tool whose schema cannot be followed.
+    """
+    lark = _Lark(shape, literal, has_body=body is not None)
+    grammars: list[dict[str, Any]] = [{"name": "answer", "lark_grammar": lark.text()}]
+    if body is not None:
+        grammars.append({**json.loads(body)["grammars"][0], "name": "body"})
+    if shape.use is not None:
+        for number, name in enumerate(shape.use.names):
+            schema = _closed(_parameters(shape.tools, name))
+            grammars.append({"name": f"arguments_{number}", "json_schema": schema})
+    return json.dumps({"grammars": grammars}, ensure_ascii=False)
+
+
+class _Lark:
+    def __init__(self, shape: Shape, literal: Literal, *, has_body: bool) -> None:
+        self._shape = shape
+        self._literal = literal
+        self._has_body = has_body
+        self._rules: list[str] = []
+
+    def text(self) -> str:
+        shape = self._shape
+        start = "answer"
+        if shape.reasoning is not None and shape.thinking != "no":
+            start = self._thoughts(shape.reasoning) + " answer"
+        use = shape.use
+        if use is None:
+            answer = self._body()
+        elif use.required:
+            answer = f"{self._spaced()}calls"
+            self._calls(shape.form.opening, shape.form.closing)
+        elif shape.form.marker:
+            answer = self._marked(shape.form)
+        else:
+            answer = self._unmarked(shape.form, use.names)
+        return "\n".join(
+            ["%llguidance {}", f"start: {start}", f"answer: {answer}", *self._rules, ""]
+        )
+
+    def _thoughts(self, reasoning: Reasoning) -> str:
+        closing = self._literal(reasoning.closing)
+        if _is_token(closing):
+            self._rules += [f"thoughts: THOUGHTS? {closing}", f"THOUGHTS: /{ANYTHING}+/"]
+        else:
+            end = _escaped(reasoning.closing)
+            self._rules.append(f"thoughts[lazy]: /{ANYTHING}*{end}/")
+        if self._shape.thinking == "open":
+            return "thoughts"
+        self._rules.append(f"thinking: {self._literal(reasoning.opening)} thoughts")
+        return "thinking?"
+
+    def _spaced(self) -> str:
+        """Whitespace that separates thoughts from what is exact."""
+        if self._shape.thinking == "no":
+            return ""
+        if "SPACE: " not in "".join(self._rules):
+            self._rules.append(r"SPACE: /[ \t\r\n]{1,16}/")
+        return "SPACE? "
+
+    def _body(self) -> str:
+        return f"{self._spaced()}@body"
+
+    def _marked(self, form: ToolFormat) -> str:
+        """Text, then calls that begin with a marker which text cannot contain."""
+        marker = self._literal(form.marker)
+        self._calls(form.opening, form.closing)
+        if self._has_body:
+            return f"{self._body()} | {self._spaced()}calls"
+        if _is_token(marker):
+            self._rules.append(f"TEXT: /{ANYTHING}+/")
+            return "TEXT? calls?"
+        mark = _escaped(form.marker)
+        self._rules += [
+            f"TEXT: /{ANYTHING}+/ & ~/{ANYTHING}*{mark}{ANYTHING}*/",
+            f"lead[lazy]: /{ANYTHING}*{mark}/",
+        ]
+        self._rules.append(f"led: lead {self._sequence(form.opening[len(form.marker) :])}")
+        return "TEXT? | led"
+
+    def _unmarked(self, form: ToolFormat, names: Sequence[str]) -> str:
+        """Text, or calls at its very beginning. One lexeme decides, whitespace as it comes."""
+        if self._has_body:
+            raise InvalidRequest(
+                "This model cannot choose between calling a tool and following 'response_format': "
+                'leave one of them out, or say "tool_choice": "none" or "required".',
+                "response_format",
+            )
+        known = "|".join(names)
+        alternatives: list[str] = []
+        starts: list[str] = []
+        for at, (before, after) in enumerate((("", ""), *form.fences)):
+            start = self._literal(before)
+            token = before and _is_token(start)
+            opening = _flexible(form.opening if token else before + form.opening)
+            heads = [
+                f"HEAD_{at}_{n}: /{SPACE}{opening}{name}{_flexible(form.middle)}/"
+                for n, name in enumerate(names)
+            ]
+            firsts = " | ".join(f"HEAD_{at}_{n} @arguments_{n}" for n in range(len(names)))
+            rest = self._rest(form)
+            closing = self._literal(form.closing + after)
+            self._rules += [*heads, f"first_{at}: {firsts}"]
+            alternatives.append(f"{start if token else ''} first_{at} {rest}{closing}".strip())
+            if not token:
+                starts.append(f"{opening}({known}){_escaped(form.middle[:1])}")
+        no_call = f"~/{SPACE}({'|'.join(starts)}){ANYTHING}*/"
+        self._rules.append(f"TEXT: /{ANYTHING}+/ & {no_call}")
+        return " | ".join(["TEXT?", *alternatives])
+
+    def _calls(self, opening: str, closing: str) -> None:
+        form = self._shape.form
+        self._rules.append(
+            f"calls: {self._literal(opening)} call {self._rest(form)}{self._literal(closing)}"
+        )
+        self._call_rules(form)
+
+    def _sequence(self, opening: str) -> str:
+        form = self._shape.form
+        return f"{self._literal(opening)} call {self._rest(form)}{self._literal(form.closing)}"
+
+    def _rest(self, form: ToolFormat) -> str:
+        """More calls, if several may be made."""
+        assert self._shape.use is not None
+        if form.between is None or not self._shape.use.parallel:
+            return ""
+        self._call_rules(form)
+        return f"({self._literal(form.between)} call)* "
+
+    def _call_rules(self, form: ToolFormat) -> None:
+        assert self._shape.use is not None
+        if any(rule.startswith("call: ") for rule in self._rules):
+            return
+        names = self._shape.use.names
+        self._rules.append("call: " + " | ".join(f"call_{n}" for n in range(len(names))))
+        for number, name in enumerate(names):
+            if form.id_mark:
+                head = f"{self._literal(name + form.id_mark)} ID {self._literal(form.middle)}"
+            else:
+                head = self._literal(name + form.middle)
+            self._rules.append(f"call_{number}: {head} @arguments_{number}")
+        if form.id_mark:
+            self._rules.append("ID: /[a-zA-Z0-9]{9}/")
+
+
+def _is_token(lark: str) -> bool:
+    """Whether the whole literal is one control token."""
+    return re.fullmatch(r"<\[\d+\]>", lark) is not None
+
+
+def _escaped(text: str) -> str:
+    """For a regular expression of llguidance's Lark, in slashes."""
+    return re.sub(r"([\\.+*?()|\[\]{}^$/])", r"\\\1", text).replace("\n", r"\n")
+
+
+def _flexible(text: str) -> str:
+    """A regular expression for a literal with whitespace wherever JSON may have some."""
+    parts = re.findall(r"\s+|[{}\[\],:]|[^\s{}\[\],:]+", text)
+    found = ""
+    for part in parts:
+        if part.isspace():
+            found += SPACE
+        elif part in "{}[],:":
+            found += SPACE + _escaped(part) + SPACE
+        else:
+            found += _escaped(part)
+    while SPACE * 2 in found:
+        found = found.replace(SPACE * 2, SPACE)
+    return found.removeprefix(SPACE)
+
+
+def _parameters(tools: Sequence[Tool], name: str) -> str:
+    number, tool = next((n, tool) for n, tool in enumerate(tools) if tool.name == name)
+    try:
+        return prepare(tool.parameters)
+    except InvalidRequest as error:
+        raise InvalidRequest(
+            f"The parameters of tool '{name}': {error}", f"tools[{number}].function.parameters"
+        ) from error
+
+
+def _closed(text: str) -> dict[str, Any]:
+    """The schema as one of an object without properties that nobody named.
+
+    Whatever follows it follows the given schema too, and functions seldom take what is not listed.
+    """
+    found: object = json.loads(text)
+    schema = dict(cast("Mapping[str, Any]", found)) if isinstance(found, dict) else {}
+    schema = _without_others(schema)
+    schema["type"] = "object"
+    schema["x-guidance"] = {"whitespace_flexible": False}
+    return schema
+
+
+def _without_others(schema: dict[str, Any]) -> dict[str, Any]:
+    """With `additionalProperties` false wherever properties are listed and nothing is combined."""
+    combined = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"} & schema.keys()
+    if combined:
+        return schema
+    found = dict(schema)
+    properties = schema.get("properties")
+    if isinstance(properties, dict):
+        found.setdefault("additionalProperties", False)
+        found["properties"] = {
+            name: _without_others(cast("dict[str, Any]", value))
+            if isinstance(value, dict)
+            else value
+            for name, value in cast("dict[str, object]", properties).items()
+        }
+    items = schema.get("items")
+    if isinstance(items, dict):
+        found["items"] = _without_others(cast("dict[str, Any]", items))
+    return found
