@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+from gateway.choices import Answer
 from gateway.convert.inputs import inputs_of
 from gateway.convert.messages import unsupported
 from gateway.convert.sampling import (
@@ -16,7 +17,7 @@ from gateway.schema.completions import CompletionLogprobs, CompletionRequest
 from models import types
 from models.settings import ModelSettings
 
-__all__ = ["LogprobsWriter", "completion_requests", "mean_logprob", "refuse_unsupported"]
+__all__ = ["LogprobsWriter", "best_of", "completion_requests", "likeliest", "refuse_unsupported"]
 
 MAX_TOKENS = 16  # OpenAI's default
 MAX_COMPLETIONS = 1024  # prompts times answers to each
@@ -73,9 +74,13 @@ def best_of(request: CompletionRequest) -> int:
     return request.best_of or request.n or 1
 
 
-def mean_logprob(logprobs: Sequence[types.TokenLogprob]) -> float:
-    """Of an answer's tokens; one without any is as certain as can be."""
-    return sum(each.logprob for each in logprobs) / max(len(logprobs), 1)
+def likeliest(answers: Sequence[Answer], wanted: int) -> Sequence[Answer]:
+    """The best by the mean log probability of their tokens, best first; all as they came."""
+    return answers if len(answers) == wanted else sorted(answers, key=_doubt)[:wanted]
+
+
+def _doubt(answer: Answer) -> float:
+    return -sum(each.logprob for each in answer.logprobs) / max(len(answer.logprobs), 1)
 
 
 class LogprobsWriter:

@@ -11,12 +11,13 @@ from litestar.types import ASGIApp
 
 from gateway.auth import owner_of
 from gateway.body import read_json
-from gateway.choices import Answer, Numbered, collect, generate, total
+from gateway.choices import Numbered, collect, generate, total
 from gateway.convert.answers import wire_timings, wire_usage
 from gateway.convert.completions import (
     LogprobsWriter,
+    best_of,
     completion_requests,
-    mean_logprob,
+    likeliest,
     refuse_unsupported,
 )
 from gateway.disconnect import until_disconnect
@@ -79,10 +80,10 @@ async def _whole(
     """The best `n` answers to each prompt as one body."""
     answers = await collect(source)
     wanted = body.n or 1
-    drawn = body.best_of or wanted
+    drawn = best_of(body)
     choices: list[CompletionChoice] = []
     for first in range(0, len(answers), drawn):
-        for answer in _best(answers[first : first + drawn], wanted):
+        for answer in likeliest(answers[first : first + drawn], wanted):
             logprobs = None if body.logprobs is None else LogprobsWriter().write(answer.logprobs)
             choices.append(
                 CompletionChoice(
@@ -94,13 +95,6 @@ async def _whole(
             )
     usage, timings = total([answer.end for answer in answers], drawn)
     return reply.completion(choices, wire_usage(usage), wire_timings(usage, timings))
-
-
-def _best(answers: list[Answer], wanted: int) -> list[Answer]:
-    """The likeliest by the mean log probability of their tokens, best first."""
-    if len(answers) == wanted:
-        return answers
-    return sorted(answers, key=lambda answer: -mean_logprob(answer.logprobs))[:wanted]
 
 
 async def _frames(
