@@ -16,10 +16,12 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.routes.chat import create_chat_completion
+from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
@@ -31,6 +33,9 @@ __all__ = ["create_app"]
 
 ROUTES = (
     create_chat_completion,
+    create_completion,
+    tokenize,
+    detokenize,
     create_embeddings,
     list_models,
     retrieve_model,

@@ -1,38 +1,57 @@
-"""Several answers to one request, generated at once and told apart by their number."""
+"""Several answers generated at once and told apart by their number."""
 
 import asyncio
-from collections.abc import AsyncGenerator
+from collections import defaultdict
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
+from dataclasses import dataclass, field
 
-from gateway.convert.sampling import with_seed
 from models.engine import Engine
 from models.errors import EngineCrashed
-from models.types import GenerateDelta, GenerateEnd, GenerateRequest, Timings, Usage
+from models.types import (
+    GenerateDelta,
+    GenerateEnd,
+    GenerateRequest,
+    Timings,
+    TokenLogprob,
+    Usage,
+)
 
-__all__ = ["Numbered", "generate", "total"]
+__all__ = ["Answer", "Numbered", "collect", "generate", "total"]
 
 Numbered = tuple[int, GenerateDelta]
 
 
-async def generate(
-    engine: Engine, request: GenerateRequest, count: int
-) -> AsyncGenerator[Numbered, None]:
-    """Pieces of `count` answers as they come. One that fails ends them all.
+@dataclass
+class Answer:
+    """One whole answer."""
 
-    The engine shares the prompt: the others wait for the first one's prefill.
+    text: str
+    logprobs: list[TokenLogprob]
+    end: GenerateEnd
+
+
+async def generate(
+    engine: Engine, requests: Sequence[GenerateRequest], at_once: int
+) -> AsyncGenerator[Numbered, None]:
+    """Pieces of the answers as they come, each with its request's number. A failure ends them all.
+
+    The engine gets `at_once` of them at a time, so that one client's many do not fill its queue.
+    Those with one prompt share it: the others wait for the first one's prefill.
     """
-    if count == 1:
-        async with aclosing(_one(engine, request)) as source:
+    if len(requests) == 1:
+        async with aclosing(_one(engine, requests[0])) as source:
             async for delta in source:
                 yield 0, delta
         return
     arrived: asyncio.Queue[Numbered | Exception] = asyncio.Queue()
+    room = asyncio.Semaphore(at_once)
     tasks = [
-        asyncio.create_task(_pump(engine, with_seed(request, number), number, arrived))
-        for number in range(count)
+        asyncio.create_task(_pump(engine, request, number, arrived, room))
+        for number, request in enumerate(requests)
     ]
     try:
-        left = count
+        left = len(requests)
         while left:
             item = await arrived.get()
             if isinstance(item, Exception):
@@ -45,16 +64,39 @@ async def generate(
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-def total(ends: list[GenerateEnd]) -> tuple[Usage, Timings]:
-    """What several answers cost together: their one prompt once, the slowest one's time."""
-    first = ends[0]
+async def collect(source: AsyncGenerator[Numbered, None]) -> list[Answer]:
+    """The whole answers, in the order of their requests."""
+    found: defaultdict[int, _Growing] = defaultdict(_Growing)
+    async with aclosing(source):
+        async for number, delta in source:
+            one = found[number]
+            one.text.append(delta.text)
+            one.logprobs += delta.logprobs
+            one.end = delta.end
+    answers: list[Answer] = []
+    for _, one in sorted(found.items()):
+        assert one.end is not None
+        answers.append(Answer("".join(one.text), one.logprobs, one.end))
+    return answers
+
+
+def total(ends: Sequence[GenerateEnd], per_prompt: int) -> tuple[Usage, Timings]:
+    """What the answers cost together: each prompt of so many answers once, the slowest's time."""
+    prompts = ends[::per_prompt]
     usage = Usage(
-        prompt_tokens=first.usage.prompt_tokens,
+        prompt_tokens=sum(end.usage.prompt_tokens for end in prompts),
         completion_tokens=sum(end.usage.completion_tokens for end in ends),
-        cached_tokens=first.usage.cached_tokens,
+        cached_tokens=sum(end.usage.cached_tokens for end in prompts),
     )
     slowest = max(ends, key=lambda end: end.timings.prefill_ms + end.timings.decode_ms)
     return usage, slowest.timings
+
+
+@dataclass
+class _Growing:
+    text: list[str] = field(default_factory=list[str])
+    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    end: GenerateEnd | None = None
 
 
 async def _pump(
@@ -62,9 +104,10 @@ async def _pump(
     request: GenerateRequest,
     number: int,
     arrived: "asyncio.Queue[Numbered | Exception]",
+    room: asyncio.Semaphore,
 ) -> None:
     try:
-        async with aclosing(_one(engine, request)) as source:
+        async with room, aclosing(_one(engine, request)) as source:
             async for delta in source:
                 arrived.put_nowait((number, delta))
     except Exception as error:

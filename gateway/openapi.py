@@ -7,9 +7,17 @@ import msgspec
 
 from gateway.schema.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from gateway.schema.common import ErrorResponse
+from gateway.schema.completions import Completion, CompletionChunk, CompletionRequest
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest
 from gateway.schema.health import Health, Ready
 from gateway.schema.models import Model, ModelList
+from gateway.schema.tokenize import (
+    ContentTokens,
+    DetokenizedText,
+    DetokenizeRequest,
+    PromptTokens,
+    TokenizeRequest,
+)
 from gateway.version import VERSION
 
 __all__ = ["OPERATIONS", "document"]
@@ -43,6 +51,37 @@ OPERATIONS = (
         ChatRequest,
         ChatCompletionChunk,
         (400, 401, 404, 413, 429, 500, 503, 504),
+    ),
+    Operation(
+        "post",
+        "/v1/completions",
+        "createCompletion",
+        "Continue raw text",
+        "Completions",
+        Completion,
+        CompletionRequest,
+        CompletionChunk,
+        (400, 401, 404, 413, 429, 500, 503, 504),
+    ),
+    Operation(
+        "post",
+        "/tokenize",
+        "tokenize",
+        "Token ids of a text or a chat; `content` is answered as `ContentTokens`",
+        "Tokens",
+        PromptTokens,
+        TokenizeRequest,
+        errors=(400, 401, 404, 413, 500, 503),
+    ),
+    Operation(
+        "post",
+        "/detokenize",
+        "detokenize",
+        "Text of token ids",
+        "Tokens",
+        DetokenizedText,
+        DetokenizeRequest,
+        errors=(400, 401, 404, 413, 500, 503),
     ),
     Operation(
         "post",
@@ -101,7 +140,7 @@ REASONS = {
 @cache
 def document() -> bytes:
     """The document as JSON."""
-    kinds: set[type[msgspec.Struct]] = {ErrorResponse}
+    kinds: set[type[msgspec.Struct]] = {ErrorResponse, ContentTokens}
     for operation in OPERATIONS:
         kinds.update(
             kind for kind in (operation.answer, operation.body, operation.chunk) if kind is not None

@@ -82,7 +82,9 @@ class Runtime:
     def engine(self, model: str, purpose: str) -> Engine:
         """A model's engine. Raises ModelNotFound, or BadRequest for an ensemble."""
         if model in self.ensembles:
-            message = f"'{model}' is an ensemble; it does not do {purpose}."
+            message = (
+                f"'{model}' is an ensemble; it does not do {purpose}. Ask it by chat completions."
+            )
             raise BadRequest(message, "model", "unsupported_value")
         if model not in self.registry.ids():
             raise ModelNotFound(model, self.model_names())

@@ -35,11 +35,18 @@ class Engine(Protocol):
         ...
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
-        """Token ids of a text or a rendered chat, special tokens included."""
+        """Token ids of a text or a rendered chat."""
         ...
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
-        """The text of token ids; raises InvalidRequest for an id outside the vocabulary."""
+    async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        """The text of token ids; raises InvalidRequest for an id outside the vocabulary.
+
+        Control tokens have none, unless `special` asks for how they are spelled.
+        """
+        ...
+
+    async def spell(self, tokens: Sequence[int]) -> list[bytes]:
+        """Each token's own bytes, control tokens' too; raises as `detokenize` does."""
         ...
 
     def stats(self) -> EngineStats:

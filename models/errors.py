@@ -88,8 +88,10 @@ class InvalidRequest(ModelError):
 class ContextOverflow(InvalidRequest):
     """The prompt (and the tokens asked for) do not fit the context."""
 
-    def __init__(self, message: str, prompt_tokens: int, context: int) -> None:
-        super().__init__(message, "messages")
+    def __init__(
+        self, message: str, prompt_tokens: int, context: int, param: str = "messages"
+    ) -> None:
+        super().__init__(message, param)
         self.prompt_tokens = prompt_tokens
         self.context = context
 

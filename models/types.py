@@ -122,9 +122,11 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 
 
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
-    """A grammar the output must follow: a JSON schema (as JSON text) or llguidance's Lark."""
+    """What the output must follow: a JSON schema (as JSON text), a grammar in llguidance's Lark or
+    llama.cpp's GBNF, or a regular expression (Rust's, matched against the whole output).
+    """
 
-    kind: Literal["json_schema", "lark"]
+    kind: Literal["json_schema", "lark", "gbnf", "regex"]
     grammar: str
 
 
@@ -224,9 +226,15 @@ class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):
-    """Text, or messages rendered through the chat template."""
+    """Text, or messages rendered through the chat template.
+
+    Of a text: `add_special` adds what the model wants before and after it, and only with
+    `parse_special` does the spelling of a control token become that token.
+    """
 
     prompt: ChatPrompt | TextPrompt
+    add_special: bool = True
+    parse_special: bool = False
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):

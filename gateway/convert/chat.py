@@ -3,8 +3,10 @@
 from collections.abc import Callable
 from typing import Any
 
+import msgspec
+
 from gateway.convert.messages import turns, unsupported
-from gateway.convert.sampling import constraint_of, sampling_of, stops_of
+from gateway.convert.sampling import grammar_of, refuse_contradictions, sampling_of, stops_of
 from gateway.ensemble.events import EnsembleRequest
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
@@ -62,6 +64,8 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
     "response_format": lambda value: value.type == "text",
+    "grammar": _never,
+    "regex": _never,
 }
 
 
@@ -71,15 +75,16 @@ def refuse_unsupported(request: ChatRequest) -> None:
         value = getattr(request, name)
         if value is not None and not is_neutral(value):
             raise unsupported(name)
-    if request.stream_options is not None and not request.stream:
-        raise BadRequest("'stream_options' needs 'stream': true.", "stream_options")
+    refuse_contradictions(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise BadRequest("'top_logprobs' needs 'logprobs': true.", "top_logprobs")
-    if request.ignore_eos and constraint_of(request) is not None:
-        raise BadRequest(
-            "'ignore_eos' and 'response_format' exclude each other: JSON has an end.",
-            "ignore_eos",
-        )
+    schema = _schema_of(request)
+    if schema is not None and request.ignore_eos:
+        message = "'ignore_eos' and 'response_format' exclude each other: JSON has an end."
+        raise BadRequest(message, "ignore_eos")
+    for name in ("grammar", "regex"):
+        if schema is not None and getattr(request, name) is not None:
+            raise BadRequest(f"'{name}' and 'response_format' exclude each other.", name)
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise BadRequest(
@@ -94,9 +99,13 @@ def generate_request(
     return types.GenerateRequest(
         prompt=types.ChatPrompt(turns(request.messages)),
         max_tokens=max_tokens_of(request) or settings.max_tokens,
-        sampling=sampling_of(request, settings.sampling),
+        sampling=sampling_of(
+            request,
+            settings.sampling,
+            logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        ),
         stop=stops_of(request),
-        constraint=constraint_of(request),
+        constraint=_schema_of(request) or grammar_of(request),
         owner=owner,
         whole=not request.stream,
     )
@@ -123,3 +132,19 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
 def max_tokens_of(request: ChatRequest) -> int | None:
     """The limit by either of its names."""
     return request.max_completion_tokens or request.max_tokens
+
+
+def _schema_of(request: ChatRequest) -> types.Constraint | None:
+    """The JSON that `response_format` asks for, if any."""
+    wanted = request.response_format
+    if wanted is None or wanted.type == "text":
+        return None
+    if wanted.type == "json_object":
+        return types.Constraint("json_schema", '{"type":"object"}')
+    if wanted.json_schema is None:
+        message = "'response_format' of type json_schema needs 'json_schema'."
+        raise BadRequest(message, "response_format.json_schema")
+    schema = wanted.json_schema.schema
+    if schema is msgspec.UNSET:
+        raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
+    return types.Constraint("json_schema", msgspec.json.encode(schema).decode())

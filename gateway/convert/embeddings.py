@@ -1,10 +1,10 @@
 """Inputs to embed, and their vectors, between the wire and the engines."""
 
 import base64
-from typing import cast
 
 import numpy as np
 
+from gateway.convert.inputs import inputs_of
 from gateway.errors import BadRequest
 from gateway.schema.embeddings import MAX_INPUTS, Embedding, EmbeddingRequest
 from models import types
@@ -14,23 +14,10 @@ __all__ = ["embedding_items", "embedding_rows"]
 
 def embedding_items(request: EmbeddingRequest) -> tuple[str | tuple[int, ...], ...]:
     """The inputs one by one. Raises BadRequest for an empty or mixed list."""
-    given = request.input
-    if isinstance(given, str):
-        items: list[str | tuple[int, ...]] = [given]
-    elif all(isinstance(item, int) for item in given):
-        items = [tuple(cast("list[int]", given))]
-    elif all(isinstance(item, str) for item in given):
-        items = list(cast("list[str]", given))
-    elif all(isinstance(item, list) for item in given):
-        items = [tuple(item) for item in cast("list[list[int]]", given)]
-    else:
-        raise BadRequest("'input' mixes texts and token ids.", "input", "invalid_value")
-    if len(items) > MAX_INPUTS:
-        message = f"'input' has {len(items)} items; at most {MAX_INPUTS} are taken."
-        raise BadRequest(message, "input", "invalid_value")
+    items = inputs_of(request.input, "input", MAX_INPUTS)
     if not all(items):
         raise BadRequest("'input' must not be empty.", "input", "invalid_value")
-    return tuple(items)
+    return items
 
 
 def embedding_rows(

@@ -1,19 +1,28 @@
 """How tokens are drawn, as the wire says it and as the engines take it."""
 
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.schema.chat import ChatRequest
+from gateway.schema.sampling import Grammar, SamplingParameters
 from models import types
 from models.settings import SamplingDefaults
 
-__all__ = ["constraint_of", "sampling_of", "stops_of", "with_seed"]
+__all__ = ["copies", "grammar_of", "refuse_contradictions", "sampling_of", "stops_of"]
+
+GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
 
 
-def sampling_of(request: ChatRequest, defaults: SamplingDefaults) -> types.Sampling:
-    """How the request wants tokens drawn, with the model's own defaults."""
+def sampling_of(
+    request: SamplingParameters, defaults: SamplingDefaults, logprobs: int | None
+) -> types.Sampling:
+    """How the request wants tokens drawn, with the model's own defaults.
+
+    `logprobs` alternatives are reported for each token; None reports none.
+    """
     penalty = _repetition_penalty(request)
     return types.Sampling(
         temperature=_first(request.temperature, defaults.temperature, 1.0),
@@ -27,35 +36,49 @@ def sampling_of(request: ChatRequest, defaults: SamplingDefaults) -> types.Sampl
         repetition_penalty=_first(penalty, defaults.repetition_penalty, 1.0),
         logit_bias=tuple((int(token), bias) for token, bias in (request.logit_bias or {}).items()),
         ignore_eos=bool(request.ignore_eos),
-        logprobs=(request.top_logprobs or 0) if request.logprobs else None,
+        logprobs=logprobs,
     )
 
 
-def constraint_of(request: ChatRequest) -> types.Constraint | None:
-    """What the answer must follow, if anything."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return types.Constraint("json_schema", '{"type":"object"}')
-    if wanted.json_schema is None:
-        message = "'response_format' of type json_schema needs 'json_schema'."
-        raise BadRequest(message, "response_format.json_schema")
-    schema = wanted.json_schema.schema
-    if schema is msgspec.UNSET:
-        raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
-    return types.Constraint("json_schema", msgspec.json.encode(schema).decode())
+def grammar_of(request: SamplingParameters) -> types.Constraint | None:
+    """The grammar or regular expression that the answer must follow, if any."""
+    if request.regex is not None:
+        return types.Constraint("regex", request.regex)
+    match request.grammar:
+        case None:
+            return None
+        case Grammar(type=kind, value=text):
+            return types.Constraint(kind, text)
+        case text:
+            return types.Constraint("gbnf" if GBNF_RULE.search(text) else "lark", text)
 
 
-def stops_of(request: ChatRequest) -> tuple[str, ...]:
+def refuse_contradictions(request: SamplingParameters) -> None:
+    """Raise BadRequest for parameters that exclude or need each other."""
+    if request.stream_options is not None and not request.stream:
+        raise BadRequest("'stream_options' needs 'stream': true.", "stream_options")
+    if request.grammar is not None and request.regex is not None:
+        raise BadRequest("'grammar' and 'regex' exclude each other.", "grammar")
+    if request.ignore_eos and grammar_of(request) is not None:
+        name = "regex" if request.regex is not None else "grammar"
+        message = f"'ignore_eos' and '{name}' exclude each other: what it allows has an end."
+        raise BadRequest(message, "ignore_eos")
+    _repetition_penalty(request)
+
+
+def stops_of(request: SamplingParameters) -> tuple[str, ...]:
     """The stop strings; a single one is a tuple of one."""
     if request.stop is None:
         return ()
     return (request.stop,) if isinstance(request.stop, str) else tuple(request.stop)
 
 
-def with_seed(request: types.GenerateRequest, number: int) -> types.GenerateRequest:
-    """The request for choice `number` of several: its own random stream, from the one seed."""
+def copies(request: types.GenerateRequest, count: int) -> Sequence[types.GenerateRequest]:
+    """The request so many times, each with its own random stream from the one seed."""
+    return [_with_seed(request, number) for number in range(count)]
+
+
+def _with_seed(request: types.GenerateRequest, number: int) -> types.GenerateRequest:
     seed = request.sampling.seed
     if number == 0 or seed is None:
         return request
@@ -64,7 +87,7 @@ def with_seed(request: types.GenerateRequest, number: int) -> types.GenerateRequ
     return msgspec.structs.replace(request, sampling=sampling)
 
 
-def _repetition_penalty(request: ChatRequest) -> float | None:
+def _repetition_penalty(request: SamplingParameters) -> float | None:
     given = {request.repeat_penalty, request.repetition_penalty} - {None}
     if len(given) > 1:
         raise BadRequest(

@@ -1,9 +1,6 @@
 """POST /v1/chat/completions, answered by one model or by an ensemble."""
 
-from collections import defaultdict
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
-from dataclasses import dataclass, field
 from typing import Any
 
 from litestar import Request, post
@@ -13,16 +10,17 @@ from litestar.types import ASGIApp
 
 from gateway.auth import owner_of
 from gateway.body import read_json
-from gateway.choices import Numbered, generate, total
+from gateway.choices import Numbered, collect, generate, total
 from gateway.convert.answers import wire_logprobs, wire_timings, wire_usage
 from gateway.convert.chat import generate_request, refuse_unsupported
+from gateway.convert.sampling import copies
 from gateway.disconnect import until_disconnect
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.sse import DONE, EventStream, Prefetch
-from models.types import GenerateEnd, TokenLogprob
+from models.types import GenerateEnd
 
 __all__ = ["create_chat_completion"]
 
@@ -41,7 +39,8 @@ async def create_chat_completion(
         return await ensemble_chat.answer(request, body, ensemble, owner, keep_alive_s)
     settings = runtime.registry.settings(body.model)
     engine = runtime.engine(body.model, "chat")
-    source = generate(engine, generate_request(body, settings, owner), body.n or 1)
+    requests = copies(generate_request(body, settings, owner), body.n or 1)
+    source = generate(engine, requests, settings.parallel)
     reply = Reply.to(body, settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source))
@@ -52,32 +51,19 @@ async def create_chat_completion(
     return EventStream(_frames(reply, prefetch, body.n or 1), prefetch, keep_alive_s)
 
 
-@dataclass
-class _Collected:
-    text: list[str] = field(default_factory=list[str])
-    logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
-    end: GenerateEnd | None = None
-
-
 async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None]) -> bytes:
     """The whole answers as one body."""
-    found: defaultdict[int, _Collected] = defaultdict(_Collected)
-    async with aclosing(source):
-        async for number, delta in source:
-            found[number].text.append(delta.text)
-            found[number].logprobs += delta.logprobs
-            found[number].end = delta.end
-    choices: list[Choice] = []
-    ends: list[GenerateEnd] = []
-    for number, one in sorted(found.items()):
-        assert one.end is not None
-        message = AssistantAnswer(content="".join(one.text))
-        logprobs = wire_logprobs(one.logprobs) if one.logprobs else None
-        choices.append(
-            Choice(index=number, message=message, finish_reason=one.end.reason, logprobs=logprobs)
+    answers = await collect(source)
+    choices = [
+        Choice(
+            index=number,
+            message=AssistantAnswer(content=answer.text),
+            finish_reason=answer.end.reason,
+            logprobs=wire_logprobs(answer.logprobs) if answer.logprobs else None,
         )
-        ends.append(one.end)
-    usage, timings = total(ends)
+        for number, answer in enumerate(answers)
+    ]
+    usage, timings = total([answer.end for answer in answers], len(answers))
     return reply.completion(choices, wire_usage(usage), wire_timings(usage, timings))
 
 
@@ -98,7 +84,7 @@ async def _frames(
         if len(ends) < count:
             yield reply.finish(delta.end.reason, number)
         else:
-            usage, timings = total([ends[each] for each in range(count)])
+            usage, timings = total([ends[each] for each in range(count)], count)
             timed = wire_timings(usage, timings)
             yield reply.finish(delta.end.reason, number, timings=timed)
             yield reply.usage(wire_usage(usage), timed) + DONE

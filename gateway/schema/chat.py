@@ -7,6 +7,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 from gateway.schema.common import ModelId, Timings
 from gateway.schema.ensemble import Annotation, EnsembleOverride, EnsembleReport
 from gateway.schema.messages import Message
+from gateway.schema.sampling import SamplingParameters, Tokens
 
 __all__ = [
     "AssistantAnswer",
@@ -19,27 +20,12 @@ __all__ = [
     "JsonSchema",
     "Logprobs",
     "ResponseFormat",
-    "StreamOptions",
     "TokenLogprob",
     "TopLogprob",
     "Usage",
 ]
 
-INT64 = 2**63 - 1
-INT32 = 2**31 - 1
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
-StopString = Annotated[str, Meta(min_length=1, max_length=1000)]
-Tokens = Annotated[int, Meta(ge=1, le=INT32)]
-Penalty = Annotated[float, Meta(ge=-2, le=2)]
-RepetitionPenalty = Annotated[float, Meta(gt=0, le=10)]
-TokenId = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
-
-
-class StreamOptions(Struct, frozen=True, kw_only=True):
-    """`include_obfuscation` has no effect: nothing is padded here."""
-
-    include_usage: bool | None = None
-    include_obfuscation: bool | None = None
 
 
 class JsonSchema(Struct, frozen=True, kw_only=True):
@@ -58,7 +44,7 @@ class ResponseFormat(Struct, frozen=True, kw_only=True):
     json_schema: JsonSchema | None = None
 
 
-class ChatRequest(Struct, frozen=True, kw_only=True):
+class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     """A chat request. Unknown fields are ignored; null means absent.
 
     What is not built yet is declared too, so that `convert` can refuse it by name.
@@ -67,31 +53,13 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     model: ModelId
     messages: Annotated[list[Message], Meta(min_length=1)]
     # Honoured.
-    stream: bool | None = None
-    stream_options: StreamOptions | None = None
-    max_tokens: Tokens | None = None
     max_completion_tokens: Tokens | None = None
-    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0, le=INT32)] | None = None
-    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    seed: Annotated[int, Meta(ge=-INT64 - 1, le=INT64)] | None = None
-    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
-    n: Annotated[int, Meta(ge=1, le=128)] | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
-    presence_penalty: Penalty | None = None
-    frequency_penalty: Penalty | None = None
-    repeat_penalty: RepetitionPenalty | None = None  # llama.cpp's name
-    repetition_penalty: RepetitionPenalty | None = None  # vLLM's name
-    typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
-    ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None
-    user: str | None = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
     parallel_tool_calls: bool | None = None

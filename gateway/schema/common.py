@@ -1,12 +1,15 @@
-"""Parts that several routes share: errors, usage, timings."""
+"""Parts that several routes share: ids, inputs, errors, timings."""
 
 from typing import Annotated
 
 from msgspec import Meta, Struct
 
-__all__ = ["ErrorBody", "ErrorResponse", "ModelId", "Timings"]
+__all__ = ["ErrorBody", "ErrorResponse", "Item", "ModelId", "Timings", "TokenId"]
 
 ModelId = Annotated[str, Meta(min_length=1, max_length=256)]
+TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
+# msgspec takes one kind of list in a union, so `convert` checks that the items are of one kind.
+Item = str | TokenId | list[TokenId]
 
 
 class ErrorBody(Struct, frozen=True, kw_only=True):

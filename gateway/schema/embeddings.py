@@ -4,14 +4,11 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-from gateway.schema.common import ModelId
+from gateway.schema.common import Item, ModelId
 
 __all__ = ["Embedding", "EmbeddingList", "EmbeddingRequest", "EmbeddingUsage"]
 
 MAX_INPUTS = 2048
-TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
-# msgspec takes one kind of list in a union, so `convert` checks that the items are of one kind.
-Item = str | TokenId | list[TokenId]
 
 
 class EmbeddingRequest(Struct, frozen=True, kw_only=True):

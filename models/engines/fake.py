@@ -63,6 +63,7 @@ class FakeEngine:
                 f"The prompt has {prompt_tokens} tokens; the context holds {self._context}.",
                 prompt_tokens,
                 self._context,
+                "messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
             )
         words = _words(self._reply(request))
         limit = min(
@@ -118,12 +119,15 @@ class FakeEngine:
         self._check_ready()
         return [self._id(word) for word in _words(_text_of(request.prompt))]
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
+    async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        return b"".join(await self.spell(tokens)).decode()
+
+    async def spell(self, tokens: Sequence[int]) -> list[bytes]:
         self._check_ready()
         for token in tokens:
             if not 0 <= token < len(self._vocabulary):
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
-        return "".join(self._vocabulary[token] for token in tokens)
+        return [self._vocabulary[token].encode() for token in tokens]
 
     def stats(self) -> EngineStats:
         return EngineStats(

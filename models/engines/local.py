@@ -132,10 +132,17 @@ class LocalEngine:
         assert isinstance(message, messages.Tokens)
         return list(message.tokens)
 
-    async def detokenize(self, tokens: Sequence[int]) -> str:
-        message = await self._ask(lambda request_id: messages.Detokenize(request_id, tuple(tokens)))
+    async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        message = await self._ask(
+            lambda request_id: messages.Detokenize(request_id, tuple(tokens), special)
+        )
         assert isinstance(message, messages.Text)
         return message.text
+
+    async def spell(self, tokens: Sequence[int]) -> list[bytes]:
+        message = await self._ask(lambda request_id: messages.Spell(request_id, tuple(tokens)))
+        assert isinstance(message, messages.Pieces)
+        return list(message.pieces)
 
     def stats(self) -> EngineStats:
         return EngineStats(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sentence_transformers import SentenceTransformer
 
 from models.errors import InvalidRequest, LoadFailed, Unsupported
-from models.types import ChatPrompt, EmbedRequest, EmbedResult, Prompt, TextPrompt, TokenPrompt
+from models.types import ChatPrompt, EmbedRequest, EmbedResult, TokenizeRequest
 from models.worker import messages
 from models.worker.cores import CoreLock
 
@@ -107,17 +107,24 @@ class EmbeddingLoop:
         if job is not None:
             self._waiting = deque(w for w in self._waiting if w.job is not job)
 
-    def tokenize(self, prompt: Prompt) -> list[int]:
-        """Ids of a text, special tokens included, however long."""
-        if isinstance(prompt, ChatPrompt | TokenPrompt):
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        """Ids of a text, however long."""
+        if isinstance(request.prompt, ChatPrompt):
             raise InvalidRequest("An embedding model tokenises text only.", "messages")
-        assert isinstance(prompt, TextPrompt)
-        return [*self._before, *self._ids(prompt.text), *self._after]
+        ids = self._ids(request.prompt.text, split_special=not request.parse_special)
+        return [*self._before, *ids, *self._after] if request.add_special else ids
 
-    def detokenize(self, tokens: tuple[int, ...]) -> str:
-        """Text of ids."""
+    def detokenize(self, tokens: tuple[int, ...], special: bool) -> str:
+        """Text of ids; `special` spells control tokens out."""
         self._check_ids(tokens, "tokens")
-        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=True))
+        return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not special))
+
+    def spell(self, tokens: tuple[int, ...]) -> tuple[bytes, ...]:
+        """Each token as the vocabulary has it."""
+        self._check_ids(tokens, "tokens")
+        return tuple(
+            str(piece).encode() for piece in self._tokenizer.convert_ids_to_tokens(list(tokens))
+        )
 
     def step(self) -> None:
         """One forward pass over windows of like length; finished requests are sent."""
@@ -198,9 +205,12 @@ class EmbeddingLoop:
         vectors = (job.sums / norms).astype("<f4", copy=False)
         return EmbedResult(vectors.tobytes(), self._dimension, tuple(job.counts))
 
-    def _ids(self, text: str) -> list[int]:
+    def _ids(self, text: str, *, split_special: bool = False) -> list[int]:
         clean = text.encode("utf-8", "replace").decode("utf-8")  # lone surrogates
-        return list(self._tokenizer(clean, add_special_tokens=False, verbose=False)["input_ids"])
+        found = self._tokenizer(
+            clean, add_special_tokens=False, split_special_tokens=split_special, verbose=False
+        )
+        return list(found["input_ids"])
 
     def _check_ids(self, tokens: tuple[int, ...], param: str) -> None:
         size = len(self._tokenizer)

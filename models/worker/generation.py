@@ -5,7 +5,6 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from models.errors import (
     ContextOverflow,
@@ -15,11 +14,7 @@ from models.errors import (
     QueueFull,
     Unsupported,
 )
-from models.types import (
-    GenerateDelta,
-    GenerateRequest,
-    Prompt,
-)
+from models.types import ChatPrompt, GenerateDelta, GenerateRequest, TokenizeRequest
 from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
@@ -28,7 +23,7 @@ from models.worker.prompts import Prompts
 from models.worker.request import Request
 from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
-from models.worker.structured import Grammars, Matcher
+from models.worker.structured import Grammars, Matcher, parameter_of
 
 __all__ = ["GenerationLoop"]
 
@@ -43,7 +38,8 @@ class _Compiling:
 
     request: GenerateRequest
     tokens: list[int]
-    grammar: "Future[Any]"
+    grammar: "Future[Matcher]"
+    param: str  # that says it
     since: float
 
 
@@ -130,16 +126,30 @@ class GenerationLoop:
             self._told = self.load
             self._send(messages.Step((), *self.load))  # nobody else may be left to tell it
 
-    def tokenize(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt as it would be decoded."""
-        return self._prompts.tokenize(prompt)
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        """Ids of a chat as it would be decoded, or of a text."""
+        if isinstance(request.prompt, ChatPrompt):
+            return self._prompts.tokenize(request.prompt)
+        return self._llama.tokenize(
+            request.prompt.text,
+            add_special=request.add_special,
+            parse_special=request.parse_special,
+        )
 
-    def detokenize(self, tokens: tuple[int, ...]) -> str:
-        """Text of ids."""
+    def detokenize(self, tokens: tuple[int, ...], special: bool) -> str:
+        """Text of ids; `special` spells control tokens out."""
+        pieces = self.spell(tokens) if special else map(self._llama.piece, self._checked(tokens))
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def spell(self, tokens: tuple[int, ...]) -> tuple[bytes, ...]:
+        """Each token's bytes, control tokens' too."""
+        return tuple(map(self._llama.special_piece, self._checked(tokens)))
+
+    def _checked(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
         for token in tokens:
             if not 0 <= token < self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
-        return b"".join(map(self._llama.piece, tokens)).decode("utf-8", "replace")
+        return tokens
 
     def step(self) -> None:
         """Admit, decode one batch, sample, report."""
@@ -163,16 +173,18 @@ class GenerationLoop:
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
-        tokens = self.tokenize(request.prompt)
+        tokens = self._prompts.tokenize(request.prompt)
+        param = "messages" if isinstance(request.prompt, ChatPrompt) else "prompt"
         if not tokens:
-            raise InvalidRequest("The prompt is empty.", "messages")
+            raise InvalidRequest("The prompt is empty.", param)
         context = self._llama.context
         if len(tokens) >= context:
             raise ContextOverflow(
                 f"The prompt has {len(tokens)} tokens; this model's context holds {context}, "
-                "and the answer needs room too. Shorten the messages.",
+                "and the answer needs room too. Shorten it.",
                 len(tokens),
                 context,
+                param,
             )
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:
@@ -184,8 +196,9 @@ class GenerationLoop:
                 message = f"{len(self._compiling)} requests already wait for their grammars."
                 raise QueueFull(message, COMPILE_S)
             grammar = self._grammars.compile(request.constraint)
+            param = parameter_of(request.constraint)
             now = time.perf_counter()
-            self._compiling[request_id] = _Compiling(request, tokens, grammar, now)
+            self._compiling[request_id] = _Compiling(request, tokens, grammar, param, now)
 
     def _submit_compiled(self) -> None:
         for request_id, waiting in list(self._compiling.items()):
@@ -196,10 +209,10 @@ class GenerationLoop:
             try:
                 if not waiting.grammar.done():
                     raise InvalidRequest(
-                        f"The grammar takes longer than {COMPILE_S:.0f} s to compile.",
-                        "response_format",
+                        f"'{waiting.param}' takes longer than {COMPILE_S:.0f} s to compile.",
+                        waiting.param,
                     )
-                matcher = self._grammars.matcher(waiting.grammar)
+                matcher = waiting.grammar.result().copy()
                 self._enqueue(request_id, waiting.request, waiting.tokens, matcher)
             except ModelError as error:
                 self._send(messages.failure(request_id, error))

@@ -137,11 +137,13 @@ class Llama:
             self._pieces[token] = self._piece(token, special=False)
         return self._pieces[token]
 
+    def special_piece(self, token: int) -> bytes:
+        """The bytes of a token; a control token's are how it is spelled."""
+        return self._piece(token, special=True)
+
     def special_text(self, token: int) -> str:
         """How a control token is spelled; nothing for a token that does not exist."""
-        if token < 0:
-            return ""
-        return self._piece(token, special=True).decode("utf-8", "replace")
+        return self.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
 
     def decode(self, rows: Sequence[Rows]) -> int:
         """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed."""

@@ -13,12 +13,12 @@ from typing import Protocol
 import zmq
 
 from models.errors import ModelError
-from models.types import Prompt
+from models.types import TokenizeRequest
 from models.worker import messages
 
 __all__ = ["Loop", "main"]
 
-Work = messages.Generate | messages.Embed | messages.Tokenize | messages.Detokenize
+Work = messages.Generate | messages.Embed | messages.Tokenize | messages.Detokenize | messages.Spell
 
 
 class Loop(Protocol):
@@ -39,9 +39,11 @@ class Loop(Protocol):
 
     def embed(self, message: messages.Embed) -> None: ...
 
-    def tokenize(self, prompt: Prompt) -> list[int]: ...
+    def tokenize(self, request: TokenizeRequest) -> list[int]: ...
 
-    def detokenize(self, tokens: tuple[int, ...]) -> str: ...
+    def detokenize(self, tokens: tuple[int, ...], special: bool) -> str: ...
+
+    def spell(self, tokens: tuple[int, ...]) -> tuple[bytes, ...]: ...
 
     def cancel(self, request_id: int) -> None: ...
 
@@ -121,9 +123,11 @@ class Worker:
             case messages.Embed():
                 loop.embed(message)
             case messages.Tokenize(id=request, request=asked):
-                self._send(messages.Tokens(request, tuple(loop.tokenize(asked.prompt))))
-            case messages.Detokenize(id=request, tokens=tokens):
-                self._send(messages.Text(request, loop.detokenize(tokens)))
+                self._send(messages.Tokens(request, tuple(loop.tokenize(asked))))
+            case messages.Detokenize(id=request, tokens=tokens, special=special):
+                self._send(messages.Text(request, loop.detokenize(tokens, special)))
+            case messages.Spell(id=request, tokens=tokens):
+                self._send(messages.Pieces(request, loop.spell(tokens)))
 
     def _send(self, message: messages.FromWorker) -> None:
         self._socket.send(messages.encode(message))

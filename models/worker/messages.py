@@ -15,8 +15,10 @@ __all__ = [
     "Generate",
     "Load",
     "LoadFailure",
+    "Pieces",
     "Ready",
     "Shutdown",
+    "Spell",
     "Step",
     "Text",
     "ToWorker",
@@ -83,7 +85,15 @@ class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):
 
 
 class Detokenize(msgspec.Struct, frozen=True, array_like=True, tag="detokenize"):
-    """Text of token ids, please."""
+    """Text of token ids, please; `special` spells control tokens out."""
+
+    id: int
+    tokens: tuple[int, ...]
+    special: bool = False
+
+
+class Spell(msgspec.Struct, frozen=True, array_like=True, tag="spell"):
+    """Each token's bytes, please."""
 
     id: int
     tokens: tuple[int, ...]
@@ -93,7 +103,7 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag="shutdown"):
     """End after the current step."""
 
 
-ToWorker = Load | Generate | Cancel | Embed | Tokenize | Detokenize | Shutdown
+ToWorker = Load | Generate | Cancel | Embed | Tokenize | Detokenize | Spell | Shutdown
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -148,7 +158,14 @@ class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     text: str
 
 
-FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Text
+class Pieces(msgspec.Struct, frozen=True, array_like=True, tag="pieces"):
+    """Bytes for a Spell."""
+
+    id: int
+    pieces: tuple[bytes, ...]
+
+
+FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Text | Pieces
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
@@ -171,7 +188,8 @@ def error_of(message: Failed) -> ModelError:
     text, numbers = message.message, message.numbers
     match message.error:
         case "ContextOverflow":
-            return ContextOverflow(text, int(numbers[0]), int(numbers[1]))
+            param = message.param or "messages"
+            return ContextOverflow(text, int(numbers[0]), int(numbers[1]), param)
         case "QueueFull":
             return QueueFull(text, numbers[0])
         case "Unsupported":

@@ -124,9 +124,9 @@ class Request:
         self.sampler.accept(token)
         self.text.append(self.stream.push(self.vocabulary.piece(token)))
         matcher = self.matcher
-        if self.stream.stopped or (
-            matcher is not None and (not matcher.consume(token) or matcher.stopped)
-        ):
+        if matcher is not None and not self.stream.stopped:
+            matcher.consume(token)
+        if self.stream.stopped or (matcher is not None and matcher.stopped):
             self.reason = "stop"
         elif len(self.sequence.tokens) >= self.limit:
             self.reason = "length"

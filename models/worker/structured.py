@@ -1,5 +1,6 @@
 """Structured output: a grammar says which tokens may come next (llguidance)."""
 
+import re
 import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,20 +11,33 @@ import llguidance.numpy as llnumpy
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest, ModelError
+from models.errors import InvalidRequest
 from models.types import Constraint
-from models.worker.schemas import prepare
+from models.worker.gbnf import to_lark
+from models.worker.schemas import MAX_MULTIPLE, prepare
 
-__all__ = ["Grammars", "Matcher"]
+__all__ = ["Grammars", "Matcher", "parameter_of"]
+
+MAX_CHARACTERS = 32_000  # of a grammar or regular expression
+# llguidance follows rules and references by recursion: as many as its input has room for must fit.
+STACK_BYTES = 512 * 2**20  # address space; only what is used becomes memory
+# A quarter of the default: what needs more would hold up every step for half a second.
+LEXER_FUEL = 250_000
+MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([0-9][0-9.eE+]*)')
 
 
 class Matcher:
-    """One request's place in its grammar."""
+    """One request's place in its grammar. Raises InvalidRequest where that is too complex."""
 
-    def __init__(self, inner: llguidance.LLMatcher, vocabulary: int) -> None:
+    def __init__(self, inner: llguidance.LLMatcher, vocabulary: int, param: str) -> None:
         self._inner = inner
         self._vocabulary = vocabulary
+        self._param = param
         self._mask = llnumpy.allocate_token_bitmask(1, vocabulary)
+
+    def copy(self) -> "Matcher":
+        """Another one at the same place."""
+        return Matcher(self._inner.deep_copy(), self._vocabulary, self._param)
 
     @property
     def stopped(self) -> bool:
@@ -33,18 +47,23 @@ class Matcher:
     def allowed(self) -> NDArray[np.bool_]:
         """Shape (vocabulary,): True for each token that may come next."""
         llnumpy.fill_next_token_bitmask(self._inner, self._mask, 0)
-        if self._inner.is_error():
-            raise ModelError("The grammar grew too large while the answer was being written.")
+        self._check()
         bits = np.unpackbits(self._mask[0].view(np.uint8), bitorder="little")
         return bits[: self._vocabulary].view(np.bool_)
 
-    def consume(self, token: int) -> bool:
-        """Step over a token; False if the grammar has no place for it."""
-        return self._inner.consume_token(token)
+    def consume(self, token: int) -> None:
+        """Step over a token that `allowed` or `forced` gave."""
+        self._inner.consume_token(token)
+        self._check()
 
     def forced(self) -> list[int]:
         """Tokens that the grammar leaves no choice about."""
         return self._inner.compute_ff_tokens()
+
+    def _check(self) -> None:
+        if self._inner.is_error():
+            message = f"The answer cannot be continued: what '{self._param}' asks is too complex."
+            raise InvalidRequest(message, self._param)
 
 
 class Grammars:
@@ -59,47 +78,83 @@ class Grammars:
         self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
-        self._compiled: dict[Constraint, Future[llguidance.LLMatcher]] = {}
+        self._compiled: dict[Constraint, Future[Matcher]] = {}
         # Two, so that one schema that takes long does not hold up all others.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="grammar")
 
-    def compile(self, constraint: Constraint) -> "Future[llguidance.LLMatcher]":
-        """Under way, or done before."""
+    def compile(self, constraint: Constraint) -> "Future[Matcher]":
+        """Under way, or done before. The result raises InvalidRequest for what is refused."""
         compiled = self._compiled.pop(constraint, None)
         if compiled is None:
-            compiled = self._threads.submit(self._compile, constraint)
+            before = threading.stack_size(STACK_BYTES)
+            try:
+                compiled = self._threads.submit(self._compile, constraint)
+            finally:
+                threading.stack_size(before)
         self._compiled[constraint] = compiled  # most recently used last
         while len(self._compiled) > self._keep:
             del self._compiled[next(iter(self._compiled))]
         return compiled
 
-    def matcher(self, compiled: "Future[llguidance.LLMatcher]") -> Matcher:
-        """A fresh matcher; raises InvalidRequest for what could not be compiled."""
-        return Matcher(compiled.result().deep_copy(), self._vocabulary)
-
-    def _compile(self, constraint: Constraint) -> llguidance.LLMatcher:
+    def _compile(self, constraint: Constraint) -> Matcher:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = self._make_tokenizer()
+        param = parameter_of(constraint)
         try:
-            if constraint.kind == "json_schema":
-                grammar = llguidance.LLMatcher.grammar_from_json_schema(
-                    prepare(constraint.grammar), defaults={"whitespace_flexible": False}
-                )
-            else:
-                grammar = llguidance.grammar_from("lark", constraint.grammar)
-            matcher = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0)
+            grammar = _grammar(constraint)
+            limits = llguidance.LLParserLimits(initial_lexer_fuel=LEXER_FUEL)
+            inner = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         except ValueError as error:
-            raise _refused(str(error)) from error
+            raise _refused(str(error), param) from error
         except InvalidRequest:
             raise
         except BaseException as error:  # a panic in Rust is none of Exception's
-            raise _refused("llguidance gave up on it") from error
-        if matcher.is_error():
-            raise _refused(matcher.get_error())
+            raise _refused("llguidance gave up on it", param) from error
+        if inner.is_error():
+            raise _refused(inner.get_error(), param)
+        matcher = Matcher(inner, self._vocabulary, param)
+        try:
+            matcher.allowed()  # the costliest mask is the first; and one without tokens is an error
+        except InvalidRequest as error:
+            raise _refused("nothing can satisfy it, or it is too complex", param) from error
         return matcher
 
 
-def _refused(why: str) -> InvalidRequest:
-    first = next(iter(why.strip().splitlines()), "no reason given")
-    return InvalidRequest(f"The grammar cannot be compiled: {first}", "response_format")
+def parameter_of(constraint: Constraint) -> str:
+    """The parameter that a request says it with."""
+    match constraint.kind:
+        case "json_schema":
+            return "response_format"
+        case "regex":
+            return "regex"
+        case _:
+            return "grammar"
+
+
+def _grammar(constraint: Constraint) -> str:
+    """As llguidance takes it. Raises ValueError or InvalidRequest."""
+    text = constraint.grammar
+    if constraint.kind == "json_schema":
+        return llguidance.LLMatcher.grammar_from_json_schema(
+            prepare(text), defaults={"whitespace_flexible": False}
+        )
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"it has {len(text)} characters; at most {MAX_CHARACTERS} are taken")
+    if constraint.kind == "regex":
+        return llguidance.LLMatcher.grammar_from_regex(text)
+    for multiple in MULTIPLE.findall(text):
+        if float(multiple) > MAX_MULTIPLE:
+            raise ValueError(f"'multipleOf' is {multiple}; at most {MAX_MULTIPLE} is taken")
+    return llguidance.LLMatcher.grammar_from_lark(
+        to_lark(text) if constraint.kind == "gbnf" else text
+    )
+
+
+def _refused(why: str, param: str) -> InvalidRequest:
+    lines = why.strip().splitlines() or ["no reason given"]
+    # llguidance quotes the text at fault, which may be all of it.
+    first = lines[0] if "panic" not in why else "llguidance gave up on it"
+    if first.startswith("oneOf"):  # it names a switch of its own that nobody here can set
+        first = "'oneOf' is taken only where no value can match two of its branches"
+    return InvalidRequest(f"'{param}' cannot be compiled: {first[:300]}", param)

@@ -13,7 +13,7 @@ from gateway.convert.chat import (
     refuse_unsupported,
 )
 from gateway.convert.embeddings import embedding_items, embedding_rows
-from gateway.convert.sampling import with_seed
+from gateway.convert.sampling import copies
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
 from gateway.schema.embeddings import EmbeddingRequest
@@ -112,6 +112,8 @@ def test_what_is_not_built_is_refused_unless_neutral(
         ("repetition_penalty", 1, 1.1),
         ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("ignore_eos", False, True),
+        ("grammar", None, 'start: "x"'),
+        ("regex", None, "x"),
     ],
 )
 def test_what_members_cannot_follow_is_refused_unless_neutral(
@@ -144,9 +146,9 @@ def test_every_parameter_of_the_sampler_reaches_it() -> None:
 
 def test_choices_draw_from_streams_of_their_own_that_the_seed_decides() -> None:
     request = generate_request(chat(seed=2**63 - 1), SETTINGS, "ann")
-    seeds = [with_seed(request, number).sampling.seed for number in range(3)]
+    seeds = [one.sampling.seed for one in copies(request, 3)]
     assert seeds == [2**63 - 1, -(2**63), -(2**63) + 1]
-    assert with_seed(generate_request(chat(), SETTINGS, "ann"), 2).sampling.seed is None
+    assert copies(generate_request(chat(), SETTINGS, "ann"), 3)[2].sampling.seed is None
 
 
 def test_every_unbuilt_parameter_is_tried_above() -> None:

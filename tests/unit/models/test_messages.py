@@ -59,7 +59,8 @@ TO_WORKER = [
     messages.Embed(5, EmbedRequest(("text", (1, 2, 3), "", ()), "query")),
     messages.Tokenize(6, TokenizeRequest(CHAT)),
     messages.Tokenize(6, TokenizeRequest(TextPrompt("x"))),
-    messages.Detokenize(7, (1, 2)),
+    messages.Detokenize(7, (1, 2), True),
+    messages.Spell(8, (1, 2)),
     messages.Shutdown(),
 ]
 FROM_WORKER = [
@@ -72,6 +73,7 @@ FROM_WORKER = [
     messages.Embedded(2, EmbedResult(b"\x00\x01\xff", 3, (4, 5))),
     messages.Tokens(3, (1, 2)),
     messages.Text(4, "é"),
+    messages.Pieces(5, (b"\xff", b"a")),
 ]
 
 

@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
-from models.worker.schemas import _disjoint, prepare
+from models.worker.disjoint import Disjointness
+from models.worker.schemas import prepare
 
 SCALARS: list[Any] = [None, True, False, 0, 1, 1.5, 2, -3, "", "a", "b", "longer"]
 OBJECTS: list[Any] = [
@@ -71,7 +72,7 @@ DEFS = {"word": {"type": "string"}, "round": {"$ref": "#/$defs/round"}}
 @given(schemas, schemas)
 def test_what_is_called_disjoint_has_no_value_in_common(one: Any, other: Any) -> None:
     root = {"$defs": DEFS}
-    if not _disjoint(one, other, root):
+    if not Disjointness(root).shown(one, other):
         return
     if "round" in json.dumps([one, other]):
         return  # the reference validator follows a circle for ever
@@ -158,3 +159,37 @@ def test_what_the_parent_asks_helps_to_tell_its_branches_apart() -> None:
 )
 def test_odd_schemas_are_left_to_the_compiler(odd: Any) -> None:
     prepare(json.dumps(odd))
+
+
+def test_values_that_look_like_schemas_are_left_as_they_are() -> None:
+    schema = {"const": {"oneOf": [{"type": "null"}], "multipleOf": 10**9}, "enum": [{"oneOf": []}]}
+    assert json.loads(prepare(json.dumps(schema))) == schema
+
+
+def test_branches_without_end_are_given_up() -> None:
+    doubling = {
+        f"a{n}": {"anyOf": [{"$ref": f"#/$defs/a{n + 1}"}, {"$ref": f"#/$defs/a{n + 1}"}]}
+        for n in range(60)
+    } | {"a60": {"type": "null"}}
+    circle = {"round": {"anyOf": [{"$ref": "#/$defs/round"}, {"type": "null"}]}}
+    for name, defs in (("a0", doubling), ("round", circle)):
+        one_of = [{"$ref": f"#/$defs/{name}"}, {"type": "string"}]
+        found = json.loads(prepare(json.dumps({"$defs": defs, "oneOf": one_of})))
+        assert found["oneOf"] == one_of
+
+
+def test_what_says_nothing_is_left_out() -> None:
+    assert prepare("true") == "{}"
+    assert json.loads(prepare('{"uniqueItems": false, "type": "array"}')) == {"type": "array"}
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        ({"x-guidance": {"lenient": True}}, "x-guidance"),
+        ({"items": {"minProperties": 2, "type": "object"}}, "minProperties"),
+    ],
+)
+def test_what_llguidance_would_take_and_not_do_is_refused(schema: Any, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        prepare(json.dumps(schema))

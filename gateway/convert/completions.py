@@ -1,0 +1,119 @@
+"""Text completions between the wire and the engines."""
+
+from collections.abc import Sequence
+
+from gateway.choices import Answer
+from gateway.convert.inputs import inputs_of
+from gateway.convert.messages import unsupported
+from gateway.convert.sampling import (
+    copies,
+    grammar_of,
+    refuse_contradictions,
+    sampling_of,
+    stops_of,
+)
+from gateway.errors import BadRequest
+from gateway.schema.completions import CompletionLogprobs, CompletionRequest
+from models import types
+from models.settings import ModelSettings
+
+__all__ = ["LogprobsWriter", "best_of", "completion_requests", "likeliest", "refuse_unsupported"]
+
+MAX_TOKENS = 16  # OpenAI's default
+MAX_COMPLETIONS = 1024  # prompts times answers to each
+
+
+def refuse_unsupported(request: CompletionRequest) -> None:
+    """Raise BadRequest for what cannot be done, by the parameter's name."""
+    refuse_contradictions(request)
+    if request.suffix:
+        raise unsupported("suffix")
+    if request.echo and request.logprobs is not None:
+        message = "'echo' and 'logprobs' exclude each other: a prompt's tokens are not rated."
+        raise BadRequest(message, "echo", "unsupported_parameter")
+    wanted, drawn = request.n or 1, best_of(request)
+    if drawn < wanted:
+        raise BadRequest(f"'best_of' is {drawn}; it must be at least 'n', {wanted}.", "best_of")
+    if request.stream and drawn > wanted:
+        message = "'best_of' cannot be streamed: which is best is known at the end."
+        raise BadRequest(message, "best_of")
+
+
+def completion_requests(
+    request: CompletionRequest, settings: ModelSettings, owner: str
+) -> Sequence[types.GenerateRequest]:
+    """For each prompt in turn, as many as are to be drawn of it. Raises BadRequest."""
+    drawn = best_of(request)
+    prompts = inputs_of(request.prompt, "prompt", max(1, MAX_COMPLETIONS // drawn))
+    rated = 0 if drawn > (request.n or 1) else None  # the best are found by their probability
+    sampling = sampling_of(
+        request, settings.sampling, rated if request.logprobs is None else request.logprobs
+    )
+    return [
+        one
+        for prompt in prompts
+        for one in copies(
+            types.GenerateRequest(
+                prompt=types.TextPrompt(prompt)
+                if isinstance(prompt, str)
+                else types.TokenPrompt(prompt),
+                max_tokens=request.max_tokens or MAX_TOKENS,
+                sampling=sampling,
+                stop=stops_of(request),
+                constraint=grammar_of(request),
+                owner=owner,
+                whole=not request.stream,
+            ),
+            drawn,
+        )
+    ]
+
+
+def best_of(request: CompletionRequest) -> int:
+    """How many answers are drawn of each prompt, `n` where nothing is said."""
+    return request.best_of or request.n or 1
+
+
+def likeliest(answers: Sequence[Answer], wanted: int) -> Sequence[Answer]:
+    """The best by the mean log probability of their tokens, best first; all as they came."""
+    return answers if len(answers) == wanted else sorted(answers, key=_doubt)[:wanted]
+
+
+def _doubt(answer: Answer) -> float:
+    return -sum(each.logprob for each in answer.logprobs) / max(len(answer.logprobs), 1)
+
+
+class LogprobsWriter:
+    """One answer's log probabilities in the old format; `text_offset` runs on from call to call."""
+
+    def __init__(self) -> None:
+        self._offset = 0
+        self._open = b""  # of a character that is not complete
+
+    def write(self, found: Sequence[types.TokenLogprob]) -> CompletionLogprobs:
+        """Those of the next tokens."""
+        return CompletionLogprobs(
+            tokens=[_spelled(each.piece) for each in found],
+            token_logprobs=[each.logprob for each in found],
+            top_logprobs=[
+                {_spelled(piece): value for piece, value in (*each.top, (each.piece, each.logprob))}
+                for each in found
+            ],
+            text_offset=[self._advance(each.piece) for each in found],
+        )
+
+    def _advance(self, piece: bytes) -> int:
+        """Where the piece begins; a part of a character begins where the character does."""
+        start = self._offset
+        whole = self._open + piece
+        complete = whole.decode("utf-8", "ignore")
+        self._offset += len(complete)
+        self._open = whole[len(complete.encode()) :][:3]
+        return start
+
+
+def _spelled(piece: bytes) -> str:
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return "bytes:" + "".join(f"\\x{byte:02x}" for byte in piece)

@@ -1,0 +1,59 @@
+"""What chat and text completions have in common: how tokens are drawn, and where they end."""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+__all__ = ["Grammar", "SamplingParameters", "StreamOptions", "Tokens"]
+
+INT64 = 2**63 - 1
+INT32 = 2**31 - 1
+StopString = Annotated[str, Meta(min_length=1, max_length=1000)]
+Tokens = Annotated[int, Meta(ge=1, le=INT32)]
+Penalty = Annotated[float, Meta(ge=-2, le=2)]
+RepetitionPenalty = Annotated[float, Meta(gt=0, le=10)]
+TokenId = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
+GrammarText = Annotated[str, Meta(min_length=1)]
+
+
+class StreamOptions(Struct, frozen=True, kw_only=True):
+    """`include_obfuscation` has no effect: nothing is padded here."""
+
+    include_usage: bool | None = None
+    include_obfuscation: bool | None = None
+
+
+class Grammar(Struct, frozen=True, kw_only=True):
+    """A grammar that says which of the two notations it is in."""
+
+    type: Literal["lark", "gbnf"]
+    value: GrammarText
+
+
+class SamplingParameters(Struct, frozen=True, kw_only=True):
+    """How an answer is drawn. Null means absent: then the model's own default holds.
+
+    `top_k` to `typical_p`, `ignore_eos`, `grammar` and `regex` are extensions. Without its
+    `type`, a grammar with `::=` is GBNF and any other is Lark.
+    """
+
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    max_tokens: Tokens | None = None
+    temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
+    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    seed: Annotated[int, Meta(ge=-INT64 - 1, le=INT64)] | None = None
+    stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
+    n: Annotated[int, Meta(ge=1, le=128)] | None = None
+    logit_bias: dict[TokenId, Annotated[float, Meta(ge=-100, le=100)]] | None = None
+    presence_penalty: Penalty | None = None
+    frequency_penalty: Penalty | None = None
+    top_k: Annotated[int, Meta(ge=0, le=INT32)] | None = None
+    min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
+    repeat_penalty: RepetitionPenalty | None = None  # llama.cpp's name
+    repetition_penalty: RepetitionPenalty | None = None  # vLLM's name
+    typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    ignore_eos: bool | None = None
+    grammar: GrammarText | Grammar | None = None
+    regex: GrammarText | None = None
+    user: str | None = None  # without effect on the answer

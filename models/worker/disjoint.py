@@ -1,0 +1,158 @@
+"""Whether two JSON schemas can have a value in common. Pure."""
+
+from typing import Any, cast
+
+__all__ = ["Disjointness", "properties", "required"]
+
+REFERENCES = 16  # followed in a row, so that a circle of them ends
+MAX_COMPARISONS = 20_000
+
+Schema = dict[str, Any]
+
+
+class Disjointness:
+    """Comparisons within one schema, whose references they follow: so many, then none is shown.
+
+    Branches can refer to branches that refer to branches: without a bound it takes for ever.
+    """
+
+    def __init__(self, root: object) -> None:
+        self._root = root
+        self._left = MAX_COMPARISONS
+
+    def shown(self, one: object, other: object) -> bool:
+        """Whether it is certain that no value matches both."""
+        self._left -= 1
+        if self._left < 0:
+            return False
+        one, other = _resolved(one, self._root), _resolved(other, self._root)
+        if one is False or other is False:
+            return True
+        if not isinstance(one, dict) or not isinstance(other, dict):
+            return False
+        a, b = cast("Schema", one), cast("Schema", other)
+        for first, second in ((a, b), (b, a)):
+            for key in ("anyOf", "oneOf"):
+                branches = first.get(key)
+                if isinstance(branches, list) and all(
+                    self.shown(branch, second) for branch in cast("list[object]", branches)
+                ):
+                    return True
+        return (
+            not _types(a) & _types(b)
+            or _apart(_values(a), _values(b))
+            or _lengths_apart(a, b)
+            or self._properties_apart(a, b)
+        )
+
+    def _properties_apart(self, a: Schema, b: Schema) -> bool:
+        """Of objects only: a property that both need, or that one needs and the other bans."""
+        if _types(a) | _types(b) != frozenset({"object"}):
+            return False
+        known = [properties(a), properties(b)]
+        needed = [set(map(str, required(a))), set(map(str, required(b)))]
+        for number, other in ((0, 1), (1, 0)):
+            banned = needed[number] - known[other].keys()
+            closed = (a, b)[other].get("additionalProperties") is False
+            if banned and closed and "patternProperties" not in (a, b)[other]:
+                return True
+        return any(
+            self.shown(known[0][name], known[1][name])
+            for name in needed[0] & needed[1]
+            if name in known[0] and name in known[1]
+        )
+
+
+def required(schema: Schema) -> list[str]:
+    """Names that an object must have; none where that is no list."""
+    found = schema.get("required")
+    return cast("list[str]", found) if isinstance(found, list) else []
+
+
+def properties(schema: Schema) -> Schema:
+    """What is said of each name; nothing where that is no object."""
+    found = schema.get("properties")
+    return cast("Schema", found) if isinstance(found, dict) else {}
+
+
+def _resolved(node: object, root: object) -> object:
+    for _ in range(REFERENCES):
+        if not isinstance(node, dict) or "$ref" not in node:
+            return cast("object", node)
+        reference = cast("Schema", node)["$ref"]
+        if not isinstance(reference, str) or not reference.startswith("#/"):
+            return True
+        found = root
+        for part in reference[2:].split("/"):
+            key = part.replace("~1", "/").replace("~0", "~")
+            if not isinstance(found, dict) or key not in found:
+                return True
+            found = cast("Schema", found)[key]
+        node = found
+    return True  # anything may match it
+
+
+ALL_TYPES = frozenset({"null", "boolean", "number", "string", "array", "object"})
+
+
+def _types(schema: Schema) -> frozenset[str]:
+    """Types a value may have; integers are numbers."""
+    values = _values(schema)
+    if values is not None:
+        return frozenset(kind for kind, _ in values)
+    given = schema.get("type", list(ALL_TYPES))
+    names = cast("list[object]", given if isinstance(given, list) else [given])
+    return frozenset("number" if name == "integer" else str(name) for name in names)
+
+
+def _values(schema: Schema) -> frozenset[tuple[str, str]] | None:
+    """The values a `const` or `enum` allows, with their types, or None for any."""
+    if "const" in schema:
+        return frozenset({_canonical(schema["const"])})
+    if isinstance(schema.get("enum"), list):
+        return frozenset(_canonical(value) for value in schema["enum"])
+    return None
+
+
+def _canonical(value: Any) -> tuple[str, str]:
+    match value:
+        case None:
+            return "null", ""
+        case bool():
+            return "boolean", str(value)
+        case int() | float():
+            whole = isinstance(value, int) or value.is_integer()  # 1 and 1.0 are equal
+            return "number", str(int(value)) if whole else repr(value)
+        case str():
+            return "string", value
+        case list():
+            return "array", ""
+        case _:
+            return "object", ""  # taken for equal: two of them are never shown to differ
+
+
+def _apart(
+    one: frozenset[tuple[str, str]] | None, other: frozenset[tuple[str, str]] | None
+) -> bool:
+    return one is not None and other is not None and not one & other
+
+
+def _lengths_apart(a: Schema, b: Schema) -> bool:
+    """Of two that allow one and the same type only: bounds that leave nothing in common."""
+    if len(_types(a) | _types(b)) != 1:
+        return False
+    (kind,) = _types(a)
+    low, high = {
+        "string": ("minLength", "maxLength"),
+        "array": ("minItems", "maxItems"),
+        "number": ("minimum", "maximum"),
+    }.get(kind, ("", ""))
+    return any(
+        _number(first.get(high)) < _number(second.get(low))
+        for first, second in ((a, b), (b, a))
+        if isinstance(first.get(high), (int, float)) and isinstance(second.get(low), (int, float))
+    )
+
+
+def _number(value: Any) -> float:
+    return float(value)
