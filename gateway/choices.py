@@ -8,7 +8,9 @@ from dataclasses import dataclass, field
 
 from models.engine import Engine
 from models.errors import EngineCrashed
+from models.output_parser import join_calls
 from models.types import (
+    CallDelta,
     GenerateDelta,
     GenerateEnd,
     GenerateRequest,
@@ -29,6 +31,8 @@ class Answer:
     text: str
     logprobs: list[TokenLogprob]
     end: GenerateEnd
+    reasoning: str = ""
+    calls: Sequence[CallDelta] = ()
 
 
 async def generate(
@@ -72,11 +76,14 @@ async def collect(source: AsyncGenerator[Numbered, None]) -> list[Answer]:
             one = found[number]
             one.text.append(delta.text)
             one.logprobs += delta.logprobs
+            one.reasoning.append(delta.reasoning)
+            one.calls += delta.calls
             one.end = delta.end
     answers: list[Answer] = []
     for _, one in sorted(found.items()):
         assert one.end is not None
-        answers.append(Answer("".join(one.text), one.logprobs, one.end))
+        reasoning, calls = "".join(one.reasoning), join_calls(one.calls)
+        answers.append(Answer("".join(one.text), one.logprobs, one.end, reasoning, calls))
     return answers
 
 
@@ -87,6 +94,7 @@ def total(ends: Sequence[GenerateEnd], per_prompt: int) -> tuple[Usage, Timings]
         prompt_tokens=sum(end.usage.prompt_tokens for end in prompts),
         completion_tokens=sum(end.usage.completion_tokens for end in ends),
         cached_tokens=sum(end.usage.cached_tokens for end in prompts),
+        reasoning_tokens=sum(end.usage.reasoning_tokens for end in ends),
     )
     slowest = max(ends, key=lambda end: end.timings.prefill_ms + end.timings.decode_ms)
     return usage, slowest.timings
@@ -96,6 +104,8 @@ def total(ends: Sequence[GenerateEnd], per_prompt: int) -> tuple[Usage, Timings]
 class _Growing:
     text: list[str] = field(default_factory=list[str])
     logprobs: list[TokenLogprob] = field(default_factory=list[TokenLogprob])
+    reasoning: list[str] = field(default_factory=list[str])
+    calls: list[CallDelta] = field(default_factory=list[CallDelta])
     end: GenerateEnd | None = None
 
 

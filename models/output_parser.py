@@ -8,7 +8,7 @@ from typing import Literal
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta
 
-__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought"]
+__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought", "join_calls"]
 
 # Whether the model may begin with thoughts, is amid them (the prompt began them), or must not.
 Thinking = Literal["may", "open", "no"]
@@ -246,6 +246,19 @@ class OutputParser:
         taken, self._held = self._held[:length], self._held[length:]
         self._at += length
         return taken
+
+
+def join_calls(deltas: Sequence[CallDelta]) -> tuple[CallDelta, ...]:
+    """One delta a call."""
+    found: dict[int, CallDelta] = {}
+    for delta in deltas:
+        begun = found.get(delta.index)
+        found[delta.index] = (
+            delta
+            if begun is None
+            else CallDelta(delta.index, begun.id, begun.name, begun.arguments + delta.arguments)
+        )
+    return tuple(found.values())
 
 
 class _JsonEnd:

@@ -4,11 +4,60 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-from gateway.schema.chat import Logprobs, PromptTokensDetails, TokenLogprob, TopLogprob, Usage
+from msgspec import UNSET
+
+from gateway.choices import Answer
+from gateway.convert.tools import wire_call, wire_call_delta
+from gateway.schema.chat import (
+    AssistantAnswer,
+    CompletionTokensDetails,
+    Delta,
+    FinishReason,
+    Logprobs,
+    PromptTokensDetails,
+    TokenLogprob,
+    TopLogprob,
+    Usage,
+)
 from gateway.schema.common import Timings
 from models import types
 
-__all__ = ["wire_logprobs", "wire_timings", "wire_usage"]
+__all__ = [
+    "wire_answer",
+    "wire_delta",
+    "wire_logprobs",
+    "wire_reason",
+    "wire_timings",
+    "wire_usage",
+]
+
+
+def wire_answer(answer: Answer, *, functions: bool) -> AssistantAnswer:
+    """A whole message; `functions` says calls as the older protocol does."""
+    calls = [wire_call(call) for call in answer.calls]
+    return AssistantAnswer(
+        content=None if calls and not answer.text else answer.text,
+        reasoning_content=answer.reasoning or UNSET,
+        tool_calls=calls if calls and not functions else UNSET,
+        function_call=calls[0].function if calls and functions else UNSET,
+    )
+
+
+def wire_delta(delta: types.GenerateDelta, *, functions: bool) -> Delta:
+    """A piece of a message."""
+    calls = [wire_call_delta(call) for call in delta.calls]
+    text = delta.text or not (calls or delta.reasoning)
+    return Delta(
+        content=delta.text if text else UNSET,
+        reasoning_content=delta.reasoning or UNSET,
+        tool_calls=calls if calls and not functions else UNSET,
+        function_call=calls[0].function if calls and functions else UNSET,
+    )
+
+
+def wire_reason(reason: types.FinishReason, *, functions: bool) -> FinishReason:
+    """Why an answer ended."""
+    return "function_call" if functions and reason == "tool_calls" else reason
 
 
 def wire_logprobs(found: Sequence[types.TokenLogprob]) -> Logprobs:
@@ -31,6 +80,7 @@ def wire_usage(usage: types.Usage) -> Usage:
         completion_tokens=usage.completion_tokens,
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
+        completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
     )
 
 

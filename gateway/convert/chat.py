@@ -7,6 +7,7 @@ import msgspec
 
 from gateway.convert.messages import turns, unsupported
 from gateway.convert.sampling import grammar_of, refuse_contradictions, sampling_of, stops_of
+from gateway.convert.tools import tool_use, tools_of
 from gateway.ensemble.events import EnsembleRequest
 from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
@@ -30,10 +31,6 @@ def _never(value: Any) -> bool:
 
 # When a parameter that is not built yet says nothing that we do not do anyway.
 NEUTRAL: dict[str, Callable[[Any], bool]] = {
-    "tools": _empty,
-    "tool_choice": _is("none", "auto"),
-    "functions": _empty,
-    "function_call": _is("none", "auto"),
     "modalities": _is(["text"]),
     "audio": _never,
     "prediction": _never,
@@ -41,11 +38,9 @@ NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "web_search_options": _never,
     "store": _is(False),
     "service_tier": _is("auto", "default"),
-    "reasoning_effort": _is("none"),
     "verbosity": _is("medium"),
     "prompt_cache_retention": _is("in_memory"),
     "prompt_cache_options": _empty,
-    "chat_template_kwargs": _empty,
 }
 
 
@@ -66,6 +61,12 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "response_format": lambda value: value.type == "text",
     "grammar": _never,
     "regex": _never,
+    "tools": _empty,
+    "tool_choice": _is("none", "auto"),
+    "functions": _empty,
+    "function_call": _is("none", "auto"),
+    "reasoning_effort": _is("none"),
+    "chat_template_kwargs": _empty,
 }
 
 
@@ -85,6 +86,7 @@ def refuse_unsupported(request: ChatRequest) -> None:
     for name in ("grammar", "regex"):
         if schema is not None and getattr(request, name) is not None:
             raise BadRequest(f"'{name}' and 'response_format' exclude each other.", name)
+    _refuse_beside_tools(request)
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise BadRequest(
@@ -96,8 +98,16 @@ def generate_request(
     request: ChatRequest, settings: ModelSettings, owner: str
 ) -> types.GenerateRequest:
     """A chat request for one model, with the model's own defaults."""
+    tools = tools_of(request)
+    variables = (request.chat_template_kwargs or {}).items()
+    prompt = types.ChatPrompt(
+        turns(request.messages),
+        tools,
+        tuple((name, msgspec.json.encode(value).decode()) for name, value in variables),
+        request.reasoning_effort,
+    )
     return types.GenerateRequest(
-        prompt=types.ChatPrompt(turns(request.messages)),
+        prompt=prompt,
         max_tokens=max_tokens_of(request) or settings.max_tokens,
         sampling=sampling_of(
             request,
@@ -108,6 +118,7 @@ def generate_request(
         constraint=_schema_of(request) or grammar_of(request),
         owner=owner,
         whole=not request.stream,
+        tool_use=tool_use(request, tools),
     )
 
 
@@ -132,6 +143,17 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
 def max_tokens_of(request: ChatRequest) -> int | None:
     """The limit by either of its names."""
     return request.max_completion_tokens or request.max_tokens
+
+
+def _refuse_beside_tools(request: ChatRequest) -> None:
+    """A grammar leaves no room for calls; an answer without an end has none."""
+    tools = request.tools and request.tool_choice != "none"
+    if not tools and not (request.functions and request.function_call != "none"):
+        return
+    name = "functions" if request.functions else "tools"
+    for other in ("grammar", "regex", "ignore_eos"):
+        if getattr(request, other):
+            raise BadRequest(f"'{other}' and '{name}' exclude each other.", other)
 
 
 def _schema_of(request: ChatRequest) -> types.Constraint | None:

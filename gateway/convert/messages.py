@@ -1,9 +1,17 @@
 """Messages of the wire reduced to what a model reads."""
 
-from typing import Any, cast
+from typing import Any
 
 from gateway.errors import BadRequest
-from gateway.schema.messages import AssistantMessage, Message, RefusalPart, TextPart
+from gateway.schema.messages import (
+    AssistantMessage,
+    FunctionMessage,
+    Message,
+    RefusalPart,
+    TextPart,
+    ToolMessage,
+    UserMessage,
+)
 from models import types
 
 __all__ = ["turns", "unsupported"]
@@ -21,17 +29,29 @@ def unsupported(name: str) -> BadRequest:
 
 def _turn(message: Message, number: int) -> types.Message:
     place = f"messages[{number}]"
-    if isinstance(message, AssistantMessage):
-        _refuse_assistant_extras(message, place)
-    role = cast("Any", message).__struct_config__.tag
     text = _text(message.content, f"{place}.content")
-    return types.Message("system" if role == "developer" else role, text)
-
-
-def _refuse_assistant_extras(message: AssistantMessage, place: str) -> None:
-    for name in ("audio", "tool_calls", "function_call"):
-        if getattr(message, name) not in (None, [], {}):
-            raise unsupported(f"{place}.{name}")
+    match message:
+        case AssistantMessage():
+            if message.audio is not None:
+                raise unsupported(f"{place}.audio")
+            calls = [
+                types.ToolCall(call.id, call.function.name, call.function.arguments)
+                for call in message.tool_calls or ()
+            ]
+            if message.function_call is not None:
+                called = message.function_call
+                calls.append(types.ToolCall(called.name, called.name, called.arguments))
+            return types.Message(
+                "assistant", text, tuple(calls), reasoning=message.reasoning_content or ""
+            )
+        case ToolMessage():
+            return types.Message("tool", text, tool_call_id=message.tool_call_id)
+        case FunctionMessage():
+            return types.Message("tool", text, tool_call_id=message.name, name=message.name)
+        case UserMessage():
+            return types.Message("user", text)
+        case _:
+            return types.Message("system", text)
 
 
 def _text(content: Any, place: str) -> str:

@@ -11,14 +11,21 @@ from litestar.types import ASGIApp
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.choices import Numbered, collect, generate, total
-from gateway.convert.answers import wire_logprobs, wire_timings, wire_usage
+from gateway.convert.answers import (
+    wire_answer,
+    wire_delta,
+    wire_logprobs,
+    wire_reason,
+    wire_timings,
+    wire_usage,
+)
 from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.convert.sampling import copies
 from gateway.disconnect import until_disconnect
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime
-from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
+from gateway.schema.chat import ChatRequest, Choice, Delta
 from gateway.sse import DONE, EventStream, Prefetch
 from models.types import GenerateEnd
 
@@ -42,23 +49,24 @@ async def create_chat_completion(
     requests = copies(generate_request(body, settings, owner), body.n or 1)
     source = generate(engine, requests, settings.parallel)
     reply = Reply.to(body, settings)
+    functions = bool(body.functions)
     if not body.stream:
-        content = await until_disconnect(request.receive, _collect(reply, source))
+        content = await until_disconnect(request.receive, _collect(reply, source, functions))
         return ASGIResponse(body=content, media_type="application/json")
     prefetch = Prefetch(source)
     # Until the first token an error still gets its own status; a long prefill gets comments.
     await prefetch.wait(request.receive, keep_alive_s)
-    return EventStream(_frames(reply, prefetch, body.n or 1), prefetch, keep_alive_s)
+    return EventStream(_frames(reply, prefetch, body.n or 1, functions), prefetch, keep_alive_s)
 
 
-async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None]) -> bytes:
+async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None], functions: bool) -> bytes:
     """The whole answers as one body."""
     answers = await collect(source)
     choices = [
         Choice(
             index=number,
-            message=AssistantAnswer(content=answer.text),
-            finish_reason=answer.end.reason,
+            message=wire_answer(answer, functions=functions),
+            finish_reason=wire_reason(answer.end.reason, functions=functions),
             logprobs=wire_logprobs(answer.logprobs) if answer.logprobs else None,
         )
         for number, answer in enumerate(answers)
@@ -68,23 +76,24 @@ async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None]) -> byte
 
 
 async def _frames(
-    reply: Reply, source: Prefetch[Numbered], count: int
+    reply: Reply, source: Prefetch[Numbered], count: int, functions: bool
 ) -> AsyncGenerator[bytes, None]:
     """The events of a stream: the roles, the texts, their ends."""
     for number in range(count):
         yield reply.delta(Delta(role="assistant", content="", refusal=None), number)
     ends: dict[int, GenerateEnd] = {}
     async for number, delta in source:
-        if delta.text or delta.logprobs:
+        if delta.text or delta.logprobs or delta.reasoning or delta.calls:
             logprobs = wire_logprobs(delta.logprobs) if delta.logprobs else None
-            yield reply.delta(Delta(content=delta.text), number, logprobs)
+            yield reply.delta(wire_delta(delta, functions=functions), number, logprobs)
         if delta.end is None:
             continue
         ends[number] = delta.end
+        reason = wire_reason(delta.end.reason, functions=functions)
         if len(ends) < count:
-            yield reply.finish(delta.end.reason, number)
+            yield reply.finish(reason, number)
         else:
             usage, timings = total([ends[each] for each in range(count)], count)
             timed = wire_timings(usage, timings)
-            yield reply.finish(delta.end.reason, number, timings=timed)
+            yield reply.finish(reason, number, timings=timed)
             yield reply.usage(wire_usage(usage), timed) + DONE

@@ -26,6 +26,7 @@ from gateway.schema.completions import (
     CompletionChoice,
     CompletionChunkChoice,
     CompletionRequest,
+    FinishReason,
 )
 from gateway.sse import DONE, EventStream, Prefetch
 from gateway.text_replies import TextReply
@@ -89,7 +90,7 @@ async def _whole(
                 CompletionChoice(
                     index=len(choices),
                     text=echoes[first] + answer.text,
-                    finish_reason=answer.end.reason,
+                    finish_reason=_reason(answer.end),
                     logprobs=logprobs,
                 )
             )
@@ -110,7 +111,7 @@ async def _frames(
         if delta.end is not None:
             ends[number] = delta.end
         logprobs = None if body.logprobs is None else writers[number].write(delta.logprobs)
-        reason = None if delta.end is None else delta.end.reason
+        reason = None if delta.end is None else _reason(delta.end)
         yield reply.piece(
             CompletionChunkChoice(
                 index=number, text=delta.text, finish_reason=reason, logprobs=logprobs
@@ -118,3 +119,8 @@ async def _frames(
         )
     usage, timings = total([ends[number] for number in range(len(echoes))], body.n or 1)
     yield reply.usage(wire_usage(usage), wire_timings(usage, timings)) + DONE
+
+
+def _reason(end: GenerateEnd) -> FinishReason:
+    """A text completion calls no tools."""
+    return "length" if end.reason == "length" else "stop"

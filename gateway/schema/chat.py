@@ -8,6 +8,17 @@ from gateway.schema.common import ModelId, Timings
 from gateway.schema.ensemble import Annotation, EnsembleOverride, EnsembleReport
 from gateway.schema.messages import Message
 from gateway.schema.sampling import SamplingParameters, Tokens
+from gateway.schema.tools import (
+    MAX_TOOLS,
+    FunctionCall,
+    FunctionCallDelta,
+    FunctionDefinition,
+    FunctionName,
+    Tool,
+    ToolCall,
+    ToolCallDelta,
+    ToolChoice,
+)
 
 __all__ = [
     "AssistantAnswer",
@@ -57,17 +68,19 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
     response_format: ResponseFormat | None = None
+    tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
+    tool_choice: ToolChoice | None = None
+    parallel_tool_calls: bool | None = None
+    functions: Annotated[list[FunctionDefinition], Meta(max_length=MAX_TOOLS)] | None = None
+    function_call: Literal["none", "auto"] | FunctionName | None = None
+    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    chat_template_kwargs: dict[str, Any] | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
-    parallel_tool_calls: bool | None = None
     # Refused unless neutral.
-    tools: list[Any] | None = None
-    tool_choice: Any = None
-    functions: list[Any] | None = None
-    function_call: Any = None
     modalities: list[str] | None = None
     audio: Any = None
     prediction: Any = None
@@ -75,11 +88,9 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     web_search_options: Any = None
     store: bool | None = None
     service_tier: str | None = None
-    reasoning_effort: str | None = None
     verbosity: str | None = None
     prompt_cache_retention: str | None = None
     prompt_cache_options: Any = None
-    chat_template_kwargs: dict[str, Any] | None = None
 
 
 class PromptTokensDetails(Struct, frozen=True, kw_only=True):
@@ -90,7 +101,7 @@ class PromptTokensDetails(Struct, frozen=True, kw_only=True):
 
 
 class CompletionTokensDetails(Struct, frozen=True, kw_only=True):
-    """All zero: nothing here reasons, speaks or predicts."""
+    """`reasoning_tokens` came before the answer. Nothing here speaks or predicts."""
 
     reasoning_tokens: int = 0
     audio_tokens: int = 0
@@ -115,7 +126,9 @@ class AssistantAnswer(Struct, frozen=True, kw_only=True):
     refusal: str | None = None
     role: Literal["assistant"] = "assistant"
     annotations: list[Annotation] = []
-    reasoning_content: str | UnsetType = UNSET  # an ensemble's deliberation
+    reasoning_content: str | UnsetType = UNSET  # thoughts, or an ensemble's deliberation
+    tool_calls: list[ToolCall] | UnsetType = UNSET
+    function_call: FunctionCall | UnsetType = UNSET  # what `functions` are answered with
 
 
 class TopLogprob(Struct, frozen=True, kw_only=True):
@@ -173,6 +186,8 @@ class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
     content: str | UnsetType = UNSET
     refusal: UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
+    tool_calls: list[ToolCallDelta] | UnsetType = UNSET
+    function_call: FunctionCallDelta | UnsetType = UNSET
     annotations: list[Annotation] | UnsetType = UNSET
 
 

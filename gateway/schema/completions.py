@@ -15,6 +15,7 @@ __all__ = [
     "CompletionChunkChoice",
     "CompletionLogprobs",
     "CompletionRequest",
+    "FinishReason",
 ]
 
 FinishReason = Literal["stop", "length"]

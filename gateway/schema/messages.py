@@ -4,11 +4,14 @@ from typing import Annotated, Any
 
 from msgspec import Meta, Struct
 
+from gateway.schema.tools import FunctionCall, ToolCall
+
 __all__ = [
     "AssistantMessage",
     "AudioPart",
     "DeveloperMessage",
     "FilePart",
+    "FunctionMessage",
     "ImagePart",
     "Message",
     "RefusalPart",
@@ -76,14 +79,15 @@ class UserMessage(Struct, frozen=True, kw_only=True, tag="user", tag_field="role
 
 
 class AssistantMessage(Struct, frozen=True, kw_only=True, tag="assistant", tag_field="role"):
-    """What the model said before. Tool calls are refused until they are built."""
+    """What the model said before, and what it called. `reasoning_content` are its thoughts."""
 
     content: AssistantContent = None
     name: str | None = None
     refusal: str | None = None
     audio: Any = None
-    tool_calls: list[Any] | None = None
-    function_call: Any = None
+    tool_calls: list[ToolCall] | None = None
+    function_call: FunctionCall | None = None
+    reasoning_content: str | None = None
 
 
 class ToolMessage(Struct, frozen=True, kw_only=True, tag="tool", tag_field="role"):
@@ -93,4 +97,18 @@ class ToolMessage(Struct, frozen=True, kw_only=True, tag="tool", tag_field="role
     tool_call_id: str
 
 
-Message = SystemMessage | DeveloperMessage | UserMessage | AssistantMessage | ToolMessage
+class FunctionMessage(Struct, frozen=True, kw_only=True, tag="function", tag_field="role"):
+    """What a function answered, by the older protocol."""
+
+    content: TextContent | None
+    name: str
+
+
+Message = (
+    SystemMessage
+    | DeveloperMessage
+    | UserMessage
+    | AssistantMessage
+    | ToolMessage
+    | FunctionMessage
+)

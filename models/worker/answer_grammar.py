@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from models.errors import InvalidRequest
-from models.output_parser import Thinking
+from models.output_parser import OutputParser, Thinking
 from models.tool_format import Reasoning, ToolFormat
 from models.types import Tool, ToolUse
 from models.worker.schemas import prepare
@@ -21,8 +21,8 @@ __all__ = ["Shape", "compose"]
 
 SPACE = r"[ \t\r\n]{0,16}"
 ANYTHING = r"(.|\n)"
-# Text to Lark, control tokens as such: they cannot be spelled.
-Literal = Callable[[str], str]
+# A text cut at its control tokens, which are given as ids.
+Split = Callable[[str], Sequence[str | int]]
 
 
 @dataclass(frozen=True)
@@ -35,14 +35,24 @@ class Shape:
     reasoning: Reasoning | None = None
     thinking: Thinking = "no"
 
+    def parser(self) -> OutputParser:
+        """Tells the parts of such an answer apart."""
+        return OutputParser(
+            reasoning=self.reasoning,
+            thinking=self.thinking,
+            form=None if self.use is None else self.form,
+            names=() if self.use is None else self.use.names,
+        )
 
-def compose(shape: Shape, literal: Literal, body: str | None) -> str:
+
+def compose(shape: Shape, split: Split, body: str | None) -> str:
     """All grammars as llguidance takes them, in JSON.
 
-    `body` is the grammar of an answer that is no call, in the same form; None: any text. Raises
-    InvalidRequest that names a tool whose schema cannot be followed.
+    `split` cuts a text at its control tokens. `body` is the grammar of an answer that is no call,
+    in the same form; None: any text. Raises InvalidRequest that names a tool whose schema cannot
+    be followed.
     """
-    lark = _Lark(shape, literal, has_body=body is not None)
+    lark = _Lark(shape, split, has_body=body is not None)
     grammars: list[dict[str, Any]] = [{"name": "answer", "lark_grammar": lark.text()}]
     if body is not None:
         grammars.append({**json.loads(body)["grammars"][0], "name": "body"})
@@ -54,9 +64,9 @@ def compose(shape: Shape, literal: Literal, body: str | None) -> str:
 
 
 class _Lark:
-    def __init__(self, shape: Shape, literal: Literal, *, has_body: bool) -> None:
+    def __init__(self, shape: Shape, split: Split, *, has_body: bool) -> None:
         self._shape = shape
-        self._literal = literal
+        self._split = split
         self._has_body = has_body
         self._rules: list[str] = []
 
@@ -182,6 +192,11 @@ class _Lark:
             self._rules.append(f"call_{number}: {head} @arguments_{number}")
         if form.id_mark:
             self._rules.append("ID: /[a-zA-Z0-9]{9}/")
+
+    def _literal(self, text: str) -> str:
+        """Text in Lark, control tokens as such: nothing else can spell them."""
+        parts = self._split(text) if text else ()
+        return " ".join(f"<[{p}]>" if isinstance(p, int) else json.dumps(p) for p in parts)
 
 
 def _is_token(lark: str) -> bool:

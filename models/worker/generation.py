@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from models.errors import (
@@ -16,8 +16,10 @@ from models.errors import (
 )
 from models.types import ChatPrompt, GenerateDelta, GenerateRequest, TokenizeRequest
 from models.worker import messages
+from models.worker.answer_grammar import Shape
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.output import Output
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
 from models.worker.request import Request
@@ -32,15 +34,15 @@ COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Compiling:
-    """A request that waits for its grammar."""
+    """A request on its way into the queue; it may wait for its grammar."""
 
     request: GenerateRequest
     tokens: list[int]
-    grammar: "Future[Matcher]"
-    param: str  # that says it
-    since: float
+    shape: Shape | None
+    grammar: "Future[Matcher] | None" = None
+    since: float = field(default_factory=time.perf_counter)
 
 
 class GenerationLoop:
@@ -69,7 +71,10 @@ class GenerationLoop:
         self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
-        self._grammars = Grammars(self._llama.grammar_tokenizer, self._llama.vocabulary)
+        self._spelling = self._prompts.spelling()
+        self._grammars = Grammars(
+            self._llama.grammar_tokenizer, self._llama.split, self._llama.vocabulary
+        )
         self._compiling: dict[int, _Compiling] = {}
 
     @property
@@ -160,7 +165,8 @@ class GenerationLoop:
         pieces = self._plan()
         if not pieces:
             if self._compiling:
-                wait((each.grammar for each in self._compiling.values()), IDLE_S, FIRST_COMPLETED)
+                under_way = [each.grammar for each in self._compiling.values() if each.grammar]
+                wait(under_way, IDLE_S, FIRST_COMPLETED)
             return
         if not self._decode(pieces):
             return
@@ -173,7 +179,21 @@ class GenerationLoop:
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
-        tokens = self._prompts.tokenize(request.prompt)
+        rendered = self._prompts.render(request.prompt)
+        self._check(request, rendered.tokens)
+        shape = self._prompts.shape(request, rendered)
+        waiting = _Compiling(request, rendered.tokens, shape)
+        if request.constraint is None and request.tool_use is None:
+            self._enqueue(request_id, waiting, None)
+            return
+        if len(self._compiling) >= self._scheduler.max_waiting:
+            message = f"{len(self._compiling)} requests already wait for their grammars."
+            raise QueueFull(message, COMPILE_S)
+        waiting.grammar = self._grammars.compile(request.constraint, shape)
+        self._compiling[request_id] = waiting
+
+    def _check(self, request: GenerateRequest, tokens: list[int]) -> None:
+        """Sizes; raises InvalidRequest."""
         param = "messages" if isinstance(request.prompt, ChatPrompt) else "prompt"
         if not tokens:
             raise InvalidRequest("The prompt is empty.", param)
@@ -189,43 +209,29 @@ class GenerationLoop:
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
-        if request.constraint is None:
-            self._enqueue(request_id, request, tokens, None)
-        else:
-            if len(self._compiling) >= self._scheduler.max_waiting:
-                message = f"{len(self._compiling)} requests already wait for their grammars."
-                raise QueueFull(message, COMPILE_S)
-            grammar = self._grammars.compile(request.constraint)
-            param = parameter_of(request.constraint)
-            now = time.perf_counter()
-            self._compiling[request_id] = _Compiling(request, tokens, grammar, param, now)
 
     def _submit_compiled(self) -> None:
         for request_id, waiting in list(self._compiling.items()):
+            assert waiting.grammar is not None
             late = time.perf_counter() - waiting.since > COMPILE_S
             if not waiting.grammar.done() and not late:
                 continue
             del self._compiling[request_id]
             try:
                 if not waiting.grammar.done():
-                    raise InvalidRequest(
-                        f"'{waiting.param}' takes longer than {COMPILE_S:.0f} s to compile.",
-                        waiting.param,
-                    )
-                matcher = waiting.grammar.result().copy()
-                self._enqueue(request_id, waiting.request, waiting.tokens, matcher)
+                    param = parameter_of(waiting.request.constraint)
+                    message = f"'{param}' takes longer than {COMPILE_S:.0f} s to compile."
+                    raise InvalidRequest(message, param)
+                self._enqueue(request_id, waiting, waiting.grammar.result().copy())
             except ModelError as error:
                 self._send(messages.failure(request_id, error))
 
-    def _enqueue(
-        self,
-        request_id: int,
-        request: GenerateRequest,
-        tokens: list[int],
-        matcher: Matcher | None,
-    ) -> None:
+    def _enqueue(self, request_id: int, waiting: "_Compiling", matcher: Matcher | None) -> None:
+        request, tokens = waiting.request, waiting.tokens
         sequence = Sequence(request_id, request.owner, tokens, len(tokens))
-        made = Request.of(request, sequence, self._llama, self._llama.context, matcher)
+        output = Output(request.stop, None if waiting.shape is None else waiting.shape.parser())
+        vocabulary = self._llama if waiting.shape is None else self._spelling
+        made = Request.of(request, sequence, vocabulary, self._llama.context, output, matcher)
         if not self._scheduler.submit(sequence):
             raise QueueFull(
                 f"{len(self._scheduler.waiting)} requests are already waiting for this model.", 5.0

@@ -145,6 +145,24 @@ class Llama:
         """How a control token is spelled; nothing for a token that does not exist."""
         return self.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
 
+    def split(self, text: str) -> list[str | int]:
+        """A text cut at the tokens that no other tokens can spell; these as ids.
+
+        The same that llguidance takes for special: control tokens, and added ones in brackets.
+        """
+        parts: list[str | int] = []
+        for token in self.tokenize(text, add_special=False, parse_special=True):
+            spelled = self.special_text(token)
+            attributes = llama_cpp.llama_vocab_get_attr(self._vocab, token)
+            if attributes & llama_cpp.LLAMA_TOKEN_ATTR_CONTROL or (
+                attributes & llama_cpp.LLAMA_TOKEN_ATTR_USER_DEFINED
+                and spelled.startswith("<")
+                and spelled.endswith(">")
+            ):
+                before, _, text = text.partition(spelled)
+                parts += [before, token] if before else [token]
+        return [*parts, text] if text else parts
+
     def decode(self, rows: Sequence[Rows]) -> int:
         """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed."""
         return int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))

@@ -12,10 +12,11 @@ from models.chat_template import RESERVED, ChatTemplate
 from models.errors import InvalidRequest, ModelError, Unsupported
 from models.output_parser import Thinking
 from models.tool_format import ToolFormat, derive, flatten, reasoning_of
-from models.types import ChatPrompt, Message, Prompt, TextPrompt, Tool
+from models.types import ChatPrompt, GenerateRequest, Message, Prompt, TextPrompt, Tool
+from models.worker.answer_grammar import Shape
 from models.worker.llama import Llama
 
-__all__ = ["Prompts", "Rendered"]
+__all__ = ["Prompts", "Rendered", "Spelling"]
 
 PROBE: dict[str, Any] = {
     "type": "function",
@@ -33,6 +34,19 @@ class Rendered:
 
     tokens: list[int]
     thinking: Thinking
+
+
+class Spelling:
+    """The vocabulary, where control tokens that mark thoughts and calls are text as well."""
+
+    def __init__(self, llama: Llama, spoken: Mapping[int, bytes]) -> None:
+        self._llama = llama
+        self._spoken = spoken
+        self.end_tokens = llama.end_tokens
+
+    def piece(self, token: int) -> bytes:
+        """A token's bytes."""
+        return self._spoken.get(token) or self._llama.piece(token)
 
 
 class Prompts:
@@ -53,6 +67,29 @@ class Prompts:
         )
         self.reasoning = reasoning_of(source)
         self._system = self._takes([_turn("system"), _turn("user")])
+
+    def spelling(self) -> Spelling:
+        """The vocabulary as the parser of answers needs it."""
+        form = self.form
+        marks = [form.opening, form.middle, form.closing, form.between or "", form.id_mark]
+        marks += [text for fence in form.fences for text in fence]
+        if self.reasoning is not None:
+            marks += [self.reasoning.opening, self.reasoning.closing]
+        spoken = {part for mark in marks for part in self._llama.split(mark)}
+        return Spelling(
+            self._llama,
+            {part: self._llama.special_piece(part) for part in spoken if isinstance(part, int)},
+        )
+
+    def shape(self, request: GenerateRequest, rendered: Rendered) -> Shape | None:
+        """What the answer may be made of; None: text alone."""
+        if not isinstance(request.prompt, ChatPrompt):
+            return None
+        if request.tool_use is None and rendered.thinking == "no":
+            return None
+        return Shape(
+            self.form, request.prompt.tools, request.tool_use, self.reasoning, rendered.thinking
+        )
 
     def tokenize(self, prompt: Prompt) -> list[int]:
         """Ids of a prompt as it is decoded; raises InvalidRequest."""

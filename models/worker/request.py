@@ -1,9 +1,8 @@
 """One request's answer as it grows: draw a token, follow the grammar, release text."""
 
 import time
-from collections import deque
-from dataclasses import dataclass, field
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +17,10 @@ from models.types import (
     TokenLogprob,
     Usage,
 )
+from models.worker.output import Output
 from models.worker.sampling import Sampler, log_probabilities
 from models.worker.scheduler import Sequence
 from models.worker.structured import Matcher
-from models.worker.text import TextStream
 
 __all__ = ["Request", "Vocabulary"]
 
@@ -46,7 +45,7 @@ class Request:
     sequence: Sequence
     vocabulary: Vocabulary
     sampler: Sampler
-    stream: TextStream
+    output: Output
     limit: int
     matcher: Matcher | None
     top: int | None  # how many alternatives of each token to report, if any
@@ -54,8 +53,7 @@ class Request:
     queued_at: float
     placed_at: float = 0.0
     first_at: float = 0.0
-    text: list[str] = field(default_factory=list[str])
-    logprobs: deque[tuple[int, TokenLogprob]] = field(default_factory=deque[Any])  # at characters
+    thoughts: int = 0  # tokens
     reason: FinishReason | None = None
     error: ModelError | None = None
 
@@ -66,6 +64,7 @@ class Request:
         sequence: Sequence,
         vocabulary: Vocabulary,
         context: int,
+        output: Output,
         matcher: Matcher | None,
     ) -> "Request":
         """Queued now, as asked for, within a context of so many tokens."""
@@ -75,7 +74,7 @@ class Request:
             sequence=sequence,
             vocabulary=vocabulary,
             sampler=Sampler(request.sampling, prompt, vocabulary.end_tokens),
-            stream=TextStream(request.stop),
+            output=output,
             limit=min(allowed, context),
             matcher=matcher,
             top=request.sampling.logprobs,
@@ -96,37 +95,38 @@ class Request:
         """What can be sent now, if anything; the last one says how the answer ended."""
         if self.whole and self.reason is None:
             return None
-        if self.reason is not None:
-            self.text.append(self.stream.flush())
-        text = "".join(self.text)
-        self.text.clear()
-        if not text and self.reason is None:
-            return None
-        return GenerateDelta(text, self._end(), self._released())
+        if self.reason is None:
+            return self.output.delta(None)
+        self.output.finish()
+        if self.reason == "stop" and self.output.calls_made:
+            self.reason = "tool_calls"
+        return self.output.delta(self._end(self.reason))
 
     def _sample(self, logits: NDArray[np.float32]) -> None:
         matcher = self.matcher
         token = self.sampler.pick(logits, None if matcher is None else matcher.allowed())
+        logprob = None
         if self.top is not None and token not in self.vocabulary.end_tokens:
-            self.logprobs.append((self.stream.received, self._logprob(logits, token, self.top)))
-        self._accept(token)
+            logprob = self._logprob(logits, token, self.top)
+        self._accept(token, logprob)
         # What a grammar forces is appended undecoded, so that there are no logits to report.
         if matcher is not None and self.reason is None and self.top is None:
             for forced in matcher.forced():
                 if self.reason is None:
                     self._accept(forced)
 
-    def _accept(self, token: int) -> None:
+    def _accept(self, token: int, logprob: TokenLogprob | None = None) -> None:
         if token in self.vocabulary.end_tokens:
             self.reason = "stop"
             return
         self.sequence.tokens.append(token)
         self.sampler.accept(token)
-        self.text.append(self.stream.push(self.vocabulary.piece(token)))
+        self.thoughts += self.output.thinking
+        self.output.push(self.vocabulary.piece(token), logprob)
         matcher = self.matcher
-        if matcher is not None and not self.stream.stopped:
+        if matcher is not None and not self.output.stopped:
             matcher.consume(token)
-        if self.stream.stopped or (matcher is not None and matcher.stopped):
+        if self.output.stopped or (matcher is not None and matcher.stopped):
             self.reason = "stop"
         elif len(self.sequence.tokens) >= self.limit:
             self.reason = "length"
@@ -136,25 +136,16 @@ class Request:
         piece = self.vocabulary.piece
         return TokenLogprob(piece(token), logprob, tuple((piece(t), value) for t, value in best))
 
-    def _released(self) -> tuple[TokenLogprob, ...]:
-        """Of the tokens whose text began to be sent; a stop string's own are never."""
-        ready: list[TokenLogprob] = []
-        everything = self.reason is not None and not self.stream.stopped
-        while self.logprobs and (everything or self.logprobs[0][0] < self.stream.released):
-            ready.append(self.logprobs.popleft()[1])
-        return tuple(ready)
-
-    def _end(self) -> GenerateEnd | None:
-        if self.reason is None:
-            return None
+    def _end(self, reason: FinishReason) -> GenerateEnd:
         now = time.perf_counter()
         sequence = self.sequence
         return GenerateEnd(
-            self.reason,
+            reason,
             Usage(
                 prompt_tokens=sequence.prompt_length,
                 completion_tokens=len(sequence.tokens) - sequence.prompt_length,
                 cached_tokens=sequence.cached,
+                reasoning_tokens=self.thoughts,
             ),
             Timings(
                 queue_ms=(self.placed_at - self.queued_at) * 1000,

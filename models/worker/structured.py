@@ -13,10 +13,13 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRequest
 from models.types import Constraint
+from models.worker.answer_grammar import Shape, Split, compose
 from models.worker.gbnf import to_lark
 from models.worker.schemas import MAX_MULTIPLE, prepare
 
 __all__ = ["Grammars", "Matcher", "parameter_of"]
+
+Wanted = tuple[Constraint | None, Shape | None]
 
 MAX_CHARACTERS = 32_000  # of a grammar or regular expression
 # llguidance follows rules and references by recursion: as many as its input has room for must fit.
@@ -70,39 +73,52 @@ class Grammars:
     """Compiles constraints for one vocabulary beside the steps, and keeps the recent ones.
 
     `tokenizer` makes llguidance's view of the vocabulary, at the first use: it takes a second.
+    `split` cuts a text at its control tokens.
     """
 
-    def __init__(self, tokenizer: Callable[[], Any], vocabulary: int, keep: int = 64) -> None:
+    def __init__(
+        self, tokenizer: Callable[[], Any], split: Split, vocabulary: int, keep: int = 64
+    ) -> None:
         self._make_tokenizer = tokenizer
+        self._split = split
         self._tokenizer: Any = None
         self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
-        self._compiled: dict[Constraint, Future[Matcher]] = {}
+        self._compiled: dict[Wanted, Future[Matcher]] = {}
         # Two, so that one schema that takes long does not hold up all others.
         self._threads = ThreadPoolExecutor(2, thread_name_prefix="grammar")
 
-    def compile(self, constraint: Constraint) -> "Future[Matcher]":
-        """Under way, or done before. The result raises InvalidRequest for what is refused."""
-        compiled = self._compiled.pop(constraint, None)
+    def compile(
+        self, constraint: Constraint | None, shape: Shape | None = None
+    ) -> "Future[Matcher]":
+        """Under way, or done before. The result raises InvalidRequest for what is refused.
+
+        `constraint` is of the answer's text, `shape` of what else may stand around it.
+        """
+        wanted = (constraint, shape)
+        compiled = self._compiled.pop(wanted, None)
         if compiled is None:
             before = threading.stack_size(STACK_BYTES)
             try:
-                compiled = self._threads.submit(self._compile, constraint)
+                compiled = self._threads.submit(self._compile, constraint, shape)
             finally:
                 threading.stack_size(before)
-        self._compiled[constraint] = compiled  # most recently used last
+        self._compiled[wanted] = compiled  # most recently used last
         while len(self._compiled) > self._keep:
             del self._compiled[next(iter(self._compiled))]
         return compiled
 
-    def _compile(self, constraint: Constraint) -> Matcher:
+    def _compile(self, constraint: Constraint | None, shape: Shape | None) -> Matcher:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = self._make_tokenizer()
         param = parameter_of(constraint)
         try:
-            grammar = _grammar(constraint)
+            grammar = None if constraint is None else _grammar(constraint)
+            if shape is not None:
+                grammar = compose(shape, self._split, grammar)
+            assert grammar is not None
             limits = llguidance.LLParserLimits(initial_lexer_fuel=LEXER_FUEL)
             inner = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
         except ValueError as error:
@@ -121,9 +137,11 @@ class Grammars:
         return matcher
 
 
-def parameter_of(constraint: Constraint) -> str:
-    """The parameter that a request says it with."""
-    match constraint.kind:
+def parameter_of(constraint: Constraint | None) -> str:
+    """The parameter that a request says it with; without a constraint it is about tools."""
+    match None if constraint is None else constraint.kind:
+        case None:
+            return "tools"
         case "json_schema":
             return "response_format"
         case "regex":

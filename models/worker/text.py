@@ -6,7 +6,7 @@ __all__ = ["TextStream"]
 
 
 class TextStream:
-    """Decodes bytes as they come and watches for stop strings across token boundaries.
+    """Decodes bytes as they come, and watches text for stop strings across token boundaries.
 
     Text that may yet turn out to be the start of a stop string is held back, no more.
     """
@@ -16,23 +16,23 @@ class TextStream:
         self._stops = stops
         self._held = ""
         self.stopped = False
-        self.received = 0  # characters decoded so far
+        self.received = 0  # characters taken so far
         self.released = 0  # of these, given out
 
-    def push(self, piece: bytes) -> str:
-        """Take a token's bytes, return the text now certain. Sets `stopped` at a stop string."""
-        return self._sift(self._decoder.decode(piece))
+    def decode(self, piece: bytes, *, final: bool = False) -> str:
+        """The whole characters that a token's bytes complete; an unfinished last one is U+FFFD."""
+        return self._decoder.decode(piece, final=final)
 
     def flush(self) -> str:
-        """The end of the stream: what was held back, an unfinished character as U+FFFD."""
-        text = self._sift(self._decoder.decode(b"", final=True))
+        """The end of the stream: what was held back."""
         if self.stopped:
-            return text
+            return ""
         held, self._held = self._held, ""
         self.released += len(held)
-        return text + held
+        return held
 
-    def _sift(self, text: str) -> str:
+    def take(self, text: str) -> str:
+        """Take decoded text, return what is now certain. Sets `stopped` at a stop string."""
         if self.stopped:
             return ""
         self.received += len(text)

@@ -139,6 +139,12 @@ class ArithmeticLlama:
     def piece(self, token: int) -> bytes:
         return b"%d " % token
 
+    def special_text(self, token: int) -> str:
+        return ""
+
+    def split(self, text: str) -> list[str | int]:
+        return [text]
+
 
 @dataclass
 class Answer:
