@@ -98,6 +98,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     """One completion. `max_tokens` None means up to the end of the context.
 
     `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
+    `flex` is batch work, which gives way to all other: it may begin late and be interrupted.
     """
 
     prompt: Prompt
@@ -108,6 +109,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     owner: str = "local"
     deadline_s: float | None = None
     whole: bool = False
+    flex: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

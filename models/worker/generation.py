@@ -23,10 +23,11 @@ from models.types import (
 from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.pace import Pace, Turnover
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
 from models.worker.request import Request
-from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
+from models.worker.scheduler import Piece, Preempted, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
 from models.worker.structured import Grammars, Matcher
 
@@ -70,6 +71,8 @@ class GenerationLoop:
         slots = Slots(sequences, self._llama.kv_tokens, self._parked, share=share)
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
+        self._turnover = Turnover()
+        self._compile_turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
@@ -144,9 +147,12 @@ class GenerationLoop:
     def step(self) -> None:
         """Admit, decode one batch, sample, report."""
         self._submit_compiled()
-        for sequence, placement in self._scheduler.admit():
-            self._requests[sequence.id].placed_at = time.perf_counter()
-            self._place(sequence, placement)
+        for event in self._scheduler.admit():
+            if isinstance(event, Preempted):
+                self._drop(event.dropped)
+            else:
+                self._requests[event.sequence.id].placed()
+                self._place(event.sequence, event.placement)
         pieces = self._plan()
         if not pieces:
             if self._compiling:
@@ -180,9 +186,9 @@ class GenerationLoop:
         if request.constraint is None:
             self._enqueue(request_id, request, tokens, None)
         else:
-            if len(self._compiling) >= self._scheduler.max_waiting:
-                message = f"{len(self._compiling)} requests already wait for their grammars."
-                raise QueueFull(message, COMPILE_S)
+            owners = (each.request.owner for each in self._compiling.values())
+            if len(self._compiling) >= self._scheduler.max_waiting and request.owner in owners:
+                raise self._too_many_grammars()
             grammar = self._grammars.compile(request.constraint)
             now = time.perf_counter()
             self._compiling[request_id] = _Compiling(request, tokens, grammar, now)
@@ -199,6 +205,7 @@ class GenerationLoop:
                         f"The grammar takes longer than {COMPILE_S:.0f} s to compile.",
                         "response_format",
                     )
+                self._compile_turnover.observe(time.perf_counter() - waiting.since)
                 matcher = self._grammars.matcher(waiting.grammar)
                 self._enqueue(request_id, waiting.request, waiting.tokens, matcher)
             except ModelError as error:
@@ -211,16 +218,37 @@ class GenerationLoop:
         tokens: list[int],
         matcher: Matcher | None,
     ) -> None:
-        sequence = Sequence(request_id, request.owner, tokens, len(tokens))
+        sequence = Sequence(request_id, request.owner, tokens, len(tokens), request.flex)
         made = Request.of(request, sequence, self._llama, self._llama.context, matcher)
         if not self._scheduler.submit(sequence):
-            raise QueueFull(
-                f"{len(self._scheduler.waiting)} requests are already waiting for this model.", 5.0
-            )
+            raise self._queue_full(flex=request.flex)
         self._requests[request_id] = made
 
+    def _queue_full(self, *, flex: bool) -> QueueFull:
+        ahead, running = self._scheduler.ahead(flex=flex), self._scheduler.running
+        oldest = min((self._requests[s.id].placed_at for s in running), default=0.0)
+        age_s = time.perf_counter() - oldest if oldest else 0.0
+        retry_after_s = self._turnover.retry_after_s(ahead, len(running), age_s)
+        tier = " of service tier flex" if flex else ""
+        return QueueFull(
+            f"{ahead} requests are already waiting for this model, which is all it takes{tier}. "
+            f"Come back in {retry_after_s:.0f} s.",
+            retry_after_s,
+        )
+
+    def _too_many_grammars(self) -> QueueFull:
+        count = len(self._compiling)
+        age_s = time.perf_counter() - min(each.since for each in self._compiling.values())
+        # What each took includes its wait for the others: one such time from now all are done.
+        retry_after_s = self._compile_turnover.retry_after_s(count, count, age_s)
+        return QueueFull(
+            f"{count} requests already wait for their grammars. "
+            f"Come back in {retry_after_s:.0f} s.",
+            retry_after_s,
+        )
+
     def _plan(self) -> list[Piece]:
-        """A step that fits the cache: idle prefixes give way first, then the youngest request."""
+        """A step that fits the cache: idle prefixes give way first, then running requests."""
         while True:
             pieces = self._scheduler.plan(self._pace.budget(BATCH))
             shortage = self._scheduler.shortage(pieces)
@@ -290,6 +318,7 @@ class GenerationLoop:
             delta = request.delta()
             if request.reason is not None:
                 del self._requests[request_id]
+                self._turnover.observe(time.perf_counter() - request.placed_at)
                 self._drop(self._scheduler.remove(request.sequence))
             if delta is not None:
                 deltas.append((request_id, delta))

@@ -32,6 +32,7 @@ from models.worker import scheduler as scheduling
 from models.worker.generation import GenerationLoop
 from models.worker.llama import Rows
 from models.worker.prefix import common_prefix
+from models.worker.scheduler import Preempted
 from models.worker.scheduler import Sequence as Running
 from tests.unit.models.reference_cache import ReferenceCache
 
@@ -172,11 +173,17 @@ class Bench:
         self._count = 0
         self._watch()
 
-    def submit(self, prompt: list[int], max_tokens: int = 8, owner: str = "ann") -> int:
+    def submit(
+        self, prompt: list[int], max_tokens: int = 8, owner: str = "ann", flex: bool = False
+    ) -> int:
         self._count += 1
         sampling = Sampling(temperature=0)
         request = GenerateRequest(
-            TokenPrompt(tuple(prompt)), max_tokens=max_tokens, sampling=sampling, owner=owner
+            TokenPrompt(tuple(prompt)),
+            max_tokens=max_tokens,
+            sampling=sampling,
+            owner=owner,
+            flex=flex,
         )
         self.loop.generate(messages.Generate(self._count, request))
         self.answers[self._count] = Answer()
@@ -252,17 +259,26 @@ class Bench:
 
         def watched_admit() -> Any:
             waiting = list(self.scheduler.waiting)
-            for sequence, placement in admit():
+            for event in admit():
+                yield event
+                if isinstance(event, Preempted):
+                    assert event.sequence.flex
+                    self.preempted += 1
+                    continue
+                sequence = event.sequence
                 self.placed.append(sequence.id)
-                yield sequence, placement
                 for other in waiting:
-                    if other.id < sequence.id and other in self.scheduler.waiting:
+                    if (
+                        other.arrival < sequence.arrival
+                        and (other.owner, other.flex) == (sequence.owner, sequence.flex)
+                        and other in self.scheduler.waiting
+                    ):
                         assert self._waits_for_a_prefill(other)
 
         def watched_preempt() -> Any:
-            youngest = max(s.id for s in self.scheduler.running)
+            victim = max(self.scheduler.running, key=lambda s: (s.flex, s.arrival))
             found = preempt()
-            assert found is None or found.sequence.id == youngest
+            assert found is None or found.sequence is victim
             self.preempted += found is not None
             return found
 
@@ -320,7 +336,11 @@ prompts = st.builds(
     st.lists(st.integers(0, 3), max_size=10),
 )
 submits = st.tuples(
-    st.just("submit"), prompts, st.integers(1, 40), st.sampled_from(["ann", "ann", "bob"])
+    st.just("submit"),
+    prompts,
+    st.integers(1, 40),
+    st.sampled_from(["ann", "ann", "bob"]),
+    st.booleans(),
 )
 actions = st.one_of(
     submits,
