@@ -18,6 +18,7 @@ from gateway.schema.chat import (
     Delta,
     FinishReason,
     Logprobs,
+    ServiceTier,
     Usage,
 )
 from gateway.schema.common import Timings
@@ -31,12 +32,15 @@ __all__ = ["Reply"]
 class Reply:
     """One answer's id, time and model, and the bodies made with them."""
 
-    def __init__(self, model: str, configuration: str, include_usage: bool) -> None:
+    def __init__(
+        self, model: str, configuration: str, include_usage: bool, tier: ServiceTier
+    ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
         self._fingerprint = fingerprint(configuration)
         self._include_usage = include_usage
+        self._tier: ServiceTier = tier
 
     @classmethod
     def to(cls, request: ChatRequest, settings: Struct) -> Self:
@@ -46,6 +50,7 @@ class Reply:
             request.model,
             msgspec.json.encode(settings).decode(),
             include_usage=options is not None and bool(options.include_usage),
+            tier="flex" if request.service_tier == "flex" else "default",
         )
 
     def completion(
@@ -65,6 +70,7 @@ class Reply:
                 usage=usage,
                 system_fingerprint=self._fingerprint,
                 timings=timings,
+                service_tier=self._tier,
                 ensemble=report,
             )
         )
@@ -105,6 +111,7 @@ class Reply:
             model=self._model,
             choices=choices,
             system_fingerprint=self._fingerprint,
+            service_tier=self._tier,
             usage=usage if self._include_usage else UNSET,
             timings=timings,
             ensemble=report,

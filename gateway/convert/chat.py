@@ -38,7 +38,6 @@ NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "moderation": _never,
     "web_search_options": _never,
     "store": _is(False),
-    "service_tier": _is("auto", "default"),
     "reasoning_effort": _is("none"),
     "verbosity": _is("medium"),
     "prompt_cache_retention": _is("in_memory"),
@@ -99,6 +98,7 @@ def generate_request(
         constraint=constraint_of(request),
         owner=owner,
         whole=not request.stream,
+        flex=request.service_tier == "flex",
     )
 
 
@@ -117,6 +117,7 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
+        flex=request.service_tier == "flex",
     )
 
 

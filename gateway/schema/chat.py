@@ -19,6 +19,7 @@ __all__ = [
     "JsonSchema",
     "Logprobs",
     "ResponseFormat",
+    "ServiceTier",
     "StreamOptions",
     "TokenLogprob",
     "TopLogprob",
@@ -28,6 +29,7 @@ __all__ = [
 INT64 = 2**63 - 1
 INT32 = 2**31 - 1
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+ServiceTier = Literal["default", "flex"]  # what a request was served as
 StopString = Annotated[str, Meta(min_length=1, max_length=1000)]
 Tokens = Annotated[int, Meta(ge=1, le=INT32)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
@@ -88,6 +90,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
+    service_tier: Literal["auto", "default", "flex"] | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None
@@ -106,7 +109,6 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     moderation: Any = None
     web_search_options: Any = None
     store: bool | None = None
-    service_tier: str | None = None
     reasoning_effort: str | None = None
     verbosity: str | None = None
     prompt_cache_retention: str | None = None
@@ -194,7 +196,7 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     system_fingerprint: str
     timings: Timings
     object: Literal["chat.completion"] = "chat.completion"
-    service_tier: Literal["default"] | UnsetType = UNSET
+    service_tier: ServiceTier
     ensemble: EnsembleReport | UnsetType = UNSET
 
 
@@ -226,7 +228,7 @@ class ChatCompletionChunk(Struct, frozen=True, kw_only=True):
     choices: list[ChunkChoice]
     system_fingerprint: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    service_tier: Literal["default"] | UnsetType = UNSET
+    service_tier: ServiceTier
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     ensemble: EnsembleReport | UnsetType = UNSET
