@@ -218,7 +218,7 @@ class GenerationLoop:
         tokens: list[int],
         matcher: Matcher | None,
     ) -> None:
-        sequence = Sequence(request_id, request.owner, tokens, len(tokens), request.flex)
+        sequence = Sequence(request_id, request.owner, tokens, len(tokens), flex=request.flex)
         made = Request.of(request, sequence, self._llama, self._llama.context, matcher)
         if not self._scheduler.submit(sequence):
             raise self._queue_full(flex=request.flex)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LoadFailed
+from models.worker.limits import check_rows, check_sequence, check_token
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
@@ -77,6 +78,8 @@ class Llama:
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch()
+        self._sequences = sequences
+        self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
             t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
@@ -144,24 +147,36 @@ class Llama:
         return self._piece(token, special=True).decode("utf-8", "replace")
 
     def decode(self, rows: Sequence[Rows]) -> int:
-        """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed."""
-        return int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))
+        """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed.
+
+        Raises ValueError for what llama.cpp would end the process for.
+        """
+        check_rows(rows, batch=BATCH, sequences=self._sequences, cells=self.kv_tokens)
+        status = int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))
+        self._outputs = sum(row.logits for row in rows) if status == 0 else 0
+        return status
 
     def logits(self, count: int) -> NDArray[np.float32]:
         """The last batch's logits, shape (count, vocabulary): a view, valid until the next."""
+        if not 0 < count <= self._outputs:
+            raise ValueError(f"{count} rows of logits; the last batch made {self._outputs}.")
         pointer = llama_cpp.llama_get_logits(self._context)
         return np.ctypeslib.as_array(pointer, shape=(count, self.vocabulary))
 
     def share(self, source: int, target: int, length: int) -> None:
         """Let `target` refer to the first `length` cells of `source`."""
+        check_sequence(source, self._sequences)
+        check_sequence(target, self._sequences)
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
 
     def cut(self, sequence: int, length: int) -> None:
         """Forget all but the first `length` tokens of a sequence."""
+        check_sequence(sequence, self._sequences)
         llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
 
     def state_size(self, sequence: int) -> int:
         """Bytes that `save` would give."""
+        check_sequence(sequence, self._sequences)
         return int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
 
     def save(self, sequence: int) -> NDArray[np.uint8]:
@@ -177,6 +192,7 @@ class Llama:
 
     def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
         """Bring saved cells back into an empty sequence; False if there was no place for them."""
+        check_sequence(sequence, self._sequences)
         read = llama_cpp.llama_state_seq_set_data_ext(
             self._context, state.ctypes.data_as(_BYTES), len(state), sequence, 0
         )
@@ -207,6 +223,7 @@ class Llama:
         return llama_cpp.llama_init_from_model(self._model, params)
 
     def _piece(self, token: int, *, special: bool) -> bytes:
+        check_token(token, self.vocabulary)
         room = 64
         while True:
             text = ctypes.create_string_buffer(room)
@@ -236,10 +253,7 @@ class _Batch:
             pointers[at] = base + 4 * at
 
     def fill(self, rows: Sequence[Rows]) -> Any:
-        total = sum(len(row.tokens) for row in rows)
-        if not 0 < total <= BATCH:
-            raise ValueError(f"A batch of {total} tokens; it takes 1 to {BATCH}.")
-        self._logits[:total] = 0
+        self._logits[:] = 0
         at = 0
         for row in rows:
             end = at + len(row.tokens)
@@ -248,7 +262,7 @@ class _Batch:
             self._sequence[at:end] = row.sequence
             self._logits[end - 1] = row.logits
             at = end
-        self._batch.n_tokens = total
+        self._batch.n_tokens = at
         return self._batch
 
 

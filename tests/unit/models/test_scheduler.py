@@ -355,3 +355,16 @@ def test_normal_work_does_not_wait_for_the_prefill_of_flex() -> None:
     assert admit(subject) == [2]
     subject.submit(Sequence(3, "ann", [*prompt, 6], 201))
     assert admit(subject) == []
+
+
+def test_who_waits_for_a_prefill_begins_when_it_is_done() -> None:
+    subject = scheduler(cells=2000)
+    prompt = list(range(100))
+    first = Sequence(1, "ann", list(prompt), 100)
+    subject.submit(first)
+    subject.submit(Sequence(2, "ann", [*prompt, 5], 101))
+    assert admit(subject) == [1]
+    while first.pending:
+        assert admit(subject) == []
+        subject.done(subject.plan(ALL))
+    assert admit(subject) == [2]
