@@ -19,6 +19,8 @@ from models.types import (
     GenerateDelta,
     GenerateRequest,
     Prompt,
+    TextPrompt,
+    TokenPrompt,
 )
 from models.worker import messages
 from models.worker.cores import CoreLock
@@ -34,6 +36,7 @@ from models.worker.structured import Grammars, Matcher
 __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
+COUNTED_AT_ONCE = 100_000  # characters: their tokens are counted in less than half a second
 COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
@@ -169,17 +172,12 @@ class GenerationLoop:
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
+        self._check_size(request.prompt)
         tokens = self.tokenize(request.prompt)
         if not tokens:
             raise InvalidRequest("The prompt is empty.", "messages")
-        context = self._llama.context
-        if len(tokens) >= context:
-            raise ContextOverflow(
-                f"The prompt has {len(tokens)} tokens; this model's context holds {context}, "
-                "and the answer needs room too. Shorten the messages.",
-                len(tokens),
-                context,
-            )
+        if len(tokens) >= self._llama.context:
+            raise self._overflow(len(tokens), "")
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
@@ -192,6 +190,24 @@ class GenerationLoop:
             grammar = self._grammars.compile(request.constraint)
             now = time.perf_counter()
             self._compiling[request_id] = _Compiling(request, tokens, grammar, now)
+
+    def _check_size(self, prompt: Prompt) -> None:
+        """Refuse by its size what is far too long: running streams would wait for the count."""
+        if isinstance(prompt, TokenPrompt):
+            return
+        texts = [prompt.text] if isinstance(prompt, TextPrompt) else prompt.messages
+        size = sum(len(each if isinstance(each, str) else each.content) for each in texts)
+        if size >= COUNTED_AT_ONCE and size // self._llama.longest_piece >= self._llama.context:
+            raise self._overflow(size // self._llama.longest_piece, "at least ")
+
+    def _overflow(self, tokens: int, at_least: str) -> ContextOverflow:
+        context = self._llama.context
+        return ContextOverflow(
+            f"The prompt has {at_least}{tokens} tokens; this model's context holds {context}, "
+            "and the answer needs room too. Shorten the messages.",
+            tokens,
+            context,
+        )
 
     def _submit_compiled(self) -> None:
         for request_id, waiting in list(self._compiling.items()):

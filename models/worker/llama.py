@@ -6,6 +6,7 @@ over there ends the process.
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import sys
 from collections.abc import Generator, Sequence
@@ -139,6 +140,11 @@ class Llama:
         if token not in self._pieces:
             self._pieces[token] = self._piece(token, special=False)
         return self._pieces[token]
+
+    @functools.cached_property
+    def longest_piece(self) -> int:
+        """Bytes of the longest token. Reading them all takes a part of a second, once."""
+        return max(len(self.piece(token)) for token in range(self.vocabulary))
 
     def special_text(self, token: int) -> str:
         """How a control token is spelled; nothing for a token that does not exist."""

@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 
 from models.errors import ContextOverflow, InvalidRequest, QueueFull
 from models.types import (
+    ChatPrompt,
     Constraint,
     GenerateDelta,
     GenerateEnd,
     GenerateRequest,
+    Message,
+    Prompt,
     Sampling,
+    TextPrompt,
     TokenPrompt,
 )
 from models.worker import generation, messages, parked, slots
@@ -590,6 +594,23 @@ def test_prompts_that_cannot_be_served_are_refused() -> None:
     fits = bench.submit([1] * (CONTEXT - 1), 40)
     bench.finish()
     bench.check_answer(fits)
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("split", [1, 3])
+def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(split: int) -> None:
+    bench = Bench()
+    bench.llama.longest_piece = 100
+    bench.loop._prompts.tokenize = mock.Mock(side_effect=AssertionError("counted"))
+    words = "word " * 60_000
+    prompts: list[Prompt] = [
+        TextPrompt(words),
+        ChatPrompt((Message("user", words[: len(words) // split]),) * split),
+    ]
+    for prompt in prompts:
+        with pytest.raises(ContextOverflow, match=r"at least 3000 tokens.*48") as raised:
+            bench.loop.generate(messages.Generate(1, GenerateRequest(prompt)))
+        assert (raised.value.prompt_tokens, raised.value.context) == (3000, CONTEXT)
 
 
 def logprobs_of(bench: Bench, **options: Any) -> tuple[list[bytes], str]:
