@@ -98,6 +98,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     """One completion. `max_tokens` None means up to the end of the context.
 
     `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
+    `deterministic` runs it alone and uncached, in batches of the same shape each time.
     """
 
     prompt: Prompt
@@ -108,6 +109,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     owner: str = "local"
     deadline_s: float | None = None
     whole: bool = False
+    deterministic: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

@@ -22,13 +22,18 @@ class Sequence:
     owner: str
     tokens: list[int]
     prompt_length: int
-    cached: int = 0  # tokens of the prompt found in the cache when first placed
+    cached: int = 0  # tokens of the prompt that were there when its first one was decoded
     to_prefill: int = 0  # tokens not found there when last placed
     past: int = 0
     slot: int | None = None
-    placed_once: bool = False
+    begun: bool = False
     awaits: "Sequence | None" = None  # whose prefill of `awaited` tokens will be shared
     awaited: int = 0
+    scope: str = ""  # who shares its prefixes: its owner, unless another is given
+    alone: bool = False  # nothing else runs beside it, and no prefix of others is used
+
+    def __post_init__(self) -> None:
+        self.scope = self.scope or self.owner
 
     @property
     def pending(self) -> int:
@@ -142,18 +147,21 @@ class Scheduler:
         Each placement must be carried out before the next is asked for: that may share its cells.
         """
         for sequence in list(self.waiting):
+            if any(other.alone or sequence.alone for other in self.running):
+                break  # nobody overtakes it either: its turn comes
             if len(self.running) >= self.parallel or not self._room_for(sequence):
                 break
             if self._waits_for_prefill(sequence):
                 continue
-            placement = self.slots.take(sequence.tokens, sequence.owner)
+            if sequence.alone:
+                placement = self.slots.take_alone()
+            else:
+                placement = self.slots.take(sequence.tokens, sequence.scope)
             if placement is None:
                 break
             self.waiting.remove(sequence)
             sequence.slot, sequence.past = placement.slot, placement.keep
             sequence.to_prefill = sequence.pending
-            if not sequence.placed_once:
-                sequence.cached, sequence.placed_once = placement.keep, True
             self.running.append(sequence)
             yield sequence, placement
 
@@ -161,6 +169,10 @@ class Scheduler:
         """One step: every stream's next tokens, then pieces of prompts, oldest first."""
         room = self.batch
         pieces: list[Piece] = []
+        if self.running and self.running[0].alone:
+            # The same batches each time, whatever was measured.
+            self._add(pieces, self.running[0], min(self.running[0].pending, room))
+            return pieces
         streams = [s for s in self.running if s.streaming]
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
@@ -213,6 +225,8 @@ class Scheduler:
             slot = piece.sequence.slot
             assert slot is not None
             self.slots.extend(slot, piece.tokens)
+            if not piece.sequence.begun:
+                piece.sequence.cached, piece.sequence.begun = piece.start, True
             piece.sequence.past += len(piece.tokens)
 
     def _add(self, pieces: list[Piece], sequence: Sequence, count: int) -> int:
@@ -228,17 +242,15 @@ class Scheduler:
         """A prefix that was to be copied back is not there: all is decoded again."""
         assert sequence.slot is not None
         self.slots.forget(sequence.slot)
-        if sequence.cached == sequence.past:
-            sequence.cached = 0
         sequence.past = 0
         sequence.to_prefill = sequence.pending
 
     def _room_for(self, sequence: Sequence) -> bool:
         """Idle prefixes give way; running sequences' unwritten prompts count as taken."""
-        if not self.running:
+        if not self.running or self.slots.split:
             return True
         promised = sum(s.pending for s in self.running)
-        needed, room = self.slots.cells_needed(sequence.tokens, sequence.owner)
+        needed, room = self.slots.cells_needed(sequence.tokens, sequence.scope)
         return needed + promised + self.batch // 8 <= room
 
     def _waits_for_prefill(self, sequence: Sequence) -> bool:
@@ -250,7 +262,7 @@ class Scheduler:
         sequence.awaits = None
         have: int | None = None
         for other in self.running:
-            if other.owner != sequence.owner or other.past >= other.prompt_length:
+            if other.scope != sequence.scope or other.past >= other.prompt_length:
                 continue
             prompt = other.tokens[: other.prompt_length]
             common = min(common_prefix(prompt, sequence.tokens), len(sequence.tokens) - 1)
@@ -258,7 +270,7 @@ class Scheduler:
             if common <= other.past:
                 continue
             if have is None:
-                have = self.slots.reusable(sequence.tokens, sequence.owner)
+                have = self.slots.reusable(sequence.tokens, sequence.scope)
             if common - have >= WORTH_WAITING:
                 sequence.awaits, sequence.awaited = other, common
                 return True
