@@ -61,6 +61,7 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repeat_penalty": _is(1),
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
+    "deterministic": _is(False),
     "response_format": lambda value: value.type == "text",
 }
 
@@ -99,6 +100,7 @@ def generate_request(
         constraint=constraint_of(request),
         owner=owner,
         whole=not request.stream,
+        deterministic=bool(request.deterministic),
     )
 
 

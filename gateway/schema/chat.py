@@ -88,6 +88,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
+    deterministic: bool | None = None  # ours: the same bytes each time, whatever else runs
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None

@@ -95,6 +95,7 @@ class Llama:
             # copied from one part of a split cache to another.
             uncuttable = recurrent or hybrid or (self.split and self._window > 0)
             self.shares_prefixes = share_prefixes and not uncuttable
+            self._in_windows = self.shares_prefixes and self._window > 0
             self._context = self._open(threads)
             if not self._context:
                 raise LoadFailed(
@@ -210,7 +211,7 @@ class Llama:
         shorter prefix is worth nothing. So the sequence is saved a window at a time.
         """
         length = int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
-        if not self._window or self.split:
+        if not self._in_windows:
             return State((self._save(sequence),), max(length, 1))
         scratch = self._sequences
         pieces: list[NDArray[np.uint8]] = []
@@ -267,7 +268,8 @@ class Llama:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.kv_tokens
         params.n_batch = params.n_ubatch = BATCH
-        params.n_seq_max = self._sequences
+        # One more for cells on their way to and from host memory, see `save`.
+        params.n_seq_max = self._sequences + self._in_windows
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.
