@@ -25,6 +25,7 @@ from gateway.schema.common import Timings
 from gateway.schema.ensemble import EnsembleReport
 from gateway.sse import event
 from gateway.version import VERSION
+from models import hardware
 
 __all__ = ["Reply"]
 
@@ -121,6 +122,11 @@ class Reply:
 
 @cache
 def fingerprint(configuration: str) -> str:
-    """Changes with the version and with the model's settings: then a seed may not reproduce."""
-    digest = hashlib.sha256(f"{VERSION}\n{configuration}".encode())
+    """Changes with all that may change what a seed gives, but for the load and the caches.
+
+    That is this version, the build of llama.cpp, the processor and how many of its cores are used
+    (they decide in what order numbers are added up), and the settings of the model.
+    """
+    machine = f"{hardware.fingerprint()}\n{hardware.core_count()}"
+    digest = hashlib.sha256(f"{VERSION}\n{machine}\n{configuration}".encode())
     return f"fp_{digest.hexdigest()[:12]}"

@@ -99,6 +99,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
 
     `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
     `flex` is batch work, which gives way to all other: it may begin late and be interrupted.
+    `deterministic` runs it alone and uncached, in batches of the same shape each time.
     """
 
     prompt: Prompt
@@ -110,6 +111,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     deadline_s: float | None = None
     whole: bool = False
     flex: bool = False
+    deterministic: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

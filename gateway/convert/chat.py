@@ -60,6 +60,7 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repeat_penalty": _is(1),
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
+    "deterministic": _is(False),
     "response_format": lambda value: value.type == "text",
 }
 
@@ -99,6 +100,7 @@ def generate_request(
         owner=owner,
         whole=not request.stream,
         flex=request.service_tier == "flex",
+        deterministic=bool(request.deterministic),
     )
 
 

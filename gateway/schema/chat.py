@@ -91,6 +91,7 @@ class ChatRequest(Struct, frozen=True, kw_only=True):
     ignore_eos: bool | None = None
     response_format: ResponseFormat | None = None
     service_tier: Literal["auto", "default", "flex"] | None = None
+    deterministic: bool | None = None  # ours: the same bytes each time, whatever else runs
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None

@@ -37,6 +37,7 @@ __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
 COUNTED_AT_ONCE = 100_000  # characters: their tokens are counted in less than half a second
+EVERYBODY = "*"  # the one scope of prefixes, where they are shared by all
 COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
@@ -59,7 +60,9 @@ class GenerationLoop:
     ) -> None:
         self._send = send
         self._cores = CoreLock(spec.core_lock)
-        sequences = spec.parallel + 1  # one may hold a finished prompt
+        # One more may hold a finished prompt, where that takes no cells of its own.
+        split = spec.kv == "split"
+        sequences = spec.parallel + (not split)
         self._llama = Llama(
             Path(spec.path),
             context=spec.context,
@@ -68,10 +71,18 @@ class GenerationLoop:
             threads=spec.threads,
             gpu_layers=spec.gpu_layers,
             safe_mode=spec.safe_mode,
+            split=split,
+            share_prefixes=spec.share_prefixes,
         )
-        share = self._llama.shares_prefixes
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
-        slots = Slots(sequences, self._llama.kv_tokens, self._parked, share=share)
+        self._global_scope = spec.prefix_scope == "global"
+        slots = Slots(
+            sequences,
+            self._llama.kv_tokens,
+            self._parked,
+            share=self._llama.shares_prefixes,
+            split=self._llama.split,
+        )
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._turnover = Turnover()
@@ -116,7 +127,7 @@ class GenerationLoop:
                 elapsed_ms = (time.perf_counter() - begun) * 1000
                 self._pace.observe(tokens, tokens if prefill else 0, elapsed_ms)
                 if prefill:
-                    self._parked.learn(tokens, llama.state_size(0))
+                    self._parked.learn(tokens, len(llama.save(0)))
             llama.clear()
 
     def generate(self, message: messages.Generate) -> None:
@@ -234,7 +245,15 @@ class GenerationLoop:
         tokens: list[int],
         matcher: Matcher | None,
     ) -> None:
-        sequence = Sequence(request_id, request.owner, tokens, len(tokens), flex=request.flex)
+        sequence = Sequence(
+            request_id,
+            request.owner,
+            tokens,
+            len(tokens),
+            flex=request.flex,
+            scope=EVERYBODY if self._global_scope else request.owner,
+            alone=request.deterministic,
+        )
         made = Request.of(request, sequence, self._llama, self._llama.context, matcher)
         if not self._scheduler.submit(sequence):
             raise self._queue_full(flex=request.flex)
@@ -269,7 +288,8 @@ class GenerationLoop:
             pieces = self._scheduler.plan(self._pace.budget(BATCH))
             shortage = self._scheduler.shortage(pieces)
             if not shortage:
-                return pieces
+                # A split cache decodes neighbouring sequences together, in their order.
+                return sorted(pieces, key=lambda piece: piece.sequence.slot or 0)
             self._drop(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
             if self._scheduler.shortage(pieces):
                 preempted = self._scheduler.preempt()
@@ -305,21 +325,31 @@ class GenerationLoop:
         return False
 
     def _place(self, sequence: Sequence, placement: Placement) -> None:
+        llama, slot, keep = self._llama, placement.slot, placement.keep
         self._drop(placement.drop)
-        if placement.source is not None:
-            self._llama.share(placement.source, placement.slot, placement.keep)
+        if sequence.alone:
+            llama.clear()  # where its cells lie is then the same every time
             return
-        if placement.restore is not None and not self._llama.restore(
-            placement.slot, placement.restore.state
-        ):
-            # llama.cpp wants adjacent cells for it, which our count of cells cannot see.
+        if placement.source is not None:
+            placed = llama.share(placement.source, slot, keep)
+        elif placement.restore is not None:
+            placed = llama.restore(slot, placement.restore.state, keep)
+        else:
+            placed = llama.cut(slot, keep)
+        if not placed:
+            # llama.cpp found no adjacent cells for it, or a sliding window has dropped some:
+            # neither is seen by our count of cells.
             self._scheduler.restart(sequence)
-        self._llama.cut(placement.slot, sequence.past)
 
     def _drop(self, dropped: Iterable[Dropped]) -> None:
         for each in dropped:
-            if self._scheduler.slots.share and self._parked.wants(each.tokens, each.owner):
-                self._parked.add(each.tokens, each.owner, self._llama.save(each.slot))
+            length = len(each.tokens)
+            if (
+                each.park
+                and self._parked.wants(each.tokens, each.scope)
+                and self._llama.holds(each.slot, length)
+            ):
+                self._parked.add(each.tokens, each.scope, self._llama.save(each.slot))
             self._llama.cut(each.slot, 0)
 
     def _report(self, ids: list[int]) -> None:

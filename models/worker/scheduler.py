@@ -114,7 +114,10 @@ class Scheduler:
                 if victim is None:
                     return
                 yield self._preempt(victim)
-            placement = self.slots.take(sequence.tokens, sequence.owner)
+            if sequence.alone:
+                placement = self.slots.take_alone()
+            else:
+                placement = self.slots.take(sequence.tokens, sequence.scope)
             if placement is None:
                 return
             self._place(sequence, placement)
@@ -124,6 +127,10 @@ class Scheduler:
         """One step: every stream's next tokens, then pieces of prompts, each owner in turn."""
         room = self.batch
         pieces: list[Piece] = []
+        if self.running and self.running[0].alone:
+            # The same batches each time, whatever was measured.
+            self._add(pieces, self.running[0], min(self.running[0].pending, room))
+            return pieces
         streams = [s for s in self.running if s.streaming]
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
@@ -175,6 +182,8 @@ class Scheduler:
             generated = sequence.streaming
             self._service[sequence.flex].charge(sequence.owner, count, generated=generated)
             self.slots.extend(sequence.slot, piece.tokens)
+            if not sequence.begun:
+                sequence.cached, sequence.begun = piece.start, True
             sequence.past += count
             if not generated:
                 self._changed = True  # somebody may wait for this prefill
@@ -187,8 +196,6 @@ class Scheduler:
         assert sequence.slot is not None
         self._changed = True
         self.slots.forget(sequence.slot)
-        if sequence.cached == sequence.past:
-            sequence.cached = 0
         sequence.past = 0
         sequence.to_prefill = sequence.pending
 
@@ -234,14 +241,16 @@ class Scheduler:
         return self._service[flex].spent(owner) + promised
 
     def _fits(self, sequence: Sequence) -> bool:
+        if any(each.alone or sequence.alone for each in self.running):
+            return False
         return len(self.running) < self.parallel and self._missing_cells(sequence) <= 0
 
     def _missing_cells(self, sequence: Sequence) -> int:
         """Cells it lacks to be placed; idle prefixes give way, unwritten prompts count as taken."""
-        if not self.running:
+        if not self.running or self.slots.split:
             return 0
         promised = sum(s.pending for s in self.running)
-        needed, room = self.slots.cells_needed(sequence.tokens, sequence.owner)
+        needed, room = self.slots.cells_needed(sequence.tokens, sequence.scope)
         return needed + promised + self.batch // 8 - room
 
     def _gives_way_to(self, sequence: Sequence) -> Sequence | None:
@@ -250,7 +259,8 @@ class Scheduler:
         if sequence.flex or not flex:
             return None
         freed = sum(len(each.tokens) for each in flex)  # written, and promised to be
-        if len(flex) < len(self.running) and self._missing_cells(sequence) > freed:
+        others = len(self.running) - len(flex)
+        if others and (sequence.alone or self._missing_cells(sequence) > freed):
             return None
         return max(flex, key=lambda each: each.arrival)
 
@@ -266,12 +276,12 @@ class Scheduler:
         self.waiting.remove(sequence)
         if sequence.flex and self._passed_over >= FLEX_TURN:
             sequence.flex, self._passed_over = False, 0
+        elif sequence.flex and sequence.alone:
+            sequence.flex = False  # interrupted, it would not be done in the same batches
         elif not sequence.flex and self.waiting.count(flex=True):
             self._passed_over += 1
         sequence.slot, sequence.past = placement.slot, placement.keep
         sequence.to_prefill, sequence.known = sequence.pending, len(sequence.tokens)
-        if not sequence.placed_once:
-            sequence.cached, sequence.placed_once = placement.keep, True
         self.running.append(sequence)
 
     def _turn_to_prefill(self, sequence: Sequence) -> tuple[bool, int, int]:
@@ -289,7 +299,7 @@ class Scheduler:
         return count
 
     def _waits_for_prefill(self, sequence: Sequence) -> bool:
-        if not self.slots.share:
+        if not self.slots.share or sequence.alone:
             return False
         awaited = sequence.awaits
         if awaited is not None and awaited.slot is not None and awaited.past < sequence.awaited:
@@ -297,7 +307,7 @@ class Scheduler:
         sequence.awaits = None
         have: int | None = None
         for other in self.running:
-            if other.owner != sequence.owner or other.past >= other.prompt_length:
+            if other.scope != sequence.scope or other.past >= other.prompt_length:
                 continue
             if other.flex and not sequence.flex:
                 continue  # it may give way at any time
@@ -310,7 +320,7 @@ class Scheduler:
             if common <= other.past:
                 continue
             if have is None:
-                have = self.slots.reusable(sequence.tokens, sequence.owner)
+                have = self.slots.reusable(sequence.tokens, sequence.scope)
             if common - have >= WORTH_WAITING:
                 sequence.awaits, sequence.awaited = other, common
                 return True

@@ -20,14 +20,19 @@ class Sequence:
     prompt_length: int
     flex: bool = False  # batch work: gives way to all that is not
     arrival: int = 0  # its place in the order of all that came
-    cached: int = 0  # tokens of the prompt found in the cache when first placed
+    cached: int = 0  # tokens of the prompt that were there when its first one was decoded
     to_prefill: int = 0  # tokens not found there when last placed
     known: int = 0  # tokens there were when last placed: all of them are to be prefilled
     past: int = 0
     slot: int | None = None
-    placed_once: bool = False
+    begun: bool = False
     awaits: "Sequence | None" = None  # whose prefill of `awaited` tokens will be shared
     awaited: int = 0
+    scope: str = ""  # who shares its prefixes: its owner, unless another is given
+    alone: bool = False  # nothing else runs beside it, and no prefix of others is used
+
+    def __post_init__(self) -> None:
+        self.scope = self.scope or self.owner
 
     @property
     def pending(self) -> int:
