@@ -18,12 +18,14 @@ from gateway.schema.chat import (
     Delta,
     FinishReason,
     Logprobs,
+    ServiceTier,
     Usage,
 )
 from gateway.schema.common import Timings
 from gateway.schema.ensemble import EnsembleReport
 from gateway.sse import event
 from gateway.version import VERSION
+from models import hardware
 
 __all__ = ["Reply"]
 
@@ -31,12 +33,15 @@ __all__ = ["Reply"]
 class Reply:
     """One answer's id, time and model, and the bodies made with them."""
 
-    def __init__(self, model: str, configuration: str, include_usage: bool) -> None:
+    def __init__(
+        self, model: str, configuration: str, include_usage: bool, tier: ServiceTier
+    ) -> None:
         self._id = f"chatcmpl-{uuid.uuid4().hex}"
         self._created = int(time.time())
         self._model = model
         self._fingerprint = fingerprint(configuration)
         self._include_usage = include_usage
+        self._tier: ServiceTier = tier
 
     @classmethod
     def to(cls, request: ChatRequest, settings: Struct) -> Self:
@@ -46,6 +51,7 @@ class Reply:
             request.model,
             msgspec.json.encode(settings).decode(),
             include_usage=options is not None and bool(options.include_usage),
+            tier="flex" if request.service_tier == "flex" else "default",
         )
 
     def completion(
@@ -65,6 +71,7 @@ class Reply:
                 usage=usage,
                 system_fingerprint=self._fingerprint,
                 timings=timings,
+                service_tier=self._tier,
                 ensemble=report,
             )
         )
@@ -105,6 +112,7 @@ class Reply:
             model=self._model,
             choices=choices,
             system_fingerprint=self._fingerprint,
+            service_tier=self._tier,
             usage=usage if self._include_usage else UNSET,
             timings=timings,
             ensemble=report,
@@ -114,6 +122,11 @@ class Reply:
 
 @cache
 def fingerprint(configuration: str) -> str:
-    """Changes with the version and with the model's settings: then a seed may not reproduce."""
-    digest = hashlib.sha256(f"{VERSION}\n{configuration}".encode())
+    """Changes with all that may change what a seed gives, but for the load and the caches.
+
+    That is this version, the build of llama.cpp, the processor and how many of its cores are used
+    (they decide in what order numbers are added up), and the settings of the model.
+    """
+    machine = f"{hardware.fingerprint()}\n{hardware.core_count()}"
+    digest = hashlib.sha256(f"{VERSION}\n{machine}\n{configuration}".encode())
     return f"fp_{digest.hexdigest()[:12]}"

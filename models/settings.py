@@ -34,9 +34,17 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     source: str = ""
     description: str = ""
     context: PositiveInt | None = None  # tokens a request may use; None: what it was trained for
-    kv_tokens: PositiveInt | None = None  # KV cells shared by all requests; None: twice `context`
+    # "unified": any request may use any of `kv_tokens` cells, and requests that begin alike share
+    # them. "split": each of `parallel` requests has an equal part of them; faster where prompts are
+    # long and have nothing in common.
+    kv: Literal["unified", "split"] = "unified"
+    kv_tokens: PositiveInt | None = None  # None: twice `context`; split: `parallel` x
     parallel: Annotated[int, Meta(ge=1, le=128)] = 8  # requests decoded at once
     max_waiting: PositiveInt = 64  # requests that may queue before 429
+    share_prefixes: bool = True  # False saves memory where the model has a sliding window
+    # "global": also between owners. Then how fast an answer begins tells whether anybody else has
+    # sent the same beginning.
+    prefix_scope: Literal["owner", "global"] = "owner"
     prefix_cache_mb: Annotated[int, Meta(ge=0)] = 512  # host memory for prompts seen; 0: none
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: all; without a GPU it means nothing
     threads: PositiveInt | None = None  # None: every core this process may use

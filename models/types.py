@@ -142,6 +142,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     """One completion. `max_tokens` None means up to the end of the context.
 
     `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
+    `flex` is batch work, which gives way to all other: it may begin late and be interrupted.
+    `deterministic` runs it alone and uncached, in batches of the same shape each time.
     """
 
     prompt: Prompt
@@ -153,6 +155,8 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     deadline_s: float | None = None
     whole: bool = False
     tool_use: ToolUse | None = None
+    flex: bool = False
+    deterministic: bool = False
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

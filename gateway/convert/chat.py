@@ -37,7 +37,6 @@ NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "moderation": _never,
     "web_search_options": _never,
     "store": _is(False),
-    "service_tier": _is("auto", "default"),
     "verbosity": _is("medium"),
     "prompt_cache_retention": _is("in_memory"),
     "prompt_cache_options": _empty,
@@ -58,6 +57,7 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repeat_penalty": _is(1),
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
+    "deterministic": _is(False),
     "response_format": lambda value: value.type == "text",
     "grammar": _never,
     "regex": _never,
@@ -119,6 +119,8 @@ def generate_request(
         owner=owner,
         whole=not request.stream,
         tool_use=tool_use(request, tools),
+        flex=request.service_tier == "flex",
+        deterministic=bool(request.deterministic),
     )
 
 
@@ -137,6 +139,7 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         temperature=request.temperature,
         top_p=request.top_p,
         seed=request.seed,
+        flex=request.service_tier == "flex",
     )
 
 

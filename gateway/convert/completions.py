@@ -63,6 +63,7 @@ def completion_requests(
                 constraint=grammar_of(request),
                 owner=owner,
                 whole=not request.stream,
+                deterministic=bool(request.deterministic),
             ),
             drawn,
         )

@@ -29,7 +29,7 @@ def sampling_of(
         top_p=_first(request.top_p, defaults.top_p, 1.0),
         top_k=_first(request.top_k, defaults.top_k, 0),
         min_p=_first(request.min_p, defaults.min_p, 0.0),
-        seed=request.seed,
+        seed=0 if request.seed is None and request.deterministic else request.seed,
         typical_p=_first(request.typical_p, defaults.typical_p, 1.0),
         presence_penalty=_first(request.presence_penalty, defaults.presence_penalty, 0.0),
         frequency_penalty=_first(request.frequency_penalty, defaults.frequency_penalty, 0.0),

@@ -11,7 +11,8 @@ __all__ = ["Answer", "Deliberation", "EnsembleRequest", "Event", "Verdict"]
 class EnsembleRequest(Struct, frozen=True, kw_only=True):
     """A chat for an ensemble. `owner` is whose stores are searched and whose caches are used.
 
-    `max_tokens` bounds each member; `temperature` and `top_p` replace the members' own.
+    `max_tokens` bounds each member; `temperature` and `top_p` replace the members' own;
+    `flex` makes all of them batch work.
     """
 
     messages: tuple[Message, ...]
@@ -21,6 +22,7 @@ class EnsembleRequest(Struct, frozen=True, kw_only=True):
     temperature: float | None = None
     top_p: float | None = None
     seed: int | None = None
+    flex: bool = False
 
 
 class Deliberation(Struct, frozen=True):

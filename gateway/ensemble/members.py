@@ -85,6 +85,7 @@ def questions(
                     owner=request.owner,
                     deadline_s=settings.timeout_s,
                     whole=True,
+                    flex=request.flex,
                 ),
             )
         )

@@ -21,6 +21,7 @@ from gateway.convert.answers import (
 )
 from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.convert.sampling import copies
+from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
@@ -37,17 +38,17 @@ async def create_chat_completion(
     request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> ASGIApp:
     """Decode, choose who answers, and answer in one piece or as a stream."""
-    body = await read_json(request, ChatRequest, runtime.settings.server.max_body_bytes)
+    server = runtime.settings.server
+    body = await read_json(request, ChatRequest, server.max_body_bytes)
     refuse_unsupported(body)
     owner = owner_of(request.scope)
-    keep_alive_s = runtime.settings.server.keep_alive_s
     ensemble = runtime.ensemble(body.model, body.ensemble)
     if ensemble is not None:
-        return await ensemble_chat.answer(request, body, ensemble, owner, keep_alive_s)
+        return await ensemble_chat.answer(request, body, ensemble, owner, server)
     settings = runtime.registry.settings(body.model)
     engine = runtime.engine(body.model, "chat")
     requests = copies(generate_request(body, settings, owner), body.n or 1)
-    source = generate(engine, requests, settings.parallel)
+    source = within(server.request_timeout_s, generate(engine, requests, settings.parallel))
     reply = Reply.to(body, settings)
     functions = bool(body.functions)
     if not body.stream:
@@ -55,8 +56,9 @@ async def create_chat_completion(
         return ASGIResponse(body=content, media_type="application/json")
     prefetch = Prefetch(source)
     # Until the first token an error still gets its own status; a long prefill gets comments.
-    await prefetch.wait(request.receive, keep_alive_s)
-    return EventStream(_frames(reply, prefetch, body.n or 1, functions), prefetch, keep_alive_s)
+    await prefetch.wait(request.receive, server.keep_alive_s)
+    frames = _frames(reply, prefetch, body.n or 1, functions)
+    return EventStream(frames, prefetch, server.keep_alive_s)
 
 
 async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None], functions: bool) -> bytes:

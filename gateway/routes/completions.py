@@ -20,6 +20,7 @@ from gateway.convert.completions import (
     likeliest,
     refuse_unsupported,
 )
+from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.runtime import Runtime
 from gateway.schema.completions import (
@@ -41,21 +42,21 @@ async def create_completion(
     request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> ASGIApp:
     """Decode, continue every prompt, and answer in one piece or as a stream."""
-    body = await read_json(request, CompletionRequest, runtime.settings.server.max_body_bytes)
+    server = runtime.settings.server
+    body = await read_json(request, CompletionRequest, server.max_body_bytes)
     refuse_unsupported(body)
     engine = runtime.engine(body.model, "text completions")
     settings = runtime.registry.settings(body.model)
     requests = completion_requests(body, settings, owner_of(request.scope))
     echoes = await _echoes(engine, requests) if body.echo else [""] * len(requests)
-    source = generate(engine, requests, settings.parallel)
+    source = within(server.request_timeout_s, generate(engine, requests, settings.parallel))
     reply = TextReply(body, settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _whole(body, reply, source, echoes))
         return ASGIResponse(body=content, media_type="application/json")
     prefetch = Prefetch(source)
-    keep_alive_s = runtime.settings.server.keep_alive_s
-    await prefetch.wait(request.receive, keep_alive_s)
-    return EventStream(_frames(body, reply, prefetch, echoes), prefetch, keep_alive_s)
+    await prefetch.wait(request.receive, server.keep_alive_s)
+    return EventStream(_frames(body, reply, prefetch, echoes), prefetch, server.keep_alive_s)
 
 
 async def _echoes(engine: Engine, requests: Sequence[GenerateRequest]) -> list[str]:

@@ -10,6 +10,7 @@ from litestar.types import ASGIApp
 
 from gateway.body import read_json
 from gateway.convert.embeddings import embedding_items, embedding_rows
+from gateway.deadline import finished_within
 from gateway.disconnect import until_disconnect
 from gateway.runtime import Runtime
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest, EmbeddingUsage
@@ -23,10 +24,12 @@ async def create_embeddings(
     request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> ASGIApp:
     """Embed texts or token ids, in order."""
-    body = await read_json(request, EmbeddingRequest, runtime.settings.server.max_body_bytes)
+    server = runtime.settings.server
+    body = await read_json(request, EmbeddingRequest, server.max_body_bytes)
     items = embedding_items(body)
     engine = runtime.engine(body.model, "embeddings")
-    result = await until_disconnect(request.receive, engine.embed(EmbedRequest(items)))
+    work = finished_within(server.request_timeout_s, engine.embed(EmbedRequest(items)))
+    result = await until_disconnect(request.receive, work)
     tokens = sum(result.token_counts)
     answer = EmbeddingList(
         data=embedding_rows(result, body.dimensions, body.encoding_format),

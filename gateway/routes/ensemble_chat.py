@@ -10,11 +10,13 @@ from litestar.types import ASGIApp
 
 from gateway.convert.answers import wire_timings, wire_usage
 from gateway.convert.chat import ensemble_request
+from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
 from gateway.replies import Reply
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
+from gateway.settings import ServerSettings
 from gateway.sse import DONE, EventStream, Prefetch
 
 __all__ = ["answer"]
@@ -29,17 +31,17 @@ async def answer(
     body: ChatRequest,
     ensemble: Ensemble,
     owner: str,
-    keep_alive_s: float,
+    server: ServerSettings,
 ) -> ASGIApp:
     """Answer in one piece or as a stream."""
-    source = ensemble.run(ensemble_request(body, owner))
+    source = within(server.request_timeout_s, ensemble.run(ensemble_request(body, owner)))
     reply = Reply.to(body, ensemble.settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source))
         return ASGIResponse(body=content, media_type="application/json")
     prefetch = Prefetch(source)
-    await prefetch.wait(request.receive, min(FIRST_EVENT_S, keep_alive_s))
-    return EventStream(_frames(reply, prefetch), prefetch, keep_alive_s)
+    await prefetch.wait(request.receive, min(FIRST_EVENT_S, server.keep_alive_s))
+    return EventStream(_frames(reply, prefetch), prefetch, server.keep_alive_s)
 
 
 async def _collect(reply: Reply, source: AsyncGenerator[Event, None]) -> bytes:

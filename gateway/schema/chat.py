@@ -31,12 +31,14 @@ __all__ = [
     "JsonSchema",
     "Logprobs",
     "ResponseFormat",
+    "ServiceTier",
     "TokenLogprob",
     "TopLogprob",
     "Usage",
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+ServiceTier = Literal["default", "flex"]  # what a request was served as
 
 
 class JsonSchema(Struct, frozen=True, kw_only=True):
@@ -75,6 +77,7 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     function_call: Literal["none", "auto"] | FunctionName | None = None
     reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
     chat_template_kwargs: dict[str, Any] | None = None
+    service_tier: Literal["auto", "default", "flex"] | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None
@@ -87,7 +90,6 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     moderation: Any = None
     web_search_options: Any = None
     store: bool | None = None
-    service_tier: str | None = None
     verbosity: str | None = None
     prompt_cache_retention: str | None = None
     prompt_cache_options: Any = None
@@ -175,7 +177,7 @@ class ChatCompletion(Struct, frozen=True, kw_only=True):
     system_fingerprint: str
     timings: Timings
     object: Literal["chat.completion"] = "chat.completion"
-    service_tier: Literal["default"] | UnsetType = UNSET
+    service_tier: ServiceTier
     ensemble: EnsembleReport | UnsetType = UNSET
 
 
@@ -209,7 +211,7 @@ class ChatCompletionChunk(Struct, frozen=True, kw_only=True):
     choices: list[ChunkChoice]
     system_fingerprint: str
     object: Literal["chat.completion.chunk"] = "chat.completion.chunk"
-    service_tier: Literal["default"] | UnsetType = UNSET
+    service_tier: ServiceTier
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     ensemble: EnsembleReport | UnsetType = UNSET

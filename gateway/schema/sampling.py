@@ -33,7 +33,7 @@ class Grammar(Struct, frozen=True, kw_only=True):
 class SamplingParameters(Struct, frozen=True, kw_only=True):
     """How an answer is drawn. Null means absent: then the model's own default holds.
 
-    `top_k` to `typical_p`, `ignore_eos`, `grammar` and `regex` are extensions. Without its
+    `top_k` to `deterministic` are extensions. Without its
     `type`, a grammar with `::=` is GBNF and any other is Lark.
     """
 
@@ -56,4 +56,5 @@ class SamplingParameters(Struct, frozen=True, kw_only=True):
     ignore_eos: bool | None = None
     grammar: GrammarText | Grammar | None = None
     regex: GrammarText | None = None
+    deterministic: bool | None = None  # the same bytes each time, whatever else runs
     user: str | None = None  # without effect on the answer

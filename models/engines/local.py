@@ -275,7 +275,8 @@ class LocalEngine:
             self._settled.set()
 
     async def _until_ready(self, deadline: float | None = None) -> None:
-        wait_s = LOAD_WAIT_S if deadline is None else deadline - time.monotonic()
+        left_s = LOAD_WAIT_S if deadline is None else deadline - time.monotonic()
+        wait_s = min(LOAD_WAIT_S, left_s)
         if self._state == "unloaded":
             await self.start()
         if self._state == "loading":

@@ -14,22 +14,33 @@ from models.errors import (
     QueueFull,
     Unsupported,
 )
-from models.types import ChatPrompt, GenerateDelta, GenerateRequest, TokenizeRequest
+from models.types import (
+    ChatPrompt,
+    GenerateDelta,
+    GenerateRequest,
+    Prompt,
+    TextPrompt,
+    TokenizeRequest,
+    TokenPrompt,
+)
 from models.worker import messages
 from models.worker.answer_grammar import Shape
 from models.worker.cores import CoreLock
 from models.worker.llama import BATCH, Llama, Rows
 from models.worker.output import Output
+from models.worker.pace import Pace, Turnover
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
 from models.worker.request import Request
-from models.worker.scheduler import Pace, Piece, Scheduler, Sequence
+from models.worker.scheduler import Piece, Preempted, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
 from models.worker.structured import Grammars, Matcher, parameter_of
 
 __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
+COUNTED_AT_ONCE = 100_000  # characters: their tokens are counted in less than half a second
+EVERYBODY = "*"  # the one scope of prefixes, where they are shared by all
 COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
@@ -53,7 +64,9 @@ class GenerationLoop:
     ) -> None:
         self._send = send
         self._cores = CoreLock(spec.core_lock)
-        sequences = spec.parallel + 1  # one may hold a finished prompt
+        # One more may hold a finished prompt, where that takes no cells of its own.
+        split = spec.kv == "split"
+        sequences = spec.parallel + (not split)
         self._llama = Llama(
             Path(spec.path),
             context=spec.context,
@@ -62,18 +75,28 @@ class GenerationLoop:
             threads=spec.threads,
             gpu_layers=spec.gpu_layers,
             safe_mode=spec.safe_mode,
+            split=split,
+            share_prefixes=spec.share_prefixes,
         )
-        share = self._llama.shares_prefixes
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
-        slots = Slots(sequences, self._llama.kv_tokens, self._parked, share=share)
+        self._global_scope = spec.prefix_scope == "global"
+        slots = Slots(
+            sequences,
+            self._llama.kv_tokens,
+            self._parked,
+            share=self._llama.shares_prefixes,
+            split=self._llama.split,
+        )
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
+        self._turnover = Turnover()
+        self._compile_turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
         self._spelling = self._prompts.spelling()
         self._grammars = Grammars(
-            self._llama.grammar_tokenizer, self._llama.split, self._llama.vocabulary
+            self._llama.grammar_tokenizer, self._llama.segments, self._llama.vocabulary
         )
         self._compiling: dict[int, _Compiling] = {}
 
@@ -111,7 +134,7 @@ class GenerationLoop:
                 elapsed_ms = (time.perf_counter() - begun) * 1000
                 self._pace.observe(tokens, tokens if prefill else 0, elapsed_ms)
                 if prefill:
-                    self._parked.learn(tokens, llama.state_size(0))
+                    self._parked.learn(tokens, len(llama.save(0)))
             llama.clear()
 
     def generate(self, message: messages.Generate) -> None:
@@ -159,9 +182,12 @@ class GenerationLoop:
     def step(self) -> None:
         """Admit, decode one batch, sample, report."""
         self._submit_compiled()
-        for sequence, placement in self._scheduler.admit():
-            self._requests[sequence.id].placed_at = time.perf_counter()
-            self._place(sequence, placement)
+        for event in self._scheduler.admit():
+            if isinstance(event, Preempted):
+                self._drop(event.dropped)
+            else:
+                self._requests[event.sequence.id].placed()
+                self._place(event.sequence, event.placement)
         pieces = self._plan()
         if not pieces:
             if self._compiling:
@@ -179,36 +205,47 @@ class GenerationLoop:
         self._report([piece.sequence.id for piece in wanted])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
+        self._check_size(request.prompt)
         rendered = self._prompts.render(request.prompt)
         self._check(request, rendered.tokens)
-        shape = self._prompts.shape(request, rendered)
-        waiting = _Compiling(request, rendered.tokens, shape)
+        waiting = _Compiling(request, rendered.tokens, self._prompts.shape(request, rendered))
         if request.constraint is None and request.tool_use is None:
             self._enqueue(request_id, waiting, None)
             return
-        if len(self._compiling) >= self._scheduler.max_waiting:
-            message = f"{len(self._compiling)} requests already wait for their grammars."
-            raise QueueFull(message, COMPILE_S)
-        waiting.grammar = self._grammars.compile(request.constraint, shape)
+        owners = (each.request.owner for each in self._compiling.values())
+        if len(self._compiling) >= self._scheduler.max_waiting and request.owner in owners:
+            raise self._too_many_grammars()
+        waiting.grammar = self._grammars.compile(request.constraint, waiting.shape)
         self._compiling[request_id] = waiting
 
     def _check(self, request: GenerateRequest, tokens: list[int]) -> None:
         """Sizes; raises InvalidRequest."""
-        param = "messages" if isinstance(request.prompt, ChatPrompt) else "prompt"
         if not tokens:
-            raise InvalidRequest("The prompt is empty.", param)
-        context = self._llama.context
-        if len(tokens) >= context:
-            raise ContextOverflow(
-                f"The prompt has {len(tokens)} tokens; this model's context holds {context}, "
-                "and the answer needs room too. Shorten it.",
-                len(tokens),
-                context,
-                param,
-            )
+            raise InvalidRequest("The prompt is empty.", _param(request.prompt))
+        if len(tokens) >= self._llama.context:
+            raise self._overflow(len(tokens), "", request.prompt)
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:
                 raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
+
+    def _check_size(self, prompt: Prompt) -> None:
+        """Refuse by its size what is far too long: running streams would wait for the count."""
+        if isinstance(prompt, TokenPrompt):
+            return
+        texts = [prompt.text] if isinstance(prompt, TextPrompt) else prompt.messages
+        size = sum(len(each if isinstance(each, str) else each.content) for each in texts)
+        if size >= COUNTED_AT_ONCE and size // self._llama.longest_piece >= self._llama.context:
+            raise self._overflow(size // self._llama.longest_piece, "at least ", prompt)
+
+    def _overflow(self, tokens: int, at_least: str, prompt: Prompt) -> ContextOverflow:
+        context = self._llama.context
+        return ContextOverflow(
+            f"The prompt has {at_least}{tokens} tokens; this model's context holds {context}, "
+            "and the answer needs room too. Shorten it.",
+            tokens,
+            context,
+            _param(prompt),
+        )
 
     def _submit_compiled(self) -> None:
         for request_id, waiting in list(self._compiling.items()):
@@ -222,29 +259,60 @@ class GenerationLoop:
                     param = parameter_of(waiting.request.constraint)
                     message = f"'{param}' takes longer than {COMPILE_S:.0f} s to compile."
                     raise InvalidRequest(message, param)
+                self._compile_turnover.observe(time.perf_counter() - waiting.since)
                 self._enqueue(request_id, waiting, waiting.grammar.result().copy())
             except ModelError as error:
                 self._send(messages.failure(request_id, error))
 
     def _enqueue(self, request_id: int, waiting: "_Compiling", matcher: Matcher | None) -> None:
         request, tokens = waiting.request, waiting.tokens
-        sequence = Sequence(request_id, request.owner, tokens, len(tokens))
+        sequence = Sequence(
+            request_id,
+            request.owner,
+            tokens,
+            len(tokens),
+            flex=request.flex,
+            scope=EVERYBODY if self._global_scope else request.owner,
+            alone=request.deterministic,
+        )
         output = Output(request.stop, None if waiting.shape is None else waiting.shape.parser())
         vocabulary = self._llama if waiting.shape is None else self._spelling
         made = Request.of(request, sequence, vocabulary, self._llama.context, output, matcher)
         if not self._scheduler.submit(sequence):
-            raise QueueFull(
-                f"{len(self._scheduler.waiting)} requests are already waiting for this model.", 5.0
-            )
+            raise self._queue_full(flex=request.flex)
         self._requests[request_id] = made
 
+    def _queue_full(self, *, flex: bool) -> QueueFull:
+        ahead, running = self._scheduler.ahead(flex=flex), self._scheduler.running
+        oldest = min((self._requests[s.id].placed_at for s in running), default=0.0)
+        age_s = time.perf_counter() - oldest if oldest else 0.0
+        retry_after_s = self._turnover.retry_after_s(ahead, len(running), age_s)
+        tier = " of service tier flex" if flex else ""
+        return QueueFull(
+            f"{ahead} requests are already waiting for this model, which is all it takes{tier}. "
+            f"Come back in {retry_after_s:.0f} s.",
+            retry_after_s,
+        )
+
+    def _too_many_grammars(self) -> QueueFull:
+        count = len(self._compiling)
+        age_s = time.perf_counter() - min(each.since for each in self._compiling.values())
+        # What each took includes its wait for the others: one such time from now all are done.
+        retry_after_s = self._compile_turnover.retry_after_s(count, count, age_s)
+        return QueueFull(
+            f"{count} requests already wait for their grammars. "
+            f"Come back in {retry_after_s:.0f} s.",
+            retry_after_s,
+        )
+
     def _plan(self) -> list[Piece]:
-        """A step that fits the cache: idle prefixes give way first, then the youngest request."""
+        """A step that fits the cache: idle prefixes give way first, then running requests."""
         while True:
             pieces = self._scheduler.plan(self._pace.budget(BATCH))
             shortage = self._scheduler.shortage(pieces)
             if not shortage:
-                return pieces
+                # A split cache decodes neighbouring sequences together, in their order.
+                return sorted(pieces, key=lambda piece: piece.sequence.slot or 0)
             self._drop(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
             if self._scheduler.shortage(pieces):
                 preempted = self._scheduler.preempt()
@@ -280,21 +348,31 @@ class GenerationLoop:
         return False
 
     def _place(self, sequence: Sequence, placement: Placement) -> None:
+        llama, slot, keep = self._llama, placement.slot, placement.keep
         self._drop(placement.drop)
-        if placement.source is not None:
-            self._llama.share(placement.source, placement.slot, placement.keep)
+        if sequence.alone:
+            llama.clear()  # where its cells lie is then the same every time
             return
-        if placement.restore is not None and not self._llama.restore(
-            placement.slot, placement.restore.state
-        ):
-            # llama.cpp wants adjacent cells for it, which our count of cells cannot see.
+        if placement.source is not None:
+            placed = llama.share(placement.source, slot, keep)
+        elif placement.restore is not None:
+            placed = llama.restore(slot, placement.restore.state, keep)
+        else:
+            placed = llama.cut(slot, keep)
+        if not placed:
+            # llama.cpp found no adjacent cells for it, or a sliding window has dropped some:
+            # neither is seen by our count of cells.
             self._scheduler.restart(sequence)
-        self._llama.cut(placement.slot, sequence.past)
 
     def _drop(self, dropped: Iterable[Dropped]) -> None:
         for each in dropped:
-            if self._scheduler.slots.share and self._parked.wants(each.tokens, each.owner):
-                self._parked.add(each.tokens, each.owner, self._llama.save(each.slot))
+            length = len(each.tokens)
+            if (
+                each.park
+                and self._parked.wants(each.tokens, each.scope)
+                and self._llama.holds(each.slot, length)
+            ):
+                self._parked.add(each.tokens, each.scope, self._llama.save(each.slot))
             self._llama.cut(each.slot, 0)
 
     def _report(self, ids: list[int]) -> None:
@@ -309,6 +387,7 @@ class GenerationLoop:
             delta = request.delta()
             if request.reason is not None:
                 del self._requests[request_id]
+                self._turnover.observe(time.perf_counter() - request.placed_at)
                 self._drop(self._scheduler.remove(request.sequence))
             if delta is not None:
                 deltas.append((request_id, delta))
@@ -329,3 +408,8 @@ class GenerationLoop:
             self._send(messages.failure(sequence.id, error))
         self._scheduler.slots.clear()
         self._llama.clear()
+
+
+def _param(prompt: Prompt) -> str:
+    """What a request calls it."""
+    return "messages" if isinstance(prompt, ChatPrompt) else "prompt"

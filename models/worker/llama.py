@@ -6,6 +6,7 @@ over there ends the process.
 
 import contextlib
 import ctypes
+import functools
 import importlib
 import sys
 from collections.abc import Generator, Sequence
@@ -17,15 +18,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import LoadFailed
+from models.worker.limits import check_rows, check_sequence, check_token
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
 _llguidance: Any = importlib.import_module("llguidance.llamacpp")
 
-__all__ = ["BATCH", "Llama", "Rows"]
+__all__ = ["BATCH", "Llama", "Rows", "State"]
 
 BATCH = 512  # tokens of one llama_decode; also the physical batch
-MAX_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
+MAX_SEQUENCES = 255  # llama.cpp's LLAMA_MAX_SEQ, less one that saved cells pass through
 ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 CONTINUED_LEVEL = 5
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
@@ -41,8 +43,23 @@ class Rows:
     logits: bool
 
 
+@dataclass(frozen=True)
+class State:
+    """Cells of a sequence in host memory, opaque, in pieces of so many positions each."""
+
+    pieces: tuple[NDArray[np.uint8], ...]
+    span: int
+
+    def __len__(self) -> int:
+        return sum(piece.nbytes for piece in self.pieces)
+
+
 class Llama:
-    """A loaded model with one context over one unified KV cache of `kv_tokens` cells.
+    """A loaded model with one context over a KV cache of `kv_tokens` cells.
+
+    In a unified cache any sequence may use any cell, and several the same one. In a `split` cache
+    each has `kv_tokens / sequences` of its own, `context` at least. A recurrent model's is always
+    split: it has one state a sequence, whatever the length.
 
     Raises LoadFailed with llama.cpp's own words.
     """
@@ -57,6 +74,8 @@ class Llama:
         threads: int,
         gpu_layers: int,
         safe_mode: bool,
+        split: bool = False,
+        share_prefixes: bool = True,
     ) -> None:
         if not 1 <= sequences <= MAX_SEQUENCES:
             raise LoadFailed(f"{sequences} sequences asked for; llama.cpp allows {MAX_SEQUENCES}.")
@@ -66,9 +85,20 @@ class Llama:
             if not self._model:
                 raise LoadFailed(f"{path}: {_reason(errors)}")
             trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
-            self.context = min(context or trained, trained)
-            self.kv_tokens = max(kv_tokens or 2 * self.context, self.context)
-            self._context = self._open(sequences, threads)
+            self._sequences = sequences
+            recurrent = bool(llama_cpp.llama_model_is_recurrent(self._model))
+            hybrid = bool(llama_cpp.llama_model_is_hybrid(self._model))
+            self._window = int(llama_cpp.llama_model_n_swa(self._model))
+            self.split = split or recurrent
+            self.context, self.kv_tokens = _sizes(
+                context, None if recurrent else kv_tokens, trained, sequences if self.split else 1
+            )
+            # A recurrent state cannot be cut back. What lies behind a sliding window cannot be
+            # copied from one part of a split cache to another.
+            uncuttable = recurrent or hybrid or (self.split and self._window > 0)
+            self.shares_prefixes = share_prefixes and not uncuttable
+            self._in_windows = self.shares_prefixes and self._window > 0
+            self._context = self._open(threads)
             if not self._context:
                 raise LoadFailed(
                     f"{path}: a context of {self.kv_tokens} tokens failed: {_reason(errors)}"
@@ -77,6 +107,7 @@ class Llama:
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch()
+        self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
             t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
@@ -86,14 +117,6 @@ class Llama:
             t
             for t in range(self.vocabulary)
             if llama_cpp.llama_vocab_get_attr(self._vocab, t) & unspoken
-        )
-
-    @property
-    def shares_prefixes(self) -> bool:
-        """Whether a sequence's cells can be shared and cut back: not where state is recurrent."""
-        return not (
-            llama_cpp.llama_model_is_recurrent(self._model)
-            or llama_cpp.llama_model_is_hybrid(self._model)
         )
 
     @property
@@ -141,11 +164,16 @@ class Llama:
         """The bytes of a token; a control token's are how it is spelled."""
         return self._piece(token, special=True)
 
+    @functools.cached_property
+    def longest_piece(self) -> int:
+        """Bytes of the longest token. Reading them all takes a part of a second, once."""
+        return max(len(self.piece(token)) for token in range(self.vocabulary))
+
     def special_text(self, token: int) -> str:
         """How a control token is spelled; nothing for a token that does not exist."""
         return self.special_piece(token).decode("utf-8", "replace") if token >= 0 else ""
 
-    def split(self, text: str) -> list[str | int]:
+    def segments(self, text: str) -> list[str | int]:
         """A text cut at the tokens that no other tokens can spell; these as ids.
 
         The same that llguidance takes for special: control tokens, and added ones in brackets.
@@ -164,45 +192,90 @@ class Llama:
         return [*parts, text] if text else parts
 
     def decode(self, rows: Sequence[Rows]) -> int:
-        """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed."""
-        return int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))
+        """Run one batch. 0 done, 1 no room in the KV cache (nothing changed), else failed.
+
+        Raises ValueError for what llama.cpp would end the process for.
+        """
+        check_rows(rows, batch=BATCH, sequences=self._sequences, cells=self.kv_tokens)
+        status = int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))
+        self._outputs = sum(row.logits for row in rows) if status == 0 else 0
+        return status
 
     def logits(self, count: int) -> NDArray[np.float32]:
         """The last batch's logits, shape (count, vocabulary): a view, valid until the next."""
+        if not 0 < count <= self._outputs:
+            raise ValueError(f"{count} rows of logits; the last batch made {self._outputs}.")
         pointer = llama_cpp.llama_get_logits(self._context)
         return np.ctypeslib.as_array(pointer, shape=(count, self.vocabulary))
 
-    def share(self, source: int, target: int, length: int) -> None:
-        """Let `target` refer to the first `length` cells of `source`."""
+    def share(self, source: int, target: int, length: int) -> bool:
+        """Give an empty `target` the first `length` cells of `source`; False: it stays empty.
+
+        In a split cache they are copied through host memory. (llama.cpp's own copy moves the whole
+        part, used or not, and only at the next decode, when the source may have changed.)
+        """
+        check_sequence(source, self._sequences)
+        check_sequence(target, self._sequences)
+        if self.split:
+            return self.restore(target, self.save(source), length)
         llama_cpp.llama_memory_seq_cp(self._memory, source, target, 0, length)
+        return self.cut(target, length)
 
-    def cut(self, sequence: int, length: int) -> None:
-        """Forget all but the first `length` tokens of a sequence."""
-        llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+    def cut(self, sequence: int, length: int) -> bool:
+        """Forget all but the first `length` tokens; False: not possible, and it is empty now.
 
-    def state_size(self, sequence: int) -> int:
-        """Bytes that `save` would give."""
-        return int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
+        llama.cpp's word alone is not enough: cells that a sliding window has dropped are gone, and
+        removing what comes after them succeeds.
+        """
+        check_sequence(sequence, self._sequences)
+        done = llama_cpp.llama_memory_seq_rm(self._memory, sequence, length, -1)
+        if done and self.holds(sequence, length):
+            return True
+        llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)  # never fails
+        return False
 
-    def save(self, sequence: int) -> NDArray[np.uint8]:
-        """A copy of a sequence's cells in host memory, opaque."""
-        size = self.state_size(sequence)
-        state = np.empty(size, np.uint8)
-        written = int(
-            llama_cpp.llama_state_seq_get_data_ext(
-                self._context, state.ctypes.data_as(_BYTES), size, sequence, 0
-            )
-        )
-        return state[:written]
+    def holds(self, sequence: int, length: int) -> bool:
+        """Whether the cache has exactly the first `length` positions, in every layer.
 
-    def restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
-        """Bring saved cells back into an empty sequence; False if there was no place for them."""
-        read = llama_cpp.llama_state_seq_set_data_ext(
-            self._context, state.ctypes.data_as(_BYTES), len(state), sequence, 0
-        )
-        if not read:
-            self.cut(sequence, 0)
-        return bool(read)
+        llama.cpp may give cells behind a sliding window to others even where it need not.
+        """
+        first = llama_cpp.llama_memory_seq_pos_min(self._memory, sequence)
+        last = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)
+        return (first, last) == ((0, length - 1) if length else (-1, -1))
+
+    def save(self, sequence: int) -> State:
+        """A copy of a sequence's cells in host memory.
+
+        llama.cpp leaves out what its last token's sliding window does not reach, without which a
+        shorter prefix is worth nothing. So the sequence is saved a window at a time.
+        """
+        check_sequence(sequence, self._sequences)
+        length = int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
+        if not self._in_windows:
+            return State((self._save(sequence),), max(length, 1))
+        scratch = self._sequences
+        pieces: list[NDArray[np.uint8]] = []
+        for start in range(0, length, self._window):
+            end = start + self._window
+            llama_cpp.llama_memory_seq_cp(self._memory, sequence, scratch, start, end)
+            pieces.append(self._save(scratch))
+            llama_cpp.llama_memory_seq_rm(self._memory, scratch, -1, -1)
+        return State(tuple(pieces), self._window)
+
+    def restore(self, sequence: int, state: State, length: int) -> bool:
+        """Bring the first `length` saved positions back into an empty sequence; False: no place."""
+        check_sequence(sequence, self._sequences)
+        pieces = state.pieces[: -(-length // state.span)]
+        if len(pieces) == 1:
+            return self._restore(sequence, pieces[0]) and self.cut(sequence, length)
+        scratch = self._sequences
+        for piece in pieces:
+            if not self._restore(scratch, piece):
+                self.cut(sequence, 0)
+                return False
+            llama_cpp.llama_memory_seq_cp(self._memory, scratch, sequence, -1, -1)
+            llama_cpp.llama_memory_seq_rm(self._memory, scratch, -1, -1)
+        return self.cut(sequence, length)
 
     def clear(self) -> None:
         """Forget every sequence."""
@@ -214,19 +287,39 @@ class Llama:
         params.use_extra_bufts = not safe_mode
         return llama_cpp.llama_model_load_from_file(str(path).encode(), params)
 
-    def _open(self, sequences: int, threads: int) -> Any:
+    def _save(self, sequence: int) -> NDArray[np.uint8]:
+        size = int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
+        state = np.empty(size, np.uint8)
+        written = int(
+            llama_cpp.llama_state_seq_get_data_ext(
+                self._context, state.ctypes.data_as(_BYTES), size, sequence, 0
+            )
+        )
+        return state[:written]
+
+    def _restore(self, sequence: int, state: NDArray[np.uint8]) -> bool:
+        read = llama_cpp.llama_state_seq_set_data_ext(
+            self._context, state.ctypes.data_as(_BYTES), len(state), sequence, 0
+        )
+        if not read:
+            llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
+        return bool(read)
+
+    def _open(self, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.kv_tokens
         params.n_batch = params.n_ubatch = BATCH
-        params.n_seq_max = sequences
+        # One more for cells on their way to and from host memory, see `save`.
+        params.n_seq_max = self._sequences + self._in_windows
         params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
+        params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.
-        params.swa_full = True
+        params.swa_full = self.shares_prefixes
         params.no_perf = True
         return llama_cpp.llama_init_from_model(self._model, params)
 
     def _piece(self, token: int, *, special: bool) -> bytes:
+        check_token(token, self.vocabulary)
         room = 64
         while True:
             text = ctypes.create_string_buffer(room)
@@ -234,6 +327,22 @@ class Llama:
             if count >= 0:
                 return text.raw[:count]
             room = -count
+
+
+def _sizes(context: int | None, kv_tokens: int | None, trained: int, parts: int) -> tuple[int, int]:
+    """Tokens of one request and cells in all, of a cache in so many equal parts."""
+    wanted = min(context or trained, trained)
+    if parts == 1:
+        return wanted, max(kv_tokens or 2 * wanted, wanted)
+    part = wanted if kv_tokens is None else kv_tokens // parts
+    if part < (wanted if context else 1):
+        raise LoadFailed(
+            f"kv_tokens = {kv_tokens} in {parts} parts, one a parallel request, gives each {part} "
+            f"tokens, less than its context of {wanted}. Raise kv_tokens, or lower parallel or "
+            "context."
+        )
+    wanted = min(wanted, part)
+    return wanted, parts * wanted
 
 
 class _Batch:
@@ -256,10 +365,7 @@ class _Batch:
             pointers[at] = base + 4 * at
 
     def fill(self, rows: Sequence[Rows]) -> Any:
-        total = sum(len(row.tokens) for row in rows)
-        if not 0 < total <= BATCH:
-            raise ValueError(f"A batch of {total} tokens; it takes 1 to {BATCH}.")
-        self._logits[:total] = 0
+        self._logits[:] = 0
         at = 0
         for row in rows:
             end = at + len(row.tokens)
@@ -268,7 +374,7 @@ class _Batch:
             self._sequence[at:end] = row.sequence
             self._logits[end - 1] = row.logits
             at = end
-        self._batch.n_tokens = total
+        self._batch.n_tokens = at
         return self._batch
 
 

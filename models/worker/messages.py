@@ -49,6 +49,9 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     chat_template: str | None = None
     safe_mode: bool = False
     core_lock: str | None = None
+    kv: str = "unified"  # or "split"
+    share_prefixes: bool = True
+    prefix_scope: str = "owner"  # or "global"
 
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):

@@ -24,7 +24,7 @@ NEW_SHARE = 0.25
 class Parked:
     """Tokens and the state of the KV cache after them."""
 
-    owner: str
+    scope: str
     tokens: list[int]
     state: Any  # opaque; len() is its bytes
     used_at: int = 0
@@ -43,11 +43,11 @@ class ParkedPrefixes:
     def __len__(self) -> int:
         return len(self._parked)
 
-    def best(self, tokens: Sequence[int], owner: str) -> tuple[Parked | None, int]:
+    def best(self, tokens: Sequence[int], scope: str) -> tuple[Parked | None, int]:
         """What shares most of its beginning with `tokens`, and how many tokens that is."""
         best, length = None, 0
         for parked in self._parked:
-            if parked.owner == owner:
+            if parked.scope == scope:
                 shared = common_prefix(parked.tokens, tokens)
                 if shared > length:
                     best, length = parked, shared
@@ -61,28 +61,28 @@ class ParkedPrefixes:
         """Whether so many tokens may be parked at all."""
         return length <= self._longest
 
-    def wants(self, tokens: Sequence[int], owner: str) -> bool:
+    def wants(self, tokens: Sequence[int], scope: str) -> bool:
         """Whether a sequence about to leave the cache is worth a copy."""
         if not self.fits(len(tokens)):
             return False
-        found, known = self.best(tokens, owner)
+        found, known = self.best(tokens, scope)
         new = len(tokens) - known
         if found is not None and known == len(found.tokens):
             return new >= WORTH_PARKING  # it will replace what it continues
         return new >= max(WORTH_PARKING, NEW_SHARE * len(tokens))
 
-    def add(self, tokens: Sequence[int], owner: str, state: Any) -> None:
+    def add(self, tokens: Sequence[int], scope: str, state: Any) -> None:
         """Keep a sequence; what it continues goes, then the least recently used."""
         size = len(state)
         if size > self._budget:
             self.learn(len(tokens), size)
             return
         for parked in list(self._parked):
-            if parked.owner == owner and common_prefix(parked.tokens, tokens) == len(parked.tokens):
+            if parked.scope == scope and common_prefix(parked.tokens, tokens) == len(parked.tokens):
                 self._drop(parked)
         while self.bytes + size > self._budget:
             self._drop(min(self._parked, key=lambda parked: parked.used_at))
-        added = Parked(owner, list(tokens), state)
+        added = Parked(scope, list(tokens), state)
         self._parked.append(added)
         self.bytes += size
         self.touch(added)

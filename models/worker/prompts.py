@@ -75,7 +75,7 @@ class Prompts:
         marks += [text for fence in form.fences for text in fence]
         if self.reasoning is not None:
             marks += [self.reasoning.opening, self.reasoning.closing]
-        spoken = {part for mark in marks for part in self._llama.split(mark)}
+        spoken = {part for mark in marks for part in self._llama.segments(mark)}
         return Spelling(
             self._llama,
             {part: self._llama.special_piece(part) for part in spoken if isinstance(part, int)},

@@ -19,8 +19,8 @@ from models.types import (
 )
 from models.worker.output import Output
 from models.worker.sampling import Sampler, log_probabilities
-from models.worker.scheduler import Sequence
 from models.worker.structured import Matcher
+from models.worker.waiting import Sequence
 
 __all__ = ["Request", "Vocabulary"]
 
@@ -81,6 +81,11 @@ class Request:
             whole=request.whole,
             queued_at=time.perf_counter(),
         )
+
+    def placed(self) -> None:
+        """It runs, perhaps again after it had to give way: its time in the queue was the first."""
+        if not self.placed_at:
+            self.placed_at = time.perf_counter()
 
     def sample(self, logits: NDArray[np.float32]) -> None:
         """Draw from a row of shape (vocabulary,); sets `reason` at the end, or `error`."""

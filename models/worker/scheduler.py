@@ -1,44 +1,21 @@
 """What the next step decodes. Pure policy: plain data in, decisions out, no model, no clock."""
 
-from collections import deque
+from collections import Counter
 from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
+from models.worker.pace import Budget
 from models.worker.prefix import common_prefix
 from models.worker.slots import Dropped, Placement, Slots
+from models.worker.waiting import Sequence, Service, Waiting
 
-__all__ = ["Budget", "Pace", "Piece", "Preempted", "Scheduler", "Sequence"]
+__all__ = ["Piece", "Placed", "Preempted", "Scheduler", "Sequence"]
 
 # A new request waits for a running prefill that will save it at least this many tokens.
 WORTH_WAITING = 32
-
-
-@dataclass
-class Sequence:
-    """One request: its tokens so far, and how many of them the KV cache holds."""
-
-    id: int
-    owner: str
-    tokens: list[int]
-    prompt_length: int
-    cached: int = 0  # tokens of the prompt found in the cache when first placed
-    to_prefill: int = 0  # tokens not found there when last placed
-    past: int = 0
-    slot: int | None = None
-    placed_once: bool = False
-    awaits: "Sequence | None" = None  # whose prefill of `awaited` tokens will be shared
-    awaited: int = 0
-
-    @property
-    def pending(self) -> int:
-        """Tokens known but not decoded yet."""
-        return len(self.tokens) - self.past
-
-    @property
-    def streaming(self) -> bool:
-        """Past its prompt: somebody watches its tokens come."""
-        return len(self.tokens) > self.prompt_length and self.past >= self.prompt_length
+# So often batch work is passed over, then it has a turn: of admissions, and of prompt pieces.
+FLEX_TURN = 8
 
 
 @dataclass(frozen=True)
@@ -52,6 +29,14 @@ class Piece:
 
 
 @dataclass(frozen=True)
+class Placed:
+    """A sequence that runs from now on, and what to do to the cache before it is decoded."""
+
+    sequence: Sequence
+    placement: Placement
+
+
+@dataclass(frozen=True)
 class Preempted:
     """A sequence that gave its cells back; it waits and its work is recomputed."""
 
@@ -59,54 +44,15 @@ class Preempted:
     dropped: tuple[Dropped, ...]
 
 
-@dataclass(frozen=True)
-class Budget:
-    """Prompt tokens that may join a step in which others stream."""
-
-    paced: int  # of long prompts together
-    short: int  # a prompt of at most so many is prefilled whole
-
-
-@dataclass
-class Pace:
-    """How many prompt tokens fit beside running streams, from the measured cost of steps.
-
-    Pieces of a long prompt slow each of many steps, so they are small: such a step takes `slowdown`
-    times longer than one without, at most. A short prompt interrupts the streams once, and is
-    cheapest in one piece.
-    """
-
-    slowdown: float = 2.5
-    smallest: int = 8  # keeps a prefill going on any machine
-    short_ms: float = 250.0
-    token_ms: float = 0.0  # of a prompt token
-    step_ms: float = 0.0  # of a step without prompt tokens
-
-    def observe(self, tokens: int, prefill_tokens: int, milliseconds: float) -> None:
-        """A step of `tokens`, of which `prefill_tokens` were of prompts, took that long."""
-        if prefill_tokens == 0:
-            self.step_ms = _blend(self.step_ms, milliseconds)
-        elif prefill_tokens * 2 >= tokens:
-            self.token_ms = _blend(self.token_ms, milliseconds / tokens)
-
-    def budget(self, largest: int) -> Budget:
-        """Of a step that holds `largest` tokens."""
-        return Budget(
-            self._tokens(self.slowdown * self.step_ms, largest),
-            self._tokens(self.short_ms, largest),
-        )
-
-    def _tokens(self, milliseconds: float, largest: int) -> int:
-        fit = int(min(milliseconds / self.token_ms, largest)) if self.token_ms > 0 else 0
-        return max(fit, min(self.smallest, largest))
-
-
 @dataclass
 class Scheduler:
     """Waiting and running sequences over the slots of one KV cache.
 
-    Order is by arrival. A waiting request may be overtaken only while it waits for another's
-    prefill of the prompt they share.
+    Normal work goes before flex, which also gives its slot and cells up for it; but whenever flex
+    has been passed over or preempted FLEX_TURN times, the next admission is flex's, and that
+    request counts as normal from then on: so it will be done. Between owners the one who was
+    served least goes first. Within an owner's tier the order is by arrival: a request may be
+    overtaken only while it waits for another's prefill of the prompt they share.
     """
 
     slots: Slots
@@ -114,53 +60,77 @@ class Scheduler:
     batch: int
     max_waiting: int
     running: list[Sequence] = field(default_factory=list[Sequence])
-    waiting: deque[Sequence] = field(default_factory=deque[Sequence])
+    waiting: Waiting = field(default_factory=Waiting)
+    _service: dict[bool, Service] = field(
+        default_factory=lambda: {False: Service(), True: Service()}
+    )  # a tier's
+    _arrivals: int = 0
+    _passed_over: int = 0  # since flex's last turn: normal ones before it, and its preemptions
+    _unfed: int = 0  # steps in a row in which a running flex prompt got no piece
+    _changed: bool = True  # since it was last found that nobody can be admitted
 
     def submit(self, sequence: Sequence) -> bool:
         """Queue a request; False if the queue is full."""
-        # Counted together: a burst arrives before any of it runs, and cells may be short before
-        # sequences are.
-        if len(self.waiting) + len(self.running) >= self.max_waiting + self.parallel:
+        if self._full(sequence):
             return False
-        self.waiting.append(sequence)
+        self._arrivals += 1
+        sequence.arrival = self._arrivals
+        if sequence.owner not in self.waiting.owners(flex=sequence.flex):
+            self._service[sequence.flex].enter(sequence.owner)
+        self.waiting.add(sequence)
+        self._changed = True
         return True
+
+    def ahead(self, *, flex: bool) -> int:
+        """How many waiting requests a new one of this tier would have before it, at least."""
+        return self.waiting.count(flex=False) + (self.waiting.count(flex=True) if flex else 0)
 
     def remove(self, sequence: Sequence, *, keep: bool = True) -> list[Dropped]:
         """End a request wherever it is; returns cache sequences to empty."""
-        if sequence in self.waiting:
-            self.waiting.remove(sequence)
-        if sequence not in self.running:
-            return []
-        self.running.remove(sequence)
-        slot, sequence.slot = sequence.slot, None
-        assert slot is not None
-        return self.slots.release(slot, keep=keep)
+        self._changed = True
+        self.waiting.remove(sequence)
+        dropped: list[Dropped] = []
+        if sequence in self.running:
+            self.running.remove(sequence)
+            slot, sequence.slot = sequence.slot, None
+            assert slot is not None
+            dropped = self.slots.release(slot, keep=keep)
+        if not self.running and not self.waiting:
+            for service in self._service.values():
+                service.forget()
+        return dropped
 
-    def admit(self) -> Iterator[tuple[Sequence, Placement]]:
+    def admit(self) -> Iterator[Placed | Preempted]:
         """Move waiting requests into free slots, where their whole known text would fit.
 
-        Each placement must be carried out before the next is asked for: that may share its cells.
+        Each event must be carried out before the next is asked for: that may share its cells.
         """
-        for sequence in list(self.waiting):
-            if len(self.running) >= self.parallel or not self._room_for(sequence):
-                break
-            if self._waits_for_prefill(sequence):
-                continue
-            placement = self.slots.take(sequence.tokens, sequence.owner)
+        if not self._changed:
+            return
+        self._changed = False
+        while (sequence := self._next()) is not None:
+            while not self._fits(sequence):
+                victim = self._gives_way_to(sequence)
+                if victim is None:
+                    return
+                yield self._preempt(victim)
+            if sequence.alone:
+                placement = self.slots.take_alone()
+            else:
+                placement = self.slots.take(sequence.tokens, sequence.scope)
             if placement is None:
-                break
-            self.waiting.remove(sequence)
-            sequence.slot, sequence.past = placement.slot, placement.keep
-            sequence.to_prefill = sequence.pending
-            if not sequence.placed_once:
-                sequence.cached, sequence.placed_once = placement.keep, True
-            self.running.append(sequence)
-            yield sequence, placement
+                return
+            self._place(sequence, placement)
+            yield Placed(sequence, placement)
 
     def plan(self, budget: Budget) -> list[Piece]:
-        """One step: every stream's next tokens, then pieces of prompts, oldest first."""
+        """One step: every stream's next tokens, then pieces of prompts, each owner in turn."""
         room = self.batch
         pieces: list[Piece] = []
+        if self.running and self.running[0].alone:
+            # The same batches each time, whatever was measured.
+            self._add(pieces, self.running[0], min(self.running[0].pending, room))
+            return pieces
         streams = [s for s in self.running if s.streaming]
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
@@ -171,7 +141,7 @@ class Scheduler:
             short = sum(s.to_prefill <= budget.short for s in prompts)
             paced = budget.paced
             burst = int(budget.short * max(1.0, short / len(streams)))
-        for sequence in prompts:
+        for sequence in sorted(prompts, key=self._turn_to_prefill):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))
                 burst -= count
@@ -196,24 +166,128 @@ class Scheduler:
         return dropped
 
     def preempt(self) -> Preempted | None:
-        """The youngest gives its cells back and waits again, by its arrival; never the last."""
+        """One gives its cells back and waits again: of flex, else of all, the youngest.
+
+        Never the last one, and so never the oldest of those that are not flex: it will be done.
+        """
         if len(self.running) < 2:
             return None
-        youngest = max(self.running, key=lambda sequence: sequence.id)
-        dropped = self.remove(youngest, keep=False)
-        youngest.past = 0
-        # Not simply first: one that came before it may wait there for a prefill.
-        earlier = sum(waiting.id < youngest.id for waiting in self.waiting)
-        self.waiting.insert(earlier, youngest)
-        return Preempted(youngest, tuple(dropped))
+        return self._preempt(max(self.running, key=lambda each: (each.flex, each.arrival)))
 
     def done(self, pieces: Seq[Piece]) -> None:
         """The step was decoded."""
         for piece in pieces:
-            slot = piece.sequence.slot
-            assert slot is not None
-            self.slots.extend(slot, piece.tokens)
-            piece.sequence.past += len(piece.tokens)
+            sequence, count = piece.sequence, len(piece.tokens)
+            assert sequence.slot is not None
+            generated = sequence.streaming
+            self._service[sequence.flex].charge(sequence.owner, count, generated=generated)
+            self.slots.extend(sequence.slot, piece.tokens)
+            if not sequence.begun:
+                sequence.cached, sequence.begun = piece.start, True
+            sequence.past += count
+            if not generated:
+                self._changed = True  # somebody may wait for this prefill
+        fed = {id(piece.sequence) for piece in pieces}
+        unfed = any(s.flex and s.past < s.known and id(s) not in fed for s in self.running)
+        self._unfed = self._unfed + 1 if unfed and self._unfed < FLEX_TURN else 0
+
+    def restart(self, sequence: Sequence) -> None:
+        """A prefix that was to be copied back is not there: all is decoded again."""
+        assert sequence.slot is not None
+        self._changed = True
+        self.slots.forget(sequence.slot)
+        sequence.past = 0
+        sequence.to_prefill = sequence.pending
+
+    def _full(self, sequence: Sequence) -> bool:
+        """Whether the queue takes no more of this tier.
+
+        Waiting and running are counted together: a burst arrives before any of it runs, and cells
+        may be short before sequences are. Flex work takes no place from normal work, and an owner
+        of whom nothing is here is let in: there are only so many, and one must not shut them out.
+        """
+        running = sum(sequence.flex or not each.flex for each in self.running)
+        if self.ahead(flex=sequence.flex) + running < self.max_waiting + self.parallel:
+            return False
+        owner = sequence.owner
+        return self.waiting.has(owner) or any(each.owner == owner for each in self.running)
+
+    def _next(self) -> Sequence | None:
+        """Whose turn it is to be placed, if anybody's."""
+        flex_first = self._passed_over >= FLEX_TURN
+        for flex in (flex_first, not flex_first):
+            for owner in self._owners_in_turn(flex):
+                for sequence in self.waiting.of(owner, flex=flex):
+                    if not self._waits_for_prefill(sequence):
+                        return sequence
+        return None
+
+    def _owners_in_turn(self, flex: bool) -> list[str]:
+        """Who waits in this tier; first who had least, what was promised to them included."""
+        owners = self.waiting.owners(flex=flex)
+        if len(owners) < 2:
+            return owners
+        running = Counter(each.owner for each in self.running)
+
+        def turn(owner: str) -> tuple[int, int, int]:
+            oldest = self.waiting.of(owner, flex=flex)[0]
+            return self._had(owner, flex), running[owner], oldest.arrival
+
+        return sorted(owners, key=turn)
+
+    def _had(self, owner: str, flex: bool) -> int:
+        """What an owner was served in a tier, and will be by what runs of them already."""
+        promised = sum(s.pending for s in self.running if s.owner == owner and s.flex == flex)
+        return self._service[flex].spent(owner) + promised
+
+    def _fits(self, sequence: Sequence) -> bool:
+        if any(each.alone or sequence.alone for each in self.running):
+            return False
+        return len(self.running) < self.parallel and self._missing_cells(sequence) <= 0
+
+    def _missing_cells(self, sequence: Sequence) -> int:
+        """Cells it lacks to be placed; idle prefixes give way, unwritten prompts count as taken."""
+        if not self.running or self.slots.split:
+            return 0
+        promised = sum(s.pending for s in self.running)
+        needed, room = self.slots.cells_needed(sequence.tokens, sequence.scope)
+        return needed + promised + self.batch // 8 - room
+
+    def _gives_way_to(self, sequence: Sequence) -> Sequence | None:
+        """The youngest flex request that runs, if that can help this one."""
+        flex = [each for each in self.running if each.flex]
+        if sequence.flex or not flex:
+            return None
+        freed = sum(len(each.tokens) for each in flex)  # written, and promised to be
+        others = len(self.running) - len(flex)
+        if others and (sequence.alone or self._missing_cells(sequence) > freed):
+            return None
+        return max(flex, key=lambda each: each.arrival)
+
+    def _preempt(self, sequence: Sequence) -> Preempted:
+        dropped = self.remove(sequence, keep=False)
+        sequence.past = 0
+        self.waiting.add(sequence)
+        self._passed_over += int(sequence.flex)
+        return Preempted(sequence, tuple(dropped))
+
+    def _place(self, sequence: Sequence, placement: Placement) -> None:
+        self._service[sequence.flex].serve(self._had(sequence.owner, sequence.flex))
+        self.waiting.remove(sequence)
+        if sequence.flex and self._passed_over >= FLEX_TURN:
+            sequence.flex, self._passed_over = False, 0
+        elif sequence.flex and sequence.alone:
+            sequence.flex = False  # interrupted, it would not be done in the same batches
+        elif not sequence.flex and self.waiting.count(flex=True):
+            self._passed_over += 1
+        sequence.slot, sequence.past = placement.slot, placement.keep
+        sequence.to_prefill, sequence.known = sequence.pending, len(sequence.tokens)
+        self.running.append(sequence)
+
+    def _turn_to_prefill(self, sequence: Sequence) -> tuple[bool, int, int]:
+        last = sequence.flex and self._unfed < FLEX_TURN
+        spent = self._service[sequence.flex].spent(sequence.owner)
+        return last, spent, sequence.arrival
 
     def _add(self, pieces: list[Piece], sequence: Sequence, count: int) -> int:
         if count <= 0:
@@ -224,25 +298,8 @@ class Scheduler:
         pieces.append(Piece(sequence, start, tokens, logits))
         return count
 
-    def restart(self, sequence: Sequence) -> None:
-        """A prefix that was to be copied back is not there: all is decoded again."""
-        assert sequence.slot is not None
-        self.slots.forget(sequence.slot)
-        if sequence.cached == sequence.past:
-            sequence.cached = 0
-        sequence.past = 0
-        sequence.to_prefill = sequence.pending
-
-    def _room_for(self, sequence: Sequence) -> bool:
-        """Idle prefixes give way; running sequences' unwritten prompts count as taken."""
-        if not self.running:
-            return True
-        promised = sum(s.pending for s in self.running)
-        needed, room = self.slots.cells_needed(sequence.tokens, sequence.owner)
-        return needed + promised + self.batch // 8 <= room
-
     def _waits_for_prefill(self, sequence: Sequence) -> bool:
-        if not self.slots.share:
+        if not self.slots.share or sequence.alone:
             return False
         awaited = sequence.awaits
         if awaited is not None and awaited.slot is not None and awaited.past < sequence.awaited:
@@ -250,7 +307,12 @@ class Scheduler:
         sequence.awaits = None
         have: int | None = None
         for other in self.running:
-            if other.owner != sequence.owner or other.past >= other.prompt_length:
+            if other.scope != sequence.scope or other.past >= other.prompt_length:
+                continue
+            if other.flex and not sequence.flex:
+                continue  # it may give way at any time
+            beginning = sequence.tokens[:WORTH_WAITING]
+            if other.tokens[: len(beginning)] != beginning:
                 continue
             prompt = other.tokens[: other.prompt_length]
             common = min(common_prefix(prompt, sequence.tokens), len(sequence.tokens) - 1)
@@ -258,12 +320,8 @@ class Scheduler:
             if common <= other.past:
                 continue
             if have is None:
-                have = self.slots.reusable(sequence.tokens, sequence.owner)
+                have = self.slots.reusable(sequence.tokens, sequence.scope)
             if common - have >= WORTH_WAITING:
                 sequence.awaits, sequence.awaited = other, common
                 return True
         return False
-
-
-def _blend(old: float, new: float) -> float:
-    return new if old <= 0 else 0.8 * old + 0.2 * new

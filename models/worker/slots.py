@@ -1,7 +1,8 @@
 """Which sequence of the KV cache holds which tokens, and which cells are shared. Pure policy.
 
 A model of llama.cpp's unified cache: a cell belongs to every sequence that refers to it, and is
-free when none does. `llama_memory_seq_cp` shares cells, so a common prefix is held once.
+free when none does. `llama_memory_seq_cp` shares cells, so a common prefix is held once. In a split
+cache each sequence has cells of its own, and a common prefix is copied.
 """
 
 from collections.abc import Sequence
@@ -20,19 +21,21 @@ RESTORED_SHARE = 1 / 16
 
 @dataclass(frozen=True)
 class Dropped:
-    """A sequence to empty, and what it holds until then: it may be worth parking."""
+    """A sequence to empty, and what it holds until then: worth parking, perhaps, if `park`."""
 
     slot: int
-    owner: str
+    scope: str
     tokens: list[int]
+    park: bool = True
 
 
 @dataclass(frozen=True)
 class Placement:
     """Do this to the cache before a sequence decodes in `slot`, in this order.
 
-    The sequences in `drop` are emptied. Then the slot gets its first `keep` positions: shared from
-    `source`; or of the parked prefix `restore`, copied back and cut; or its own, cut back.
+    The sequences in `drop` are emptied. Then the slot gets its first `keep` positions: shared with
+    (or copied from) `source`; or of the parked prefix `restore`, copied back and cut; or its own,
+    cut back.
     """
 
     slot: int
@@ -44,29 +47,43 @@ class Placement:
 
 @dataclass
 class _Slot:
-    owner: str = ""
+    scope: str = ""
     tokens: list[int] = field(default_factory=list[int])
     cells: list[int] = field(default_factory=list[int])
     busy: bool = False
+    private: bool = False  # nobody else may use what it holds, now or later
     used_at: int = 0
 
 
 class Slots:
-    """`count` sequences over `cells` cells; those in use share their common prefixes.
+    """`count` sequences over `cells` cells in all; those in use share their common prefixes.
 
     A sequence that ends leaves its cells, since attention spans idle ones too, and may be found
-    again in `parked`. Only the last one too large for that stays, until its cells are wanted.
-    Prefixes are shared within one owner only: whether a prompt was seen before, which timing
+    again in `parked`. Only the last one too large for that stays, until its cells are wanted. So
+    what is resident and idle is bounded: one prefix.
+
+    Prefixes are shared within one scope only: whether a prompt was seen before, which timing
     shows, is nobody else's business. `share` False turns all reuse off.
+
+    In a `split` cache the cells are divided equally: a sequence that keeps to its part finds them
+    free, whatever the others do. The lowest free sequence is taken first, since llama.cpp decodes
+    neighbours together and others one after the other.
     """
 
     def __init__(
-        self, count: int, cells: int, parked: ParkedPrefixes, *, share: bool = True
+        self,
+        count: int,
+        cells: int,
+        parked: ParkedPrefixes,
+        *,
+        share: bool = True,
+        split: bool = False,
     ) -> None:
         self._slots = [_Slot() for _ in range(count)]
         self._cells = cells
         self._parked = parked
         self.share = share
+        self.split = split
         self._references: dict[int, int] = {}
         self._next_cell = 0
         self._clock = 0
@@ -81,33 +98,33 @@ class Slots:
         """Cells that only idle prefixes refer to."""
         return len(self._idle_set())
 
-    def reusable(self, tokens: Sequence[int], owner: str) -> int:
+    def reusable(self, tokens: Sequence[int], scope: str) -> int:
         """How many of the first `tokens` a new sequence would not have to decode."""
-        _, resident = self._best_prefix(tokens, owner)
-        _, restored = self._worth_restoring(tokens, owner, resident)
+        _, resident = self._best_prefix(tokens, scope)
+        _, restored = self._worth_restoring(tokens, scope, resident)
         return max(resident, restored)
 
-    def cells_needed(self, tokens: Sequence[int], owner: str) -> tuple[int, int]:
+    def cells_needed(self, tokens: Sequence[int], scope: str) -> tuple[int, int]:
         """Cells a new sequence adds to those it shares, and how many there are for it.
 
         The latter counts all idle prefixes as free but the one that is shared.
         """
-        source, keep = self._best_prefix(tokens, owner)
+        source, keep = self._best_prefix(tokens, scope)
         reused: set[int] = set()
         if source is not None:
             reused.update(self._slots[source].cells[:keep])
         return len(tokens) - keep, self.free_cells + len(self._idle_set() - reused)
 
-    def take(self, tokens: Sequence[int], owner: str) -> Placement | None:
+    def take(self, tokens: Sequence[int], scope: str) -> Placement | None:
         """Claim a sequence for these tokens; None if all are busy.
 
         The last token is never reused: its logits are wanted.
         """
-        source, keep = self._best_prefix(tokens, owner)
+        source, keep = self._best_prefix(tokens, scope)
         idle = [n for n, slot in enumerate(self._slots) if not slot.busy]
         if not idle:
             return None
-        parked, restored = self._worth_restoring(tokens, owner, keep)
+        parked, restored = self._worth_restoring(tokens, scope, keep)
         if parked is not None:
             placement = self._restore(idle, parked, restored)
         elif source in idle and (len(idle) == 1 or 2 * keep >= len(self._slots[source].tokens)):
@@ -118,11 +135,18 @@ class Slots:
             slot = self._least_used([n for n in idle if n != source])
             drop = self._drop(slot)
             if source is not None:
-                self._share_cells(self._slots[source], self._slots[slot], keep)
+                self._share(source, slot, keep)
             placement = Placement(slot, keep, drop, source)
         taken = self._slots[placement.slot]
-        taken.owner, taken.busy = owner, True
+        taken.scope, taken.busy, taken.private = scope, True, False
         return placement
+
+    def take_alone(self) -> Placement:
+        """Claim the first sequence of a cache that is emptied for it; none may be busy."""
+        assert not any(slot.busy for slot in self._slots)
+        drop = tuple(each for n in range(len(self._slots)) for each in self._drop(n))
+        self._slots[0].busy = self._slots[0].private = True
+        return Placement(0, 0, drop)
 
     def forget(self, slot: int) -> None:
         """The slot holds nothing after all: its prefix could not be copied back."""
@@ -143,7 +167,7 @@ class Slots:
         ended.busy = False
         self._clock += 1
         ended.used_at = self._clock
-        if not keep or not self.share:
+        if not keep or not self.share or ended.private:
             return list(self._drop(slot))
         idle = [n for n, held in enumerate(self._slots) if not held.busy and held.tokens]
         too_long = [n for n in idle if not self._parked.fits(len(self._slots[n].tokens))]
@@ -168,23 +192,23 @@ class Slots:
             (busy if slot.busy else idle).update(slot.cells)
         return idle - busy
 
-    def _best_prefix(self, tokens: Sequence[int], owner: str) -> tuple[int | None, int]:
+    def _best_prefix(self, tokens: Sequence[int], scope: str) -> tuple[int | None, int]:
         best, length = None, 0
         if self.share:
             for n, slot in enumerate(self._slots):
-                if slot.owner == owner and slot.tokens:
+                if slot.scope == scope and not slot.private and slot.tokens:
                     shared = min(common_prefix(slot.tokens, tokens), len(tokens) - 1)
                     if shared > length:
                         best, length = n, shared
         return best, length
 
     def _worth_restoring(
-        self, tokens: Sequence[int], owner: str, resident: int
+        self, tokens: Sequence[int], scope: str, resident: int
     ) -> tuple[Parked | None, int]:
         """A parked prefix that saves enough over the `resident` tokens, and fits."""
         if not self.share:
             return None, 0
-        parked, shared = self._parked.best(tokens, owner)
+        parked, shared = self._parked.best(tokens, scope)
         shared = min(shared, len(tokens) - 1)
         if (
             parked is None
@@ -204,21 +228,26 @@ class Slots:
         return Placement(slot, keep, drop, restore=parked)
 
     def _least_used(self, slots: Sequence[int]) -> int:
-        """An empty one, else the one unused for longest."""
-        return min(slots, key=lambda n: (bool(self._slots[n].tokens), self._slots[n].used_at))
+        """The first empty one, else the one unused for longest."""
+        return min(slots, key=lambda n: (self._slots[n].used_at if self._slots[n].tokens else 0, n))
 
     def _drop(self, slot: int) -> tuple[Dropped, ...]:
         """Empty a slot; nothing if it is empty."""
         held = self._slots[slot]
         if not held.tokens:
             return ()
-        dropped = Dropped(slot, held.owner, list(held.tokens))
+        park = self.share and not held.private
+        dropped = Dropped(slot, held.scope, list(held.tokens), park)
         self._truncate(held, 0)
         return (dropped,)
 
-    def _share_cells(self, source: _Slot, target: _Slot, length: int) -> None:
-        target.tokens, target.cells = source.tokens[:length], source.cells[:length]
-        for cell in target.cells:
+    def _share(self, source: int, target: int, length: int) -> None:
+        held, into = self._slots[source], self._slots[target]
+        if self.split:
+            self.extend(target, held.tokens[:length])
+            return
+        into.tokens, into.cells = held.tokens[:length], held.cells[:length]
+        for cell in into.cells:
             self._references[cell] += 1
 
     def _truncate(self, slot: _Slot, length: int) -> None:

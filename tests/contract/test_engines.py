@@ -68,6 +68,8 @@ async def registry(
         # its last bits change, and with them now and then a token. Here there is no next block:
         # what must be the same to the letter is asked of this one.
         "exact": replace(SMOLLM2, context=256, kv_tokens=256, parallel=12),
+        # Cells of its own for each request.
+        "split": replace(SMOLLM2, context=CONTEXT, kv="split", parallel=6),
         "minilm": MINILM,
     }
     registry = Registry(models, tmp_path_factory.mktemp("data"))
@@ -84,7 +86,7 @@ async def fake() -> FakeEngine:
     return engine
 
 
-@pytest.fixture(params=["fake", "smollm2", "gemma3"])
+@pytest.fixture(params=["fake", "smollm2", "gemma3", "split"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Every engine that generates."""
     if request.param == "fake":
@@ -92,7 +94,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     return request.getfixturevalue("registry").get(request.param)
 
 
-@pytest.fixture(params=["smollm2", "gemma3"])
+@pytest.fixture(params=["smollm2", "gemma3", "split"])
 def local(request: pytest.FixtureRequest, registry: Registry) -> Engine:
     """Every real model that generates."""
     return registry.get(request.param)
@@ -357,6 +359,31 @@ async def test_a_common_beginning_is_shared_by_one_owner_only(local: Engine) -> 
     assert first.end.usage.cached_tokens == 0
     assert second.end.usage.cached_tokens > second.end.usage.prompt_tokens // 2
     assert other.end.usage.cached_tokens == 0
+
+
+async def test_deterministic_is_the_same_to_the_last_bit(local: Engine) -> None:
+    """Alone, in the midst of others, and with its prompt in the cache: the same numbers."""
+    prompt = chat(STORY + "Who was the oldest of them?")
+    options: dict[str, Any] = {
+        "sampling": Sampling(temperature=1.0, seed=11, logprobs=3),
+        "deterministic": True,
+        "max_tokens": 8,
+    }
+
+    def said(answer: Answer) -> tuple[str, list[Any]]:
+        return answer.text, [each for delta in answer.deltas for each in delta.logprobs]
+
+    alone = await ask(local, prompt, **options)
+    others = [chat(f"{STORY} And number {n}?") for n in range(4)]
+    load = [asyncio.create_task(ask(local, other, max_tokens=10)) for other in others]
+    load.append(asyncio.create_task(ask(local, prompt, max_tokens=10)))
+    amid = await ask(local, prompt, **options)
+    ends = [answer.end for answer in await asyncio.gather(*load)]
+    assert all(end.usage.completion_tokens > 0 for end in ends)
+    after = await ask(local, prompt, **options)
+    assert said(alone)[1]
+    assert said(alone) == said(amid) == said(after)
+    assert [each.end.usage.cached_tokens for each in (alone, amid, after)] == [0, 0, 0]
 
 
 async def test_requests_that_do_not_fit_together_are_all_answered(registry: Registry) -> None:

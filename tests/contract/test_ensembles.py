@@ -130,6 +130,14 @@ def test_the_stream_deliberates_then_answers(served: Served) -> None:
     assert usage.usage.total_tokens > 0
 
 
+def test_it_answers_as_batch_work_too(served: Served) -> None:
+    found = served.client.chat.completions.create(
+        model="panel", messages=QUESTION, service_tier="flex"
+    )
+    assert found.service_tier == "flex"
+    assert found.choices[0].message.content
+
+
 def test_what_is_not_in_the_documents_is_declined(served: Served) -> None:
     found = served.client.chat.completions.create(
         model="panel", messages=[{"role": "user", "content": "Qwx zyv mnb?"}]

@@ -126,6 +126,13 @@ async def test_the_majority_answers_with_its_evidence() -> None:
     assert verdict.usage.completion_tokens > 0
 
 
+async def test_members_are_asked_in_the_requests_own_tier() -> None:
+    for flex in (False, True):
+        rig = Rig(says("12 seconds"))
+        await rig.verdict(flex=flex)
+        assert [request.flex for request in rig.requests] == [flex] * 3
+
+
 async def test_the_deliberation_tells_every_step() -> None:
     reasoning = (await Rig(says("12 seconds")).verdict()).reasoning
     assert "Found 3 passages" in reasoning

@@ -78,7 +78,6 @@ def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
         ("moderation", None, {"model": "x"}),
         ("web_search_options", None, {}),
         ("store", False, True),
-        ("service_tier", "auto", "flex"),
         ("reasoning_effort", "none", "high"),
         ("verbosity", "medium", "low"),
         ("prompt_cache_retention", "in_memory", "24h"),

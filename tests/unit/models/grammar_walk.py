@@ -27,7 +27,7 @@ class Vocabulary:
             safe_mode=True,
         )
         self.grammars = Grammars(
-            self.llama.grammar_tokenizer, self.llama.split, self.llama.vocabulary
+            self.llama.grammar_tokenizer, self.llama.segments, self.llama.vocabulary
         )
         self._pieces = [self.llama.piece(token) for token in range(self.llama.vocabulary)]
         self._closing = [any(byte in piece for byte in CLOSING) for piece in self._pieces]

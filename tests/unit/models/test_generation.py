@@ -20,11 +20,15 @@ from numpy.typing import NDArray
 
 from models.errors import ContextOverflow, InvalidRequest, QueueFull
 from models.types import (
+    ChatPrompt,
     Constraint,
     GenerateDelta,
     GenerateEnd,
     GenerateRequest,
+    Message,
+    Prompt,
     Sampling,
+    TextPrompt,
     TokenPrompt,
 )
 from models.worker import generation, messages, parked, slots
@@ -32,6 +36,7 @@ from models.worker import scheduler as scheduling
 from models.worker.generation import GenerationLoop
 from models.worker.llama import Rows
 from models.worker.prefix import common_prefix
+from models.worker.scheduler import Preempted
 from models.worker.scheduler import Sequence as Running
 from tests.unit.models.reference_cache import ReferenceCache
 
@@ -77,12 +82,15 @@ class ArithmeticLlama:
     control_tokens = frozenset[int]()
     shares_prefixes = True
 
-    def __init__(self, *_: object, sequences: int, **__: object) -> None:
-        self.context, self.kv_tokens, self.sequences = CONTEXT, CELLS, sequences
-        self.cache = ReferenceCache(CELLS, lambda sequence: self.owner_of(sequence))
+    def __init__(self, *_: object, sequences: int, split: bool, **__: object) -> None:
+        self.context, self.sequences, self.split = CONTEXT, sequences, split
+        self.kv_tokens = sequences * CONTEXT if split else CELLS
+        self.cache = ReferenceCache(self.kv_tokens, lambda sequence: self.owner_of(sequence))
         self.owner_of: Any = lambda sequence: "probe"
         self.refuse = 0  # so many decodes find no room
         self.refuse_restore = 0  # so many parked prefixes find no place
+        self.refuse_cut = 0  # so many prefixes have lost a cell
+        self.cleared = 0
         self.restored = 0
         self.decoded = 0
         self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
@@ -93,7 +101,8 @@ class ArithmeticLlama:
             return 1
         total = sum(len(row.tokens) for row in rows)
         assert 0 < total <= BATCH
-        assert len({row.sequence for row in rows}) == len(rows)
+        sequences = [row.sequence for row in rows]
+        assert sequences == sorted(set(sequences))
         self.decoded += total
         wanted: list[NDArray[np.float32]] = []
         for row in rows:
@@ -110,30 +119,38 @@ class ArithmeticLlama:
         assert count <= len(self._logits)
         return self._logits[:count]
 
-    def share(self, source: int, target: int, length: int) -> None:
+    def share(self, source: int, target: int, length: int) -> bool:
+        if self.split:
+            return self.restore(target, self.save(source), length)
         self.cache.share(source, target, length)
+        return self.cut(target, length)
 
-    def cut(self, sequence: int, length: int) -> None:
-        self.cache.cut(sequence, length)
+    def cut(self, sequence: int, length: int) -> bool:
+        if length and self.refuse_cut:
+            self.refuse_cut -= 1
+            length = -1
+        self.cache.cut(sequence, max(length, 0))
+        return length >= 0
+
+    def holds(self, sequence: int, length: int) -> bool:
+        return len(self.cache.tokens(sequence)) == length
 
     def grammar_tokenizer(self) -> None:
         raise AssertionError("nobody asked for a grammar")
 
-    def state_size(self, sequence: int) -> int:
-        return len(self.save(sequence))
-
     def save(self, sequence: int) -> "State":
         return State(self.cache.tokens(sequence))
 
-    def restore(self, sequence: int, state: "State") -> bool:
+    def restore(self, sequence: int, state: "State", length: int) -> bool:
         if self.refuse_restore:
             self.refuse_restore -= 1
             return False
         self.restored += 1
         self.cache.append(sequence, 0, state.tokens)
-        return True
+        return self.cut(sequence, length)
 
     def clear(self) -> None:
+        self.cleared += 1
         self.cache.cells.clear()
 
     def piece(self, token: int) -> bytes:
@@ -142,7 +159,7 @@ class ArithmeticLlama:
     def special_text(self, token: int) -> str:
         return ""
 
-    def split(self, text: str) -> list[str | int]:
+    def segments(self, text: str) -> list[str | int]:
         return [text]
 
 
@@ -156,7 +173,13 @@ class Answer:
 class Bench:
     """A loop, what it said, and a watch over each of its steps."""
 
-    def __init__(self, parallel: int = PARALLEL, max_waiting: int = 1000) -> None:
+    def __init__(
+        self,
+        parallel: int = PARALLEL,
+        max_waiting: int = 1000,
+        kv: str = "unified",
+        prefix_scope: str = "owner",
+    ) -> None:
         spec = messages.WorkerSpec(
             model="m",
             kind="chat",
@@ -165,6 +188,8 @@ class Bench:
             parallel=parallel,
             max_waiting=max_waiting,
             prefix_cache_mb=1,
+            kv=kv,
+            prefix_scope=prefix_scope,
         )
         self.answers: dict[int, Answer] = {}
         self.prompts: dict[int, tuple[list[int], int]] = {}
@@ -178,11 +203,23 @@ class Bench:
         self._count = 0
         self._watch()
 
-    def submit(self, prompt: list[int], max_tokens: int = 8, owner: str = "ann") -> int:
+    def submit(
+        self,
+        prompt: list[int],
+        max_tokens: int = 8,
+        owner: str = "ann",
+        alone: bool = False,
+        flex: bool = False,
+    ) -> int:
         self._count += 1
         sampling = Sampling(temperature=0)
         request = GenerateRequest(
-            TokenPrompt(tuple(prompt)), max_tokens=max_tokens, sampling=sampling, owner=owner
+            TokenPrompt(tuple(prompt)),
+            max_tokens=max_tokens,
+            sampling=sampling,
+            owner=owner,
+            flex=flex,
+            deterministic=alone,
         )
         self.loop.generate(messages.Generate(self._count, request))
         self.answers[self._count] = Answer()
@@ -250,25 +287,35 @@ class Bench:
             answer.end = delta.end
 
     def _owner_of(self, slot: int) -> str:
-        (owner,) = (s.owner for s in self.scheduler.running if s.slot == slot)
-        return owner
+        (scope,) = (s.scope for s in self.scheduler.running if s.slot == slot)
+        return scope
 
     def _watch(self) -> None:
         admit, preempt = self.scheduler.admit, self.scheduler.preempt
 
         def watched_admit() -> Any:
             waiting = list(self.scheduler.waiting)
-            for sequence, placement in admit():
+            for event in admit():
+                yield event
+                if isinstance(event, Preempted):
+                    assert event.sequence.flex
+                    self.preempted += 1
+                    continue
+                sequence = event.sequence
                 self.placed.append(sequence.id)
-                yield sequence, placement
                 for other in waiting:
-                    if other.id < sequence.id and other in self.scheduler.waiting:
+                    if (
+                        other.arrival < sequence.arrival
+                        and (other.owner, other.flex) == (sequence.owner, sequence.flex)
+                        and other in self.scheduler.waiting
+                    ):
+                        assert not other.alone
                         assert self._waits_for_a_prefill(other)
 
         def watched_preempt() -> Any:
-            youngest = max(s.id for s in self.scheduler.running)
+            victim = max(self.scheduler.running, key=lambda s: (s.flex, s.arrival))
             found = preempt()
-            assert found is None or found.sequence.id == youngest
+            assert found is None or found.sequence is victim
             self.preempted += found is not None
             return found
 
@@ -276,7 +323,7 @@ class Bench:
 
     def _waits_for_a_prefill(self, waiting: Running) -> bool:
         return any(
-            running.owner == waiting.owner
+            running.scope == waiting.scope
             and running.past < running.prompt_length
             and common_prefix(running.tokens, waiting.tokens) >= WORTH_WAITING
             for running in self.scheduler.running
@@ -285,12 +332,16 @@ class Bench:
     def _check(self) -> None:
         slots = self.scheduler.slots
         cells = self.llama.cache.cells
-        assert slots.free_cells == CELLS - len(cells)
+        assert slots.free_cells == self.llama.kv_tokens - len(cells)
         taken = [s.slot for s in self.scheduler.running]
         assert None not in taken
         assert len(set(taken)) == len(taken) <= self.scheduler.parallel
         idle = [cell for cell in cells if not cell.sequences & set(taken)]
         assert slots.idle_cells == len(idle)
+        assert len({n for cell in idle for n in cell.sequences}) <= 1
+        assert not any(s.alone for s in self.scheduler.running) or len(cells) == sum(
+            s.past for s in self.scheduler.running
+        )
         for sequence in self.scheduler.running:
             assert self.llama.cache.tokens(sequence.slot) == sequence.tokens[: sequence.past]
         ids = {s.id for s in [*self.scheduler.running, *self.scheduler.waiting]}
@@ -326,7 +377,12 @@ prompts = st.builds(
     st.lists(st.integers(0, 3), max_size=10),
 )
 submits = st.tuples(
-    st.just("submit"), prompts, st.integers(1, 40), st.sampled_from(["ann", "ann", "bob"])
+    st.just("submit"),
+    prompts,
+    st.integers(1, 40),
+    st.sampled_from(["ann", "ann", "bob"]),
+    st.sampled_from([False, False, False, True]),
+    st.booleans(),
 )
 actions = st.one_of(
     submits,
@@ -334,6 +390,7 @@ actions = st.one_of(
     st.tuples(st.just("step"), st.integers(1, 6)),
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("refuse a restore")),
+    st.tuples(st.just("lose a cell")),
 )
 
 
@@ -344,13 +401,21 @@ actions = st.one_of(
         ("submit", [0, 0, 0, 0, 0], 10, "ann"),
         ("submit", [*range(2, 21), 0, 0, 0], 1, "ann"),
         ("submit", [*range(11), 0, 0, 0], 7, "bob"),
-    ]
+    ],
+    "unified",
+    "owner",
 )
-@settings(max_examples=150)
-@given(st.lists(actions, min_size=1, max_size=25))
-def test_any_traffic_gives_every_request_its_own_answer(plan: list[tuple[Any, ...]]) -> None:
+@settings(max_examples=300)
+@given(
+    st.lists(actions, min_size=1, max_size=25),
+    st.sampled_from(["unified", "split"]),
+    st.sampled_from(["owner", "global"]),
+)
+def test_any_traffic_gives_every_request_its_own_answer(
+    plan: list[tuple[Any, ...]], kv: str, prefix_scope: str
+) -> None:
     with small_world():
-        bench = Bench()
+        bench = Bench(kv=kv, prefix_scope=prefix_scope)
         for name, *arguments in plan:
             if name == "submit":
                 bench.submit(*arguments)
@@ -361,6 +426,8 @@ def test_any_traffic_gives_every_request_its_own_answer(plan: list[tuple[Any, ..
             elif name == "step":
                 for _ in range(arguments[0]):
                     bench.step()
+            elif name == "lose a cell":
+                bench.llama.refuse_cut = 1
             else:
                 bench.llama.refuse_restore = 1
         bench.finish()
@@ -576,6 +643,23 @@ def test_prompts_that_cannot_be_served_are_refused() -> None:
     fits = bench.submit([1] * (CONTEXT - 1), 40)
     bench.finish()
     bench.check_answer(fits)
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("split", [1, 3])
+def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(split: int) -> None:
+    bench = Bench()
+    bench.llama.longest_piece = 100
+    bench.loop._prompts.tokenize = mock.Mock(side_effect=AssertionError("counted"))
+    words = "word " * 60_000
+    prompts: list[Prompt] = [
+        TextPrompt(words),
+        ChatPrompt((Message("user", words[: len(words) // split]),) * split),
+    ]
+    for prompt in prompts:
+        with pytest.raises(ContextOverflow, match=r"at least 3000 tokens.*48") as raised:
+            bench.loop.generate(messages.Generate(1, GenerateRequest(prompt)))
+        assert (raised.value.prompt_tokens, raised.value.context) == (3000, CONTEXT)
 
 
 def logprobs_of(bench: Bench, **options: Any) -> tuple[list[bytes], str]:

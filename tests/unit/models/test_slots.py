@@ -32,22 +32,28 @@ def small_world() -> Generator[None]:
 class SlotsAgainstCache(RuleBasedStateMachine):
     """Random use of Slots, every decision applied to a cache that knows no better."""
 
+    split = False
+
     def __init__(self) -> None:
         super().__init__()
         self.parked = ParkedPrefixes(BUDGET)
         self.parked.learn(LONGEST, BUDGET)
-        self.slots = Slots(COUNT, CELLS, self.parked)
+        cells = COUNT * CELLS if self.split else CELLS
+        self.slots = Slots(COUNT, cells, self.parked, split=self.split)
         self.owner: dict[int, str] = {}
-        self.cache = ReferenceCache(CELLS, lambda sequence: self.owner[sequence])
+        self.cache = ReferenceCache(cells, lambda sequence: self.owner[sequence])
+        self.private: set[int] = set()  # sequences whose tokens nobody else may see
         self.busy: dict[int, list[int]] = {}
 
     def drop(self, dropped: Iterable[Dropped]) -> None:
         for each in dropped:
             assert each.slot not in self.busy
             assert each.tokens == self.cache.tokens(each.slot)
-            assert each.owner == self.owner[each.slot]
-            if self.parked.wants(each.tokens, each.owner):
-                self.parked.add(each.tokens, each.owner, tuple(each.tokens))
+            assert each.scope == self.owner[each.slot] or not each.park
+            assert each.park == (each.slot not in self.private)
+            if each.park and self.parked.wants(each.tokens, each.scope):
+                self.parked.add(each.tokens, each.scope, tuple(each.tokens))
+            self.private.discard(each.slot)
             self.cache.cut(each.slot, 0)
 
     @rule(tokens=tokens_of, owner=owners, lost=st.booleans())
@@ -59,7 +65,7 @@ class SlotsAgainstCache(RuleBasedStateMachine):
             (
                 min(common_prefix(before[slot], tokens), len(tokens) - 1)
                 for slot in range(COUNT)
-                if owners_before.get(slot) == owner
+                if owners_before.get(slot) == owner and slot not in self.private
             ),
             default=0,
         )
@@ -78,9 +84,14 @@ class SlotsAgainstCache(RuleBasedStateMachine):
         self.owner[placement.slot] = owner
         if placement.source is not None:
             assert owners_before[placement.source] == owner
-            self.cache.share(placement.source, placement.slot, placement.keep)
+            assert placement.source not in self.private
+            if self.split:
+                source = self.cache.tokens(placement.source)
+                self.cache.append(placement.slot, 0, source[: placement.keep])
+            else:
+                self.cache.share(placement.source, placement.slot, placement.keep)
         elif placement.restore is not None:
-            assert placement.restore.owner == owner
+            assert placement.restore.scope == owner
             assert isinstance(placement.restore.state, tuple)
             if lost:
                 self.slots.forget(placement.slot)
@@ -96,13 +107,25 @@ class SlotsAgainstCache(RuleBasedStateMachine):
         self.busy[placement.slot] = tokens[:keep]
         if placement.restore is None:
             assert placement.keep == resident
+        if placement.restore is None and not self.split:
             assert self.slots.free_cells + self.slots.idle_cells == room
+
+    @precondition(lambda self: not self.busy)
+    @rule()
+    def take_alone(self) -> None:
+        placement = self.slots.take_alone()
+        self.drop(placement.drop)
+        assert (placement.slot, placement.keep, self.cache.cells) == (0, 0, [])
+        self.owner[0] = "alone"
+        self.busy[0] = []
+        self.private.add(0)
 
     @precondition(lambda self: self.busy)
     @rule(data=st.data(), tokens=tokens_of)
     def extend(self, data: st.DataObject, tokens: list[int]) -> None:
         slot = data.draw(st.sampled_from(sorted(self.busy)))
-        tokens = tokens[: self.slots.free_cells]
+        held = len(self.busy[slot])
+        tokens = tokens[: CELLS - held if self.split else self.slots.free_cells]
         self.cache.append(slot, len(self.busy[slot]), tokens)
         self.slots.extend(slot, tokens)
         self.busy[slot] = self.busy[slot] + tokens
@@ -112,8 +135,10 @@ class SlotsAgainstCache(RuleBasedStateMachine):
     def release(self, data: st.DataObject, keep: bool) -> None:
         slot = data.draw(st.sampled_from(sorted(self.busy)))
         del self.busy[slot]
+        private = slot in self.private
         self.drop(self.slots.release(slot, keep=keep))
-        assert keep or not self.cache.tokens(slot)
+        self.private.discard(slot)
+        assert (keep and not private) or not self.cache.tokens(slot)
         idle = [n for n in range(COUNT) if n not in self.busy and self.cache.tokens(n)]
         assert not keep or len(idle) <= 1
         assert all(len(self.cache.tokens(n)) > LONGEST for n in idle)
@@ -126,14 +151,21 @@ class SlotsAgainstCache(RuleBasedStateMachine):
 
     @invariant()
     def counts_agree(self) -> None:
-        assert self.slots.free_cells == CELLS - len(self.cache.cells)
+        assert self.slots.free_cells == self.cache.capacity - len(self.cache.cells)
         idle = [cell for cell in self.cache.cells if not cell.sequences & set(self.busy)]
         assert self.slots.idle_cells == len(idle)
         for slot, held in self.busy.items():
             assert self.cache.tokens(slot) == held
 
 
+class SplitSlotsAgainstCache(SlotsAgainstCache):
+    """The same where each sequence has cells of its own."""
+
+    split = True
+
+
 TestSlotsAgainstCache = SlotsAgainstCache.TestCase
+TestSplitSlotsAgainstCache = SplitSlotsAgainstCache.TestCase
 
 
 def test_common_prefix_agrees_with_counting() -> None:
@@ -168,7 +200,7 @@ def test_without_sharing_nothing_is_kept() -> None:
     first = subject.take([1, 2, 3], "ann")
     assert first is not None
     subject.extend(first.slot, [1, 2, 3])
-    assert subject.release(first.slot) == [Dropped(first.slot, "ann", [1, 2, 3])]
+    assert subject.release(first.slot) == [Dropped(first.slot, "ann", [1, 2, 3], park=False)]
     assert subject.free_cells == 100
     assert subject.reusable([1, 2, 3], "ann") == 0
 
@@ -183,3 +215,25 @@ def test_clear_frees_every_sequence() -> None:
     subject.clear()
     assert subject.free_cells == 100
     assert subject.take([1, 2], "ann") == Placement(0, 0)
+
+
+def test_the_lowest_free_sequence_is_taken_first() -> None:
+    subject = Slots(4, 400, NOTHING, split=True)
+    taken = [subject.take([n], "ann") for n in range(4)]
+    assert [placement.slot for placement in taken if placement] == [0, 1, 2, 3]
+    for slot in (2, 1):
+        subject.release(slot)
+    again = [subject.take([9], "ann"), subject.take([8], "ann")]
+    assert [placement.slot for placement in again if placement] == [1, 2]
+
+
+def test_what_is_idle_and_resident_is_one_prefix_at_most() -> None:
+    subject = Slots(6, 1000, NOTHING)
+    taken = [subject.take([n] * 50, "ann") for n in range(6)]
+    for number, placement in enumerate(taken):
+        assert placement is not None
+        subject.extend(placement.slot, [number] * 50)
+    for placement in taken:
+        assert placement is not None
+        subject.release(placement.slot)
+        assert subject.idle_cells <= 50

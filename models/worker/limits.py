@@ -1,0 +1,46 @@
+"""Sizes that llama.cpp asserts: past them it ends the process, so they are checked before."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+__all__ = ["check_rows", "check_sequence", "check_token"]
+
+
+class Rows(Protocol):
+    """What `models.worker.llama.Rows` has of interest here."""
+
+    @property
+    def sequence(self) -> int: ...
+    @property
+    def start(self) -> int: ...
+    @property
+    def tokens(self) -> Sequence[int]: ...
+
+
+def check_rows(rows: Sequence[Rows], *, batch: int, sequences: int, cells: int) -> None:
+    """Raise ValueError unless one batch of so many tokens may decode this."""
+    total = sum(len(row.tokens) for row in rows)
+    if not 0 < total <= batch:
+        raise ValueError(f"A batch of {total} tokens; it takes 1 to {batch}.")
+    for row in rows:
+        check_sequence(row.sequence, sequences)
+        end = row.start + len(row.tokens)
+        if not row.tokens or row.start < 0 or end > cells:
+            raise ValueError(
+                f"Sequence {row.sequence}: positions {row.start} to {end} of {cells}; a row has "
+                "one at least."
+            )
+    if len({row.sequence for row in rows}) < len(rows):
+        raise ValueError("A sequence has two rows in one batch.")
+
+
+def check_sequence(sequence: int, sequences: int) -> None:
+    """Raise ValueError unless there is such a sequence. (To llama.cpp, -1 is all of them.)"""
+    if not 0 <= sequence < sequences:
+        raise ValueError(f"Sequence {sequence}; there are 0 to {sequences - 1}.")
+
+
+def check_token(token: int, vocabulary: int) -> None:
+    """Raise ValueError unless the vocabulary has such a token."""
+    if not 0 <= token < vocabulary:
+        raise ValueError(f"Token {token}; there are 0 to {vocabulary - 1}.")
