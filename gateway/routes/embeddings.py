@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.convert.embeddings import embedding_items, embedding_rows
 from gateway.disconnect import until_disconnect
@@ -26,7 +27,8 @@ async def create_embeddings(
     body = await read_json(request, EmbeddingRequest, runtime.settings.server.max_body_bytes)
     items = embedding_items(body)
     engine = runtime.engine(body.model, "embeddings")
-    result = await until_disconnect(request.receive, engine.embed(EmbedRequest(items)))
+    asked = EmbedRequest(items, owner=owner_of(request.scope))
+    result = await until_disconnect(request.receive, engine.embed(asked))
     tokens = sum(result.token_counts)
     answer = EmbeddingList(
         data=embedding_rows(result, body.dimensions, body.encoding_format),

@@ -118,6 +118,9 @@ class FakeEngine:
         self._check_ready()
         return [self._id(word) for word in _words(_text_of(request.prompt))]
 
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(await self.tokenize(TokenizeRequest(TextPrompt(text)))) for text in texts]
+
     async def detokenize(self, tokens: Sequence[int]) -> str:
         self._check_ready()
         for token in tokens:

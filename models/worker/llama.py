@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import LoadFailed
+from models.errors import LoadFailed, ModelError
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
 _llguidance: Any = importlib.import_module("llguidance.llamacpp")
 
-__all__ = ["BATCH", "Llama", "Rows"]
+__all__ = ["BATCH", "Llama", "LlamaEmbeddings", "Rows"]
 
 BATCH = 512  # tokens of one llama_decode; also the physical batch
 MAX_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
@@ -76,7 +76,7 @@ class Llama:
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = _Batch()
+        self._batch = _Batch(self.batch_tokens)
         self._pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
             t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
@@ -87,6 +87,11 @@ class Llama:
             for t in range(self.vocabulary)
             if llama_cpp.llama_vocab_get_attr(self._vocab, t) & unspoken
         )
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that one batch takes."""
+        return BATCH
 
     @property
     def shares_prefixes(self) -> bool:
@@ -216,12 +221,77 @@ class Llama:
             room = -count
 
 
+class LlamaEmbeddings(Llama):
+    """A model whose context makes one vector a sequence. `kv_tokens` are those of one batch.
+
+    Pooled as the model file says, by the mean where it says nothing. Raises LoadFailed for a
+    reranker, and for a model of encoder and decoder.
+    """
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that one batch takes: no input is split over two."""
+        return self.kv_tokens
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+        return int(llama_cpp.llama_model_n_embd_out(self._model))
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """A vector a row, shape (rows, dimension), as pooled. Raises ModelError."""
+        batch = [Rows(at, 0, tokens, True) for at, tokens in enumerate(rows)]
+        if self._memory:
+            self.clear()
+            status = self.decode(batch)
+        else:  # attends in both directions and keeps nothing
+            status = int(llama_cpp.llama_encode(self._context, self._batch.fill(batch)))
+        if status != 0:
+            raise ModelError(f"llama.cpp could not embed a batch (status {status}).")
+        found = np.empty((len(rows), self.dimension), np.float32)
+        for at in range(len(rows)):
+            vector = llama_cpp.llama_get_embeddings_seq(self._context, at)
+            found[at] = np.ctypeslib.as_array(vector, shape=(self.dimension,))
+        return found
+
+    def _open(self, sequences: int, threads: int) -> Any:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True
+        params.swa_full = True  # a window smaller than the batch would split it
+        params.embeddings = True
+        params.pooling_type = self._pooling()
+        params.no_perf = True
+        return llama_cpp.llama_init_from_model(self._model, params)
+
+    def _pooling(self) -> int:
+        if llama_cpp.llama_model_has_encoder(self._model) and llama_cpp.llama_model_has_decoder(
+            self._model
+        ):
+            raise LoadFailed("A model of encoder and decoder is not an embedding model.")
+        stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
+        if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
+            raise LoadFailed("This is a reranker, not an embedding model.")
+        if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):
+            return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN)
+        return int(llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)  # the model's own
+
+    def _metadata(self, key: str) -> str:
+        """The model file's value of a short key, or ''."""
+        text = ctypes.create_string_buffer(128)
+        llama_cpp.llama_model_meta_val_str(self._model, key.encode(), text, len(text))
+        return text.value.decode("utf-8", "replace")
+
+
 class _Batch:
     """llama.cpp's batch arrays behind NumPy views: filling one costs microseconds, not a loop."""
 
-    def __init__(self) -> None:
-        self._batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
-        shape = (BATCH,)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._batch = llama_cpp.llama_batch_init(size, 0, 1)
+        shape = (size,)
         self._token = np.ctypeslib.as_array(self._batch.token, shape)
         self._position = np.ctypeslib.as_array(self._batch.pos, shape)
         self._logits = np.ctypeslib.as_array(
@@ -229,16 +299,16 @@ class _Batch:
         )
         np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
         # One sequence id a token: each pointer of seq_id is led to its place in one array.
-        self._sequence = np.zeros(BATCH, dtype=np.int32)
+        self._sequence = np.zeros(size, dtype=np.int32)
         base = self._sequence.ctypes.data
         pointers = ctypes.cast(self._batch.seq_id, ctypes.POINTER(ctypes.c_void_p))
-        for at in range(BATCH):
+        for at in range(size):
             pointers[at] = base + 4 * at
 
     def fill(self, rows: Sequence[Rows]) -> Any:
         total = sum(len(row.tokens) for row in rows)
-        if not 0 < total <= BATCH:
-            raise ValueError(f"A batch of {total} tokens; it takes 1 to {BATCH}.")
+        if not 0 < total <= self._size:
+            raise ValueError(f"A batch of {total} tokens; it takes 1 to {self._size}.")
         self._logits[:total] = 0
         at = 0
         for row in rows:

@@ -8,17 +8,28 @@ import os
 import signal
 import sys
 import threading
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
 from models.errors import ModelError
-from models.types import Prompt
+from models.types import Prompt, TextPrompt
 from models.worker import messages
+from models.worker.cores import CoreLock
+
+if TYPE_CHECKING:
+    from models.worker.embedding import TextEncoder  # numpy, before it is known what is needed
 
 __all__ = ["Loop", "main"]
 
-Work = messages.Generate | messages.Embed | messages.Tokenize | messages.Detokenize
+Work = (
+    messages.Generate
+    | messages.Embed
+    | messages.Tokenize
+    | messages.CountTokens
+    | messages.Detokenize
+)
 
 
 class Loop(Protocol):
@@ -79,9 +90,9 @@ class Worker:
 
     def _load(self, spec: messages.WorkerSpec) -> Loop:
         if spec.kind == "embedding":
-            from models.worker.embedder import EmbeddingLoop  # torch takes seconds to import
+            from models.worker.embedding import EmbeddingLoop
 
-            loop: Loop = EmbeddingLoop(spec, self._send)
+            loop: Loop = EmbeddingLoop(_encoder(spec), CoreLock(spec.core_lock), self._send)
         else:
             from models.worker.generation import GenerationLoop
 
@@ -122,11 +133,24 @@ class Worker:
                 loop.embed(message)
             case messages.Tokenize(id=request, request=asked):
                 self._send(messages.Tokens(request, tuple(loop.tokenize(asked.prompt))))
+            case messages.CountTokens(id=request, texts=texts):
+                counts = tuple(len(loop.tokenize(TextPrompt(text))) for text in texts)
+                self._send(messages.Counts(request, counts))
             case messages.Detokenize(id=request, tokens=tokens):
                 self._send(messages.Text(request, loop.detokenize(tokens)))
 
     def _send(self, message: messages.FromWorker) -> None:
         self._socket.send(messages.encode(message))
+
+
+def _encoder(spec: messages.WorkerSpec) -> "TextEncoder":
+    if spec.runs_llama:
+        from models.worker.llama_embedder import LlamaEncoder
+
+        return LlamaEncoder(spec)
+    from models.worker.embedder import SentenceEncoder  # torch takes seconds to import
+
+    return SentenceEncoder(Path(spec.path), spec.threads)
 
 
 def main() -> int:

@@ -7,6 +7,8 @@ from models.types import EmbedRequest, EmbedResult, GenerateDelta, GenerateReque
 
 __all__ = [
     "Cancel",
+    "CountTokens",
+    "Counts",
     "Detokenize",
     "Embed",
     "Embedded",
@@ -48,6 +50,11 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode: bool = False
     core_lock: str | None = None
 
+    @property
+    def runs_llama(self) -> bool:
+        """Whether llama.cpp runs it: every GGUF file does; else sentence-transformers."""
+        return self.kind == "chat" or self.path.lower().endswith(".gguf")
+
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
     """The first message: load this model, try it, and say Ready."""
@@ -82,6 +89,13 @@ class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):
     request: TokenizeRequest
 
 
+class CountTokens(msgspec.Struct, frozen=True, array_like=True, tag="count_tokens"):
+    """How many tokens has each of these texts, please."""
+
+    id: int
+    texts: tuple[str, ...]
+
+
 class Detokenize(msgspec.Struct, frozen=True, array_like=True, tag="detokenize"):
     """Text of token ids, please."""
 
@@ -93,7 +107,7 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag="shutdown"):
     """End after the current step."""
 
 
-ToWorker = Load | Generate | Cancel | Embed | Tokenize | Detokenize | Shutdown
+ToWorker = Load | Generate | Cancel | Embed | Tokenize | CountTokens | Detokenize | Shutdown
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -141,6 +155,13 @@ class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
     tokens: tuple[int, ...]
 
 
+class Counts(msgspec.Struct, frozen=True, array_like=True, tag="counts"):
+    """Answer to a CountTokens."""
+
+    id: int
+    counts: tuple[int, ...]
+
+
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """Text for a Detokenize."""
 
@@ -148,7 +169,7 @@ class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     text: str
 
 
-FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Text
+FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Counts | Text
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)
