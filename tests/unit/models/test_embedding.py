@@ -1,6 +1,9 @@
 """The embedding loop, over an encoder whose vectors tell what it read."""
 
-from collections.abc import Sequence
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,17 +28,20 @@ class Letters:
     def __init__(self) -> None:
         self.passes: list[list[list[int]]] = []
         self.broken = False
+        self.watch: Callable[[], None] = lambda: None
 
     def prompt(self, kind: str) -> str:
         return "?" if kind == "query" else ""
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        self.watch()
         return [list(text.encode()) for text in texts]
 
     def detokenize(self, tokens: Sequence[int]) -> str:
         return bytes(token for token in tokens if token < 256).decode()
 
     def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.watch()
         self.passes.append([list(row) for row in rows])
         if self.broken:
             raise ModelError("broken")
@@ -46,10 +52,10 @@ class Letters:
 class Worker:
     """A loop and what it has said."""
 
-    def __init__(self) -> None:
+    def __init__(self, core_lock: str | None = None) -> None:
         self.encoder = Letters()
         self.said: list[messages.FromWorker] = []
-        self.loop = EmbeddingLoop(self.encoder, CoreLock(None), self.said.append)
+        self.loop = EmbeddingLoop(self.encoder, CoreLock(core_lock), self.said.append)
 
     def embed(self, request_id: int, *inputs: str | tuple[int, ...], **options: str) -> None:
         self.loop.embed(messages.Embed(request_id, EmbedRequest(inputs, **options)))  # type: ignore[arg-type]
@@ -204,6 +210,30 @@ def test_a_pass_that_fails_fails_who_was_in_it(worker: Worker) -> None:
     worker.embed(2, "b")
     worker.run()
     assert worker.order() == [2]
+
+
+def test_it_computes_only_while_it_holds_the_cores(tmp_path: Path) -> None:
+    path = tmp_path / "cores"
+    worker = Worker(str(path))
+    other = os.open(path, os.O_RDWR)
+
+    def held() -> bool:
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(other, fcntl.LOCK_UN)
+        return False
+
+    worker.encoder.watch = lambda: seen.append(held())
+    seen: list[bool] = []
+    worker.loop.probe()
+    worker.embed(1, *["text"] * 50)
+    worker.run()
+    assert len(seen) > 5
+    assert all(seen)
+    assert not held()
+    os.close(other)
 
 
 def test_tokenising_puts_the_special_tokens_around_a_text(worker: Worker) -> None:
