@@ -659,8 +659,10 @@ async def test_a_generating_model_embeds_by_the_mean_of_its_tokens(registry: Reg
         assert others.max() < together[n] @ alone
 
 
-async def test_tokens_are_counted_in_one_call(minilm: Engine, smollm2: Engine) -> None:
-    for engine in (minilm, smollm2):
+async def test_tokens_are_counted_in_one_call(
+    minilm: Engine, smollm2: Engine, fake: FakeEngine
+) -> None:
+    for engine in (minilm, smollm2, fake):
         counts = await engine.count_tokens(TEXTS)
         assert counts == [await count(engine, TextPrompt(text)) for text in TEXTS]
 
