@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python's low-level API: load, tokenise, decode, share cells.
 
-The only home of `llama_cpp`. Sizes are checked here before llama.cpp sees them, because an assert
-over there ends the process.
+The home of `llama_cpp`, with `llama_embedder`. Sizes are checked here before llama.cpp sees them,
+because an assert over there ends the process.
 """
 
 import contextlib
@@ -16,13 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import LoadFailed, ModelError
+from models.errors import LoadFailed
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
 _llguidance: Any = importlib.import_module("llguidance.llamacpp")
 
-__all__ = ["BATCH", "Llama", "LlamaEmbeddings", "Rows"]
+__all__ = ["BATCH", "Llama", "Rows"]
 
 BATCH = 512  # tokens of one llama_decode; also the physical batch
 MAX_SEQUENCES = 256  # llama.cpp's LLAMA_MAX_SEQ
@@ -219,70 +219,6 @@ class Llama:
             if count >= 0:
                 return text.raw[:count]
             room = -count
-
-
-class LlamaEmbeddings(Llama):
-    """A model whose context makes one vector a sequence. `kv_tokens` are those of one batch.
-
-    Pooled as the model file says, by the mean where it says nothing. Raises LoadFailed for a
-    reranker, and for a model of encoder and decoder.
-    """
-
-    @property
-    def batch_tokens(self) -> int:
-        """Tokens that one batch takes: no input is split over two."""
-        return self.kv_tokens
-
-    @property
-    def dimension(self) -> int:
-        """Of its vectors."""
-        return int(llama_cpp.llama_model_n_embd_out(self._model))
-
-    def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        """A vector a row, shape (rows, dimension), as pooled. Raises ModelError."""
-        batch = [Rows(at, 0, tokens, True) for at, tokens in enumerate(rows)]
-        if self._memory:
-            self.clear()
-            status = self.decode(batch)
-        else:  # attends in both directions and keeps nothing
-            status = int(llama_cpp.llama_encode(self._context, self._batch.fill(batch)))
-        if status != 0:
-            raise ModelError(f"llama.cpp could not embed a batch (status {status}).")
-        found = np.empty((len(rows), self.dimension), np.float32)
-        for at in range(len(rows)):
-            vector = llama_cpp.llama_get_embeddings_seq(self._context, at)
-            found[at] = np.ctypeslib.as_array(vector, shape=(self.dimension,))
-        return found
-
-    def _open(self, sequences: int, threads: int) -> Any:
-        params = llama_cpp.llama_context_default_params()
-        params.n_ctx = params.n_batch = params.n_ubatch = self.batch_tokens
-        params.n_seq_max = sequences
-        params.n_threads = params.n_threads_batch = threads
-        params.kv_unified = True
-        params.swa_full = True  # a window smaller than the batch would split it
-        params.embeddings = True
-        params.pooling_type = self._pooling()
-        params.no_perf = True
-        return llama_cpp.llama_init_from_model(self._model, params)
-
-    def _pooling(self) -> int:
-        if llama_cpp.llama_model_has_encoder(self._model) and llama_cpp.llama_model_has_decoder(
-            self._model
-        ):
-            raise LoadFailed("A model of encoder and decoder is not an embedding model.")
-        stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
-        if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
-            raise LoadFailed("This is a reranker, not an embedding model.")
-        if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):
-            return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN)
-        return int(llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)  # the model's own
-
-    def _metadata(self, key: str) -> str:
-        """The model file's value of a short key, or ''."""
-        text = ctypes.create_string_buffer(128)
-        llama_cpp.llama_model_meta_val_str(self._model, key.encode(), text, len(text))
-        return text.value.decode("utf-8", "replace")
 
 
 class _Batch:

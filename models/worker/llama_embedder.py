@@ -1,14 +1,19 @@
-"""A GGUF embedding model, run by llama.cpp."""
+"""A GGUF embedding model, run by llama.cpp: pooled, and seen as a `TextEncoder`."""
 
+import ctypes
+import importlib
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import ModelError
-from models.worker.llama import BATCH, LlamaEmbeddings
+from models.errors import LoadFailed, ModelError
+from models.worker.llama import BATCH, Llama, Rows
 from models.worker.messages import WorkerSpec
+
+llama_cpp: Any = importlib.import_module("llama_cpp")
 
 __all__ = ["LlamaEncoder"]
 
@@ -22,10 +27,10 @@ class LlamaEncoder:
     """A `models.worker.embedding.TextEncoder`. Raises LoadFailed."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._llama = LlamaEmbeddings(
+        self._llama = _Embeddings(
             Path(spec.path),
             context=spec.context or LONGEST_WINDOW,
-            kv_tokens=BATCH,  # at least; `context` if that is more
+            kv_tokens=None,
             sequences=BATCH_ROWS,
             threads=spec.threads,
             gpu_layers=spec.gpu_layers,
@@ -63,3 +68,67 @@ class LlamaEncoder:
         if not np.isfinite(vectors).all():
             raise ModelError("The model gave a vector that is not finite.")
         return vectors
+
+
+class _Embeddings(Llama):
+    """A model whose context makes one vector a sequence.
+
+    Pooled as the model file says, by the mean where it says nothing. Raises LoadFailed for a
+    reranker, and for a model of encoder and decoder.
+    """
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that one batch takes: no input is split over two."""
+        return max(BATCH, self.context)
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+        return int(llama_cpp.llama_model_n_embd_out(self._model))
+
+    def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """A vector a row, shape (rows, dimension), as pooled. Raises ModelError."""
+        batch = [Rows(at, 0, tokens, True) for at, tokens in enumerate(rows)]
+        if self._memory:
+            self.clear()
+            status = self.decode(batch)
+        else:  # attends in both directions and keeps nothing
+            status = int(llama_cpp.llama_encode(self._context, self._batch.fill(batch)))
+        if status != 0:
+            raise ModelError(f"llama.cpp could not embed a batch (status {status}).")
+        found = np.empty((len(rows), self.dimension), np.float32)
+        for at in range(len(rows)):
+            vector = llama_cpp.llama_get_embeddings_seq(self._context, at)
+            found[at] = np.ctypeslib.as_array(vector, shape=(self.dimension,))
+        return found
+
+    def _open(self, sequences: int, threads: int) -> Any:
+        params = llama_cpp.llama_context_default_params()
+        params.n_ctx = params.n_batch = params.n_ubatch = self.batch_tokens
+        params.n_seq_max = sequences
+        params.n_threads = params.n_threads_batch = threads
+        params.kv_unified = True
+        params.swa_full = True  # a window smaller than the batch would split it
+        params.embeddings = True
+        params.pooling_type = self._pooling()
+        params.no_perf = True
+        return llama_cpp.llama_init_from_model(self._model, params)
+
+    def _pooling(self) -> int:
+        if llama_cpp.llama_model_has_encoder(self._model) and llama_cpp.llama_model_has_decoder(
+            self._model
+        ):
+            raise LoadFailed("A model of encoder and decoder is not an embedding model.")
+        stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
+        if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
+            raise LoadFailed("This is a reranker, not an embedding model.")
+        if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):
+            return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN)
+        return int(llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)  # the model's own
+
+    def _metadata(self, key: str) -> str:
+        """The model file's value of a short key, or ''."""
+        text = ctypes.create_string_buffer(128)
+        llama_cpp.llama_model_meta_val_str(self._model, key.encode(), text, len(text))
+        return text.value.decode("utf-8", "replace")
