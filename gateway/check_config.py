@@ -7,6 +7,10 @@ from pathlib import Path
 
 from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import load_configuration
+from gateway.toml import ConfigError
+from models.errors import SourceError
+from models.settings import ModelSettings
+from models.sources import locate
 
 __all__ = ["main"]
 
@@ -19,6 +23,9 @@ def main(argv: Sequence[str]) -> int:
     found = load_configuration(options.config)
     keys = KeyRing(found.settings.auth.keys)
     check_exposure(found.settings.server.host, keys)
+    for model in found.models.values():
+        if model.kind != "fake":
+            _check_source(model, found.directory)
     server = found.settings.server
     lines = [
         f"configuration  {found.source}",
@@ -30,3 +37,10 @@ def main(argv: Sequence[str]) -> int:
     ]
     sys.stdout.write("\n".join(lines) + "\n")
     return 0
+
+
+def _check_source(model: ModelSettings, directory: Path) -> None:
+    try:
+        locate(model, directory)
+    except SourceError as error:
+        raise ConfigError(f"models.{model.id}: {error}") from error

@@ -1,6 +1,5 @@
 """The retrieval package's view of an embedding engine."""
 
-import asyncio
 from collections.abc import Callable, Sequence
 from typing import Literal
 
@@ -10,10 +9,11 @@ from numpy.typing import NDArray
 from models.engine import Engine
 from models.errors import EngineUnavailable
 from models.settings import ModelSettings
-from models.types import EmbedRequest, TextPrompt, TokenizeRequest
+from models.types import EmbedRequest
 
 __all__ = ["EngineEmbedder"]
 
+OWNER = "(documents)"  # takes turns with those who ask for embeddings; no key has such a name
 BATCH = 64  # texts a request, so that a question need not wait for a whole document
 
 
@@ -42,7 +42,7 @@ class EngineEmbedder:
         rows: list[NDArray[np.float32]] = []
         for start in range(0, len(texts), BATCH):
             batch = tuple(texts[start : start + BATCH])
-            result = await self._engine().embed(EmbedRequest(batch, kind))
+            result = await self._engine().embed(EmbedRequest(batch, kind, OWNER))
             vectors = np.frombuffer(result.vectors, dtype="<f4").astype(np.float32)
             rows.append(vectors.reshape(-1, result.dimension))
         if not rows:
@@ -52,9 +52,7 @@ class EngineEmbedder:
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
         counts: list[int] = []
         for start in range(0, len(texts), BATCH):
-            requests = [TokenizeRequest(TextPrompt(text)) for text in texts[start : start + BATCH]]
-            found = await asyncio.gather(*(self._engine().tokenize(one) for one in requests))
-            counts += [len(tokens) for tokens in found]
+            counts += await self._engine().count_tokens(texts[start : start + BATCH])
         return counts
 
     def _known(self, value: int | None) -> int:

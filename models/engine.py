@@ -38,6 +38,10 @@ class Engine(Protocol):
         """Token ids of a text or a rendered chat."""
         ...
 
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        """How many ids `tokenize` gives for each text, in one call."""
+        ...
+
     async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         """The text of token ids; raises InvalidRequest for an id outside the vocabulary.
 

@@ -16,7 +16,7 @@ from models.engines.local import LocalEngine, SafeModes
 from models.errors import LoadFailed, ModelError, ModelNotFound
 from models.hardware import core_count
 from models.settings import ModelSettings
-from models.sources import resolve
+from models.sources import locate
 from models.types import EngineStats
 from models.worker.messages import WorkerSpec
 
@@ -106,7 +106,7 @@ class Registry:
         spec = WorkerSpec(
             model=model.id,
             kind=model.kind,
-            path=str(resolve(model.source, base)),
+            path=str(locate(model, base)),
             threads=model.threads or core_count(),
             context=model.context,
             kv_tokens=model.kv_tokens,

@@ -25,15 +25,18 @@ class SamplingDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A model: what it is, where it comes from and how it runs.
 
-    `kind` "chat" is a GGUF file run by llama.cpp, "embedding" a sentence-transformers folder,
-    "fake" a deterministic stand-in for tests that loads nothing.
+    `kind` "chat" is a GGUF file run by llama.cpp, "embedding" a sentence-transformers folder or a
+    GGUF file (run by llama.cpp), "fake" a deterministic stand-in for tests that loads nothing.
+    An embedding model uses `context`, `gpu_layers` and `threads`; one in a folder, `threads`.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
     kind: Literal["chat", "embedding", "fake"]
     source: str = ""
     description: str = ""
-    context: PositiveInt | None = None  # tokens a request may use; None: what it was trained for
+    # Tokens a request may use; None: what it was trained for. A GGUF embedding model: tokens of an
+    # input that are read at once; None: at most 2,048 of them.
+    context: PositiveInt | None = None
     # "unified": any request may use any of `kv_tokens` cells, and requests that begin alike share
     # them. "split": each of `parallel` requests has an equal part of them; faster where prompts are
     # long and have nothing in common.

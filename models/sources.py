@@ -4,8 +4,25 @@ import importlib.util
 from pathlib import Path
 
 from models.errors import SourceError
+from models.settings import ModelSettings
 
-__all__ = ["resolve"]
+__all__ = ["locate", "resolve"]
+
+
+def locate(model: ModelSettings, base: Path) -> Path:
+    """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind."""
+    path = resolve(model.source, base)
+    if model.kind == "chat" and path.is_dir():
+        raise SourceError(
+            f"Source '{model.source}' of model '{model.id}': {path} is a folder; a model of kind "
+            '"chat" is a GGUF file.'
+        )
+    if model.kind == "embedding" and not path.is_dir() and path.suffix.lower() != ".gguf":
+        raise SourceError(
+            f"Source '{model.source}' of model '{model.id}': {path} is neither a GGUF file nor a "
+            'sentence-transformers folder; a model of kind "embedding" is one of these.'
+        )
+    return path
 
 
 def resolve(source: str, base: Path) -> Path:

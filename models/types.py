@@ -219,6 +219,7 @@ class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
 
     inputs: tuple[str | tuple[int, ...], ...]
     kind: Literal["query", "document"] = "document"
+    owner: str = "local"
 
 
 class EmbedResult(msgspec.Struct, frozen=True, array_like=True):

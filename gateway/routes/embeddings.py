@@ -8,6 +8,7 @@ from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.convert.embeddings import embedding_items, embedding_rows
 from gateway.deadline import finished_within
@@ -28,7 +29,8 @@ async def create_embeddings(
     body = await read_json(request, EmbeddingRequest, server.max_body_bytes)
     items = embedding_items(body)
     engine = runtime.engine(body.model, "embeddings")
-    work = finished_within(server.request_timeout_s, engine.embed(EmbedRequest(items)))
+    asked = EmbedRequest(items, owner=owner_of(request.scope))
+    work = finished_within(server.request_timeout_s, engine.embed(asked))
     result = await until_disconnect(request.receive, work)
     tokens = sum(result.token_counts)
     answer = EmbeddingList(

@@ -119,6 +119,9 @@ class FakeEngine:
         self._check_ready()
         return [self._id(word) for word in _words(_text_of(request.prompt))]
 
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(await self.tokenize(TokenizeRequest(TextPrompt(text)))) for text in texts]
+
     async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         return b"".join(await self.spell(tokens)).decode()
 

@@ -78,7 +78,7 @@ class LocalEngine:
         self._spec = spec
         self._folder = folder
         self._safe_modes = safe_modes
-        self._safe_mode = spec.kind == "chat" and safe_modes.needed()
+        self._safe_mode = spec.runs_llama and safe_modes.needed()
         self._state: EngineState = "unloaded"
         self._detail = ""
         self._ids = itertools.count(1)
@@ -131,6 +131,12 @@ class LocalEngine:
         message = await self._ask(lambda request_id: messages.Tokenize(request_id, request))
         assert isinstance(message, messages.Tokens)
         return list(message.tokens)
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        asked = tuple(texts)
+        message = await self._ask(lambda request_id: messages.CountTokens(request_id, asked))
+        assert isinstance(message, messages.Counts)
+        return list(message.counts)
 
     async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
         message = await self._ask(
@@ -338,4 +344,4 @@ async def _next(pending: _Pending, deadline: float | None) -> GenerateDelta | me
 
 
 def _native_fault(death: Death, spec: messages.WorkerSpec) -> bool:
-    return spec.kind == "chat" and str(death).removeprefix("signal ") in NATIVE_FAULTS
+    return spec.runs_llama and str(death).removeprefix("signal ") in NATIVE_FAULTS

@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python's low-level API: load, tokenise, decode, share cells.
 
-The only home of `llama_cpp`. Sizes are checked here before llama.cpp sees them, because an assert
-over there ends the process.
+The home of `llama_cpp`, with `llama_embedder`. Sizes are checked here before llama.cpp sees them,
+because an assert over there ends the process.
 """
 
 import contextlib
@@ -106,7 +106,7 @@ class Llama:
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = _Batch()
+        self._batch = _Batch(self.batch_tokens)
         self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
@@ -118,6 +118,11 @@ class Llama:
             for t in range(self.vocabulary)
             if llama_cpp.llama_vocab_get_attr(self._vocab, t) & unspoken
         )
+
+    @property
+    def batch_tokens(self) -> int:
+        """Tokens that one batch takes."""
+        return BATCH
 
     @property
     def chat_template(self) -> str | None:
@@ -196,7 +201,7 @@ class Llama:
 
         Raises ValueError for what llama.cpp would end the process for.
         """
-        check_rows(rows, batch=BATCH, sequences=self._sequences, cells=self.kv_tokens)
+        check_rows(rows, batch=self.batch_tokens, sequences=self._sequences, cells=self.kv_tokens)
         status = int(llama_cpp.llama_decode(self._context, self._batch.fill(rows)))
         self._outputs = sum(row.logits for row in rows) if status == 0 else 0
         return status
@@ -348,9 +353,10 @@ def _sizes(context: int | None, kv_tokens: int | None, trained: int, parts: int)
 class _Batch:
     """llama.cpp's batch arrays behind NumPy views: filling one costs microseconds, not a loop."""
 
-    def __init__(self) -> None:
-        self._batch = llama_cpp.llama_batch_init(BATCH, 0, 1)
-        shape = (BATCH,)
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._batch = llama_cpp.llama_batch_init(size, 0, 1)
+        shape = (size,)
         self._token = np.ctypeslib.as_array(self._batch.token, shape)
         self._position = np.ctypeslib.as_array(self._batch.pos, shape)
         self._logits = np.ctypeslib.as_array(
@@ -358,10 +364,10 @@ class _Batch:
         )
         np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
         # One sequence id a token: each pointer of seq_id is led to its place in one array.
-        self._sequence = np.zeros(BATCH, dtype=np.int32)
+        self._sequence = np.zeros(size, dtype=np.int32)
         base = self._sequence.ctypes.data
         pointers = ctypes.cast(self._batch.seq_id, ctypes.POINTER(ctypes.c_void_p))
-        for at in range(BATCH):
+        for at in range(size):
             pointers[at] = base + 4 * at
 
     def fill(self, rows: Sequence[Rows]) -> Any:

@@ -8,17 +8,29 @@ import os
 import signal
 import sys
 import threading
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
 
 import zmq
 
 from models.errors import ModelError
-from models.types import TokenizeRequest
+from models.types import TextPrompt, TokenizeRequest
 from models.worker import messages
+from models.worker.cores import CoreLock
+
+if TYPE_CHECKING:
+    from models.worker.embedding import TextEncoder  # numpy, before it is known what is needed
 
 __all__ = ["Loop", "main"]
 
-Work = messages.Generate | messages.Embed | messages.Tokenize | messages.Detokenize | messages.Spell
+Work = (
+    messages.Generate
+    | messages.Embed
+    | messages.Tokenize
+    | messages.CountTokens
+    | messages.Detokenize
+    | messages.Spell
+)
 
 
 class Loop(Protocol):
@@ -81,9 +93,9 @@ class Worker:
 
     def _load(self, spec: messages.WorkerSpec) -> Loop:
         if spec.kind == "embedding":
-            from models.worker.embedder import EmbeddingLoop  # torch takes seconds to import
+            from models.worker.embedding import EmbeddingLoop
 
-            loop: Loop = EmbeddingLoop(spec, self._send)
+            loop: Loop = EmbeddingLoop(_encoder(spec), CoreLock(spec.core_lock), self._send)
         else:
             from models.worker.generation import GenerationLoop
 
@@ -124,6 +136,10 @@ class Worker:
                 loop.embed(message)
             case messages.Tokenize(id=request, request=asked):
                 self._send(messages.Tokens(request, tuple(loop.tokenize(asked))))
+            case messages.CountTokens(id=request, texts=texts):
+                asked = (TokenizeRequest(TextPrompt(text)) for text in texts)
+                counts = tuple(len(loop.tokenize(each)) for each in asked)
+                self._send(messages.Counts(request, counts))
             case messages.Detokenize(id=request, tokens=tokens, special=special):
                 self._send(messages.Text(request, loop.detokenize(tokens, special)))
             case messages.Spell(id=request, tokens=tokens):
@@ -131,6 +147,16 @@ class Worker:
 
     def _send(self, message: messages.FromWorker) -> None:
         self._socket.send(messages.encode(message))
+
+
+def _encoder(spec: messages.WorkerSpec) -> "TextEncoder":
+    if spec.runs_llama:
+        from models.worker.llama_embedder import LlamaEncoder
+
+        return LlamaEncoder(spec)
+    from models.worker.embedder import SentenceEncoder  # torch takes seconds to import
+
+    return SentenceEncoder(Path(spec.path), spec.threads)
 
 
 def main() -> int:

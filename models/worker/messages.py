@@ -7,6 +7,8 @@ from models.types import EmbedRequest, EmbedResult, GenerateDelta, GenerateReque
 
 __all__ = [
     "Cancel",
+    "CountTokens",
+    "Counts",
     "Detokenize",
     "Embed",
     "Embedded",
@@ -53,6 +55,11 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     share_prefixes: bool = True
     prefix_scope: str = "owner"  # or "global"
 
+    @property
+    def runs_llama(self) -> bool:
+        """Whether llama.cpp runs it: every GGUF file does; else sentence-transformers."""
+        return self.kind == "chat" or self.path.lower().endswith(".gguf")
+
 
 class Load(msgspec.Struct, frozen=True, array_like=True, tag="load"):
     """The first message: load this model, try it, and say Ready."""
@@ -87,6 +94,13 @@ class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):
     request: TokenizeRequest
 
 
+class CountTokens(msgspec.Struct, frozen=True, array_like=True, tag="count_tokens"):
+    """How many tokens has each of these texts, please."""
+
+    id: int
+    texts: tuple[str, ...]
+
+
 class Detokenize(msgspec.Struct, frozen=True, array_like=True, tag="detokenize"):
     """Text of token ids, please; `special` spells control tokens out."""
 
@@ -106,7 +120,7 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag="shutdown"):
     """End after the current step."""
 
 
-ToWorker = Load | Generate | Cancel | Embed | Tokenize | Detokenize | Spell | Shutdown
+ToWorker = Load | Generate | Cancel | Embed | Tokenize | CountTokens | Detokenize | Spell | Shutdown
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -154,6 +168,13 @@ class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
     tokens: tuple[int, ...]
 
 
+class Counts(msgspec.Struct, frozen=True, array_like=True, tag="counts"):
+    """Answer to a CountTokens."""
+
+    id: int
+    counts: tuple[int, ...]
+
+
 class Text(msgspec.Struct, frozen=True, array_like=True, tag="text"):
     """Text for a Detokenize."""
 
@@ -168,7 +189,7 @@ class Pieces(msgspec.Struct, frozen=True, array_like=True, tag="pieces"):
     pieces: tuple[bytes, ...]
 
 
-FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Text | Pieces
+FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Counts | Text | Pieces
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

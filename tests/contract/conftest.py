@@ -17,6 +17,7 @@ from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.types import TextPrompt, TokenizeRequest
 from tests.contract.serving import WatchedEngine, configuration, serve, wait_ready
+from tests.gguf_models import write_minilm
 from tests.real_models import MINILM, SMOLLM2
 
 # An id with everything in it that a path could stumble over.
@@ -76,6 +77,17 @@ def local_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]
     embedder = replace(MINILM, threads=1)
     found = configuration(tmp_path_factory.mktemp("local"), models=(embedder, chat, SLASHED))
     with running(found, chat.id, embedder.id, 384) as gateway:
+        yield gateway
+
+
+@pytest.fixture(scope="package")
+def gguf_gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """An embedding model that llama.cpp runs. It has no model to chat with but a fake one."""
+    folder = tmp_path_factory.mktemp("gguf")
+    source = f"file:{write_minilm(folder / 'minilm.gguf')}"
+    embedder = replace(MINILM, source=source, threads=1)
+    found = configuration(folder, models=(embedder, SLASHED))
+    with running(found, SLASHED, embedder.id, 384) as gateway:
         yield gateway
 
 

@@ -12,6 +12,13 @@ import pytest
 
 from tests.contract.conftest import Gateway
 
+
+@pytest.fixture(params=["fake", "local", "gguf"])
+def gateway(request: pytest.FixtureRequest) -> Gateway:
+    """Everything that embeds: the fake engine, sentence-transformers and llama.cpp."""
+    return request.getfixturevalue(f"{request.param}_gateway")
+
+
 TEXTS = ["the cat sat", "the dog ran", "stocks fell sharply"]
 
 
@@ -50,6 +57,21 @@ def test_floats_are_the_default_on_the_wire_and_base64_is_the_same(gateway: Gate
     assert plain == pytest.approx(floats)
     values = struct.unpack(f"<{gateway.dimension}f", base64.b64decode(packed))
     assert list(values) == pytest.approx(floats)
+
+
+def test_the_sdk_takes_every_parameter(gateway: Gateway) -> None:
+    create, model = gateway.client.embeddings.create, gateway.embedding_model
+    tokens: list[list[int]] = [[0, 1], [2]]
+    for given, count in (("text", 1), (TEXTS, 3), (tokens[0], 1), (tokens, 2)):
+        packed = create(model=model, input=given, encoding_format="base64", user="me")
+        floats = create(model=model, input=given, encoding_format="float", dimensions=8)
+        assert len(packed.data) == len(floats.data) == count
+        for whole, short in zip(packed.data, floats.data, strict=True):
+            # Asked for by name, base64 is what the SDK returns.
+            text: Any = whole.embedding
+            head = struct.unpack(f"<{gateway.dimension}f", base64.b64decode(text))[:8]
+            norm = math.hypot(*head) or 1.0
+            assert short.embedding == pytest.approx([x / norm for x in head], abs=1e-3)
 
 
 def test_dimensions(gateway: Gateway) -> None:

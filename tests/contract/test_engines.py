@@ -43,6 +43,7 @@ from models.types import (
     TokenizeRequest,
     TokenPrompt,
 )
+from tests.gguf_models import write_minilm
 from tests.real_models import MINILM, SMOLLM2, minilm_path
 
 pytestmark = pytest.mark.asyncio(loop_scope="session")
@@ -58,6 +59,7 @@ async def registry(
     tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings
 ) -> AsyncIterator[Registry]:
     """All engines of these tests, on this machine's safe mode if it needs that."""
+    gguf_file = write_minilm(tmp_path_factory.mktemp("gguf") / "minilm.gguf")
     replace = msgspec.structs.replace
     models = {
         "smollm2": replace(SMOLLM2, context=CONTEXT, kv_tokens=4 * CONTEXT, parallel=16),
@@ -71,6 +73,8 @@ async def registry(
         # Cells of its own for each request.
         "split": replace(SMOLLM2, context=CONTEXT, kv="split", parallel=6),
         "minilm": MINILM,
+        "minilm-gguf": replace(MINILM, source=f"file:{gguf_file}", threads=1),
+        "smollm2-embedder": replace(SMOLLM2, kind="embedding", context=128, threads=1),
     }
     registry = Registry(models, tmp_path_factory.mktemp("data"))
     for name in models:  # one after the other: the first finds out whether safe mode is needed
@@ -105,9 +109,10 @@ def smollm2(registry: Registry) -> Engine:
     return registry.get("smollm2")
 
 
-@pytest.fixture
-def minilm(registry: Registry) -> Engine:
-    return registry.get("minilm")
+@pytest.fixture(params=["minilm", "minilm-gguf"])
+def minilm(request: pytest.FixtureRequest, registry: Registry) -> Engine:
+    """One embedding model, run by sentence-transformers and by llama.cpp."""
+    return registry.get(request.param)
 
 
 def chat(text: str) -> ChatPrompt:
@@ -652,6 +657,41 @@ async def test_a_cancelled_embedding_hinders_no_other(minilm: Engine) -> None:
     with pytest.raises(asyncio.CancelledError):
         await big
     assert matrix(await small).shape == (1, 384)
+
+
+async def test_a_text_that_comes_later_does_not_wait_for_thousands(minilm: Engine) -> None:
+    order: list[str] = []
+
+    async def embed(name: str, texts: tuple[str, ...]) -> None:
+        await minilm.embed(EmbedRequest(texts))
+        order.append(name)
+
+    giant = asyncio.create_task(embed("giant", ("a few words",) * 2048))
+    await asyncio.sleep(0)  # it has been sent
+    await embed("single", ("one",))
+    giant.cancel()
+    assert order == ["single"]
+
+
+async def test_a_generating_model_embeds_by_the_mean_of_its_tokens(registry: Registry) -> None:
+    engine = registry.get("smollm2-embedder")
+    texts = ("How do I reset my router?", "word " * 300, "x", "A recipe for apple pie")
+    together = matrix(await engine.embed(EmbedRequest(texts)))
+    assert together.shape == (4, 576)
+    assert np.linalg.norm(together, axis=1) == pytest.approx(1, abs=1e-5)
+    for n, text in enumerate(texts):
+        alone = matrix(await engine.embed(EmbedRequest((text,))))[0]
+        assert together[n] @ alone >= 0.999
+        others = np.delete(together, n, axis=0) @ alone
+        assert others.max() < together[n] @ alone
+
+
+async def test_tokens_are_counted_in_one_call(
+    minilm: Engine, smollm2: Engine, fake: FakeEngine
+) -> None:
+    for engine in (minilm, smollm2, fake):
+        counts = await engine.count_tokens(TEXTS)
+        assert counts == [await count(engine, TextPrompt(text)) for text in TEXTS]
 
 
 async def test_the_embedder_tokenises(minilm: Engine, reference: Any) -> None:

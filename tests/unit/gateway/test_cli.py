@@ -61,6 +61,19 @@ def test_check_config_says_what_is_wrong(
     assert "'server.prot'" in err
 
 
+def test_check_config_says_which_model_has_no_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_config(tmp_path)
+    for kind, source in (("chat", "lost.gguf"), ("embedding", "gateway.toml")):
+        text = f'id = "mine"\nkind = "{kind}"\nsource = "file:{source}"\n'
+        (tmp_path / "models" / "mine.toml").write_text(text)
+        assert cli.main(["check-config", "--config", str(path)]) == 1
+        err = capsys.readouterr().err
+        assert "mine" in err
+        assert source in err
+
+
 def test_two_models_of_one_id_name_both_files(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

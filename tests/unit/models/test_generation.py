@@ -703,7 +703,7 @@ def test_no_log_probabilities_are_reported_of_what_a_stop_string_cut_off() -> No
 @pytest.mark.usefixtures("world")
 def test_requests_that_wait_for_grammars_are_bounded_too() -> None:
     bench = Bench(max_waiting=2)
-    compile_never: Any = mock.Mock(side_effect=lambda _: Future())
+    compile_never: Any = mock.Mock(side_effect=lambda *_: Future())
     bench.loop._grammars.compile = compile_never
     request = GenerateRequest(TokenPrompt((1, 2)), constraint=Constraint("lark", "start: /x/"))
     for number in (1, 2):

@@ -57,6 +57,7 @@ TO_WORKER = [
     messages.Generate(3, GenerateRequest(TokenPrompt((0, 1, 262143)))),
     messages.Cancel(4),
     messages.Embed(5, EmbedRequest(("text", (1, 2, 3), "", ()), "query")),
+    messages.CountTokens(8, ("text", "")),
     messages.Tokenize(6, TokenizeRequest(CHAT)),
     messages.Tokenize(6, TokenizeRequest(TextPrompt("x"))),
     messages.Detokenize(7, (1, 2), True),
@@ -72,6 +73,7 @@ FROM_WORKER = [
     messages.Failed(1, "QueueFull", "text", None, (5.0,)),
     messages.Embedded(2, EmbedResult(b"\x00\x01\xff", 3, (4, 5))),
     messages.Tokens(3, (1, 2)),
+    messages.Counts(5, (3, 0)),
     messages.Text(4, "é"),
     messages.Pieces(5, (b"\xff", b"a")),
 ]

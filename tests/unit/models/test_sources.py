@@ -3,7 +3,8 @@ from pathlib import Path
 import pytest
 
 from models.errors import SourceError
-from models.sources import resolve
+from models.settings import ModelSettings
+from models.sources import locate, resolve
 from tests.real_models import MINILM, SMOLLM2
 
 
@@ -54,3 +55,29 @@ def test_what_is_not_there_is_named(source: str, says: str, tmp_path: Path) -> N
         resolve(source, tmp_path)
     assert f"'{source}'" in str(raised.value)
     assert says in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "says"),
+    [
+        ("chat", "folder", "a GGUF file"),
+        ("embedding", "notes.txt", "sentence-transformers folder"),
+        ("embedding", "folder", None),
+        ("embedding", "m.GGUF", None),
+        ("chat", "m.GGUF", None),
+    ],
+)
+def test_a_source_of_the_wrong_kind_is_refused(
+    tmp_path: Path, kind: str, name: str, says: str | None
+) -> None:
+    (tmp_path / "folder").mkdir()
+    for file in ("notes.txt", "m.GGUF"):
+        (tmp_path / file).touch()
+    model = ModelSettings(id="mine", kind=kind, source=f"file:{name}")  # type: ignore[arg-type]
+    if says is None:
+        assert locate(model, tmp_path) == tmp_path / name
+        return
+    with pytest.raises(SourceError, match=says) as raised:
+        locate(model, tmp_path)
+    assert "'mine'" in str(raised.value)
+    assert name in str(raised.value)

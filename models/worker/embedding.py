@@ -1,0 +1,299 @@
+"""The embedding loop: texts of all requests to windows, windows to batches, vectors back in order.
+
+What runs the model is a `TextEncoder`: sentence-transformers or llama.cpp.
+"""
+
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import InvalidRequest, ModelError, QueueFull, Unsupported
+from models.types import ChatPrompt, EmbedRequest, EmbedResult, TokenizeRequest
+from models.worker import messages
+from models.worker.cores import CoreLock
+from models.worker.windows import Window, WindowQueue
+
+__all__ = ["EmbeddingLoop", "TextEncoder"]
+
+MAX_WINDOWS = 256  # of one input; beyond that the input is refused
+MAX_WAITING = 4_000_000  # characters of an owner's requests, about a million tokens; then 429
+TOKENIZED_AT_ONCE = 50_000  # characters between two forward passes: some 20 ms
+CHARACTERS_OF_A_TOKEN = 4  # about
+FIRST_GUESS = 4000.0  # tokens a second, until they are measured
+LONGEST_RETRY_S = 600.0
+
+
+class TextEncoder(Protocol):
+    """A model that turns rows of tokens into vectors. Its methods may take all cores."""
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+        ...
+
+    @property
+    def context(self) -> int:
+        """Tokens of one row at most, special ones included."""
+        ...
+
+    @property
+    def vocabulary(self) -> int:
+        """Ids are below this."""
+        ...
+
+    @property
+    def special(self) -> tuple[list[int], list[int]]:
+        """Ids before and after every text."""
+        ...
+
+    @property
+    def batch_tokens(self) -> int:
+        """Padded tokens of one pass that serve it best; a single row may be longer."""
+        ...
+
+    @property
+    def batch_rows(self) -> int:
+        """Rows of one pass at most."""
+        ...
+
+    def prompt(self, kind: str) -> str:
+        """What the model wants in front of a "query" or a "document"."""
+        ...
+
+    def tokenize(self, texts: Sequence[str], *, parse_special: bool = ...) -> list[list[int]]:
+        """Ids of each text, without special ones around it, however long.
+
+        `parse_special` says whether a text may spell special tokens; if unsaid, as the model's
+        own library has it.
+        """
+        ...
+
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
+        """Text of ids, special ones left out unless `special` asks for them."""
+        ...
+
+    def spell(self, token: int) -> bytes:
+        """A token as the vocabulary has it."""
+        ...
+
+    def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        """A vector for each row, shape (rows, dimension), of any length. Raises ModelError."""
+        ...
+
+
+@dataclass(eq=False)
+class _Request:
+    """Inputs on their way: `at` of them are windows now, and `left` windows are not yet vectors."""
+
+    id: int
+    owner: str
+    size: int  # characters, or what the ids of as many would be
+    prompt: str
+    inputs: tuple[str | tuple[int, ...], ...]
+    sums: NDArray[np.float32]
+    counts: list[int]
+    at: int = 0
+    left: int = 0
+
+
+class EmbeddingLoop:
+    """Windows of all waiting requests share batches; each request's vectors come back in order."""
+
+    def __init__(
+        self,
+        encoder: TextEncoder,
+        cores: CoreLock,
+        send: Callable[[messages.FromWorker], None],
+    ) -> None:
+        self._encoder = encoder
+        self._cores = cores
+        self._send = send
+        self._before, self._after = encoder.special
+        self._queue = WindowQueue(encoder.batch_tokens, encoder.batch_rows)
+        self._requests: dict[int, _Request] = {}
+        self._texts: deque[_Request] = deque()  # those with inputs that are not yet windows
+        self._waiting: dict[str, int] = {}  # size of each owner's requests
+        self._pace = FIRST_GUESS
+
+    @property
+    def dimension(self) -> int:
+        """Of its vectors."""
+        return self._encoder.dimension
+
+    @property
+    def context(self) -> int:
+        """Tokens of one window, special ones included."""
+        return self._encoder.context
+
+    @property
+    def busy(self) -> bool:
+        """Whether a step would do anything."""
+        return bool(self._texts or self._queue)
+
+    def probe(self) -> None:
+        """Two short rows, one as long as a batch, several at once: what serving will compute."""
+        width = min(self.context, self._encoder.batch_tokens)
+        rows = min(4, self._encoder.batch_rows)
+        with self._cores:
+            for batch in ([[0, 0]], [[0] * width], [[0, 0]] * rows):
+                self._encoder.forward(batch)
+
+    def embed(self, message: messages.Embed) -> None:
+        """Queue a request; raises InvalidRequest, QueueFull."""
+        request = self._accept(message.id, message.request)
+        if not request.inputs:  # no step would ever finish it
+            self._send(messages.Embedded(request.id, self._result(request)))
+            return
+        self._requests[request.id] = request
+        self._waiting[request.owner] = self._waiting.get(request.owner, 0) + request.size
+        self._texts.append(request)
+
+    def generate(self, message: messages.Generate) -> None:
+        """Refused: an embedder."""
+        raise Unsupported("This is an embedding model; it does not chat.", "model")
+
+    def cancel(self, request_id: int) -> None:
+        """Drop what is not yet computed of a request."""
+        request = self._requests.get(request_id)
+        if request is not None:
+            self._forget(request)
+
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        """Ids of a text, however long."""
+        if isinstance(request.prompt, ChatPrompt):
+            raise InvalidRequest("An embedding model tokenises text only.", "messages")
+        text, parse = request.prompt.text, request.parse_special
+        ids = self._encoder.tokenize([text], parse_special=parse)[0]
+        return [*self._before, *ids, *self._after] if request.add_special else ids
+
+    def detokenize(self, tokens: tuple[int, ...], special: bool) -> str:
+        """Text of ids; `special` spells control tokens out."""
+        self._check_ids(tokens, "tokens")
+        return self._encoder.detokenize(tokens, special=special)
+
+    def spell(self, tokens: tuple[int, ...]) -> tuple[bytes, ...]:
+        """Each token as the vocabulary has it."""
+        self._check_ids(tokens, "tokens")
+        return tuple(map(self._encoder.spell, tokens))
+
+    def step(self) -> None:
+        """Some more texts to windows, and one forward pass; finished requests are sent."""
+        with self._cores:
+            self._tokenize_some()
+            if not self._queue:
+                return
+            batch = self._queue.take()
+            begun = time.perf_counter()
+            try:
+                vectors = _unit(self._encoder.forward([window.tokens for window in batch]))
+            except ModelError as error:
+                for request_id in {window.request for window in batch}:
+                    self._fail(self._requests[request_id], error)
+                return
+            elapsed_s = time.perf_counter() - begun
+        tokens = sum(len(window.tokens) for window in batch)
+        self._pace += 0.2 * (tokens / elapsed_s - self._pace)
+        self._collect(batch, vectors)
+
+    def _accept(self, request_id: int, request: EmbedRequest) -> _Request:
+        size = 0
+        for item in request.inputs:
+            if isinstance(item, str):
+                size += len(item)
+            else:
+                self._check_ids(item, "input")
+                size += CHARACTERS_OF_A_TOKEN * len(item)
+        waiting = self._waiting.get(request.owner, 0)
+        # One that finds nothing of its owner's before it is taken whatever its size.
+        if waiting and waiting + size > MAX_WAITING:
+            seconds = waiting / CHARACTERS_OF_A_TOKEN / self._pace
+            raise QueueFull(
+                f"{waiting} characters already wait to be embedded, and this request has {size}; "
+                f"at most {MAX_WAITING} may wait.",
+                min(max(1.0, seconds), LONGEST_RETRY_S),
+            )
+        rows = len(request.inputs)
+        sums = np.zeros((rows, self.dimension), dtype=np.float32)
+        prompt = self._encoder.prompt(request.kind)
+        return _Request(
+            request_id, request.owner, size, prompt, request.inputs, sums, counts=[0] * rows
+        )
+
+    def _tokenize_some(self) -> None:
+        """Inputs of each request in turn become windows."""
+        chosen: list[tuple[_Request, int]] = []
+        size = 0
+        while self._texts and size < TOKENIZED_AT_ONCE:
+            request = self._texts.popleft()
+            chosen.append((request, request.at))
+            size += len(request.inputs[request.at])
+            request.at += 1
+            if request.at < len(request.inputs):
+                self._texts.append(request)
+        texts = [
+            request.prompt + item
+            for request, row in chosen
+            if isinstance(item := request.inputs[row], str)
+        ]
+        tokenized = iter(self._encoder.tokenize(texts) if texts else ())
+        for request, row in chosen:
+            item = request.inputs[row]
+            self._cut(request, row, next(tokenized) if isinstance(item, str) else list(item))
+
+    def _cut(self, request: _Request, row: int, ids: list[int]) -> None:
+        """An input's ids as windows, each with the special tokens around it."""
+        if request.id not in self._requests:  # an earlier input failed it
+            return
+        room = self.context - len(self._before) - len(self._after)
+        if len(ids) > room * MAX_WINDOWS:
+            message = f"Input {row} has {len(ids)} tokens; the most is {room * MAX_WINDOWS}."
+            self._fail(request, InvalidRequest(message, "input"))
+            return
+        request.counts[row] = len(ids) + len(self._before) + len(self._after)
+        for at in range(0, max(len(ids), 1), room):
+            tokens = [*self._before, *ids[at : at + room], *self._after]
+            self._queue.add(request.owner, Window(request.id, row, tokens))
+            request.left += 1
+
+    def _collect(self, batch: list[Window], vectors: NDArray[np.float32]) -> None:
+        for window, vector in zip(batch, vectors, strict=True):
+            request = self._requests[window.request]
+            request.sums[window.row] += vector * len(window.tokens)
+            request.left -= 1
+            if request.left == 0 and request.at == len(request.inputs):
+                self._forget(request)
+                self._send(messages.Embedded(request.id, self._result(request)))
+
+    def _fail(self, request: _Request, error: ModelError) -> None:
+        self._forget(request)
+        self._send(messages.failure(request.id, error))
+
+    def _forget(self, request: _Request) -> None:
+        del self._requests[request.id]
+        self._queue.remove(request.id)
+        if request.at < len(request.inputs):
+            self._texts = deque(each for each in self._texts if each is not request)
+        self._waiting[request.owner] -= request.size
+        if not self._waiting[request.owner]:
+            del self._waiting[request.owner]
+
+    def _result(self, request: _Request) -> EmbedResult:
+        vectors = _unit(request.sums).astype("<f4", copy=False)
+        return EmbedResult(vectors.tobytes(), self.dimension, tuple(request.counts))
+
+    def _check_ids(self, tokens: tuple[int, ...], param: str) -> None:
+        size = self._encoder.vocabulary
+        for token in tokens:
+            if not 0 <= token < size:
+                raise InvalidRequest(
+                    f"Token id {token} is outside this embedder's vocabulary of {size}.", param
+                )
+
+
+def _unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    return rows / np.maximum(np.linalg.norm(rows, axis=1, keepdims=True), 1e-12)

@@ -1,0 +1,242 @@
+"""The embedding loop, over an encoder whose vectors tell what it read."""
+
+import fcntl
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from models.errors import InvalidRequest, ModelError, QueueFull
+from models.types import EmbedRequest, TextPrompt
+from models.worker import embedding, messages
+from models.worker.cores import CoreLock
+from models.worker.embedding import EmbeddingLoop
+
+CONTEXT = 10  # 8 of them for the text
+BEGIN, END = 300, 301
+
+
+class Letters:
+    """Ids are bytes; a vector counts them, and the first axis is never empty."""
+
+    dimension, context, vocabulary, batch_tokens, batch_rows = 302, CONTEXT, 302, 40, 8
+    special = ([BEGIN], [END])
+
+    def __init__(self) -> None:
+        self.passes: list[list[list[int]]] = []
+        self.broken = False
+        self.watch: Callable[[], None] = lambda: None
+
+    def prompt(self, kind: str) -> str:
+        return "?" if kind == "query" else ""
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        self.watch()
+        return [list(text.encode()) for text in texts]
+
+    def detokenize(self, tokens: Sequence[int]) -> str:
+        return bytes(token for token in tokens if token < 256).decode()
+
+    def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
+        self.watch()
+        self.passes.append([list(row) for row in rows])
+        if self.broken:
+            raise ModelError("broken")
+        counts = [np.bincount(row, minlength=self.dimension) for row in rows]
+        return np.array(counts, np.float32)
+
+
+class Worker:
+    """A loop and what it has said."""
+
+    def __init__(self, core_lock: str | None = None) -> None:
+        self.encoder = Letters()
+        self.said: list[messages.FromWorker] = []
+        self.loop = EmbeddingLoop(self.encoder, CoreLock(core_lock), self.said.append)
+
+    def embed(self, request_id: int, *inputs: str | tuple[int, ...], **options: str) -> None:
+        self.loop.embed(messages.Embed(request_id, EmbedRequest(inputs, **options)))  # type: ignore[arg-type]
+
+    def run(self) -> None:
+        while self.loop.busy:
+            self.loop.step()
+
+    def vectors(self, request_id: int) -> NDArray[np.float32]:
+        for message in self.said:
+            if isinstance(message, messages.Embedded) and message.id == request_id:
+                return np.frombuffer(message.result.vectors, "<f4").reshape(-1, Letters.dimension)
+        raise AssertionError(f"{request_id} was not answered")
+
+    def order(self) -> list[int]:
+        return [message.id for message in self.said if isinstance(message, messages.Embedded)]
+
+
+@pytest.fixture
+def worker() -> Worker:
+    return Worker()
+
+
+def expected(*windows: str) -> NDArray[np.float32]:
+    """The mean of the windows' unit vectors, weighted by their length with the special tokens."""
+    total = np.zeros(Letters.dimension)
+    for window in windows:
+        counts = np.bincount([BEGIN, *window.encode(), END], minlength=Letters.dimension)
+        total += counts / np.linalg.norm(counts) * (len(window) + 2)
+    return total / np.linalg.norm(total)
+
+
+def test_vectors_are_in_order_whoever_shared_the_batch(worker: Worker) -> None:
+    texts = ("a", "bbbbbbb", "cc", "", "dddddddd", "e")
+    worker.embed(1, *texts)
+    worker.embed(2, "zz", (122, 122))
+    worker.run()
+    assert worker.vectors(1) == pytest.approx(np.stack([expected(t) for t in texts]), abs=1e-6)
+    assert worker.vectors(2) == pytest.approx(np.stack([expected("zz")] * 2), abs=1e-6)
+    assert len(worker.encoder.passes) < 8, "nothing was batched"
+
+
+def test_what_is_too_long_is_read_in_windows(worker: Worker) -> None:
+    worker.embed(1, "aaaaaaaabbbbbbbbc")
+    worker.run()
+    whole = expected("a" * 8, "b" * 8, "c")
+    assert worker.vectors(1)[0] == pytest.approx(whole, abs=1e-6)
+    answer = worker.said[0]
+    assert isinstance(answer, messages.Embedded)
+    assert answer.result.token_counts == (19,)
+    assert max(len(row) for batch in worker.encoder.passes for row in batch) == CONTEXT
+
+
+def test_no_inputs_are_answered_at_once(worker: Worker) -> None:
+    worker.embed(1)
+    assert worker.vectors(1).shape == (0, Letters.dimension)
+    assert not worker.loop.busy
+
+
+def test_a_query_has_the_models_prompt_before_it(worker: Worker) -> None:
+    worker.embed(1, "ab", kind="query")
+    worker.run()
+    assert worker.vectors(1)[0] == pytest.approx(expected("?ab"), abs=1e-6)
+
+
+def test_a_later_text_does_not_wait_for_a_giant(worker: Worker) -> None:
+    worker.embed(1, *["giant!!!"] * 2000)
+    worker.loop.step()
+    worker.embed(2, "small")
+    worker.loop.step()
+    worker.loop.step()
+    assert worker.order() == [2]
+    worker.run()
+    assert worker.order() == [2, 1]
+
+
+def test_tokenising_a_giant_holds_up_nobody(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "TOKENIZED_AT_ONCE", 20)
+    worker.embed(1, *["giant!!!"] * 2000)
+    worker.embed(2, "small")
+    for _ in range(3):
+        worker.loop.step()
+    assert worker.order() == [2]
+    worker.run()
+    assert worker.order() == [2, 1]
+
+
+def test_a_cancelled_request_costs_nothing_more(worker: Worker) -> None:
+    worker.embed(1, *["gone"] * 100)
+    worker.loop.step()
+    worker.loop.cancel(1)
+    worker.loop.cancel(1)
+    before = len(worker.encoder.passes)
+    worker.embed(2, "stays")
+    worker.run()
+    assert worker.order() == [2]
+    assert len(worker.encoder.passes) == before + 1
+
+
+def test_more_than_may_wait_is_refused_by_owner(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "MAX_WAITING", 100)
+    worker.embed(1, "x" * 300, owner="ann")  # alone: it can never be told to come back later
+    with pytest.raises(QueueFull, match="300 characters already wait") as raised:
+        worker.embed(2, "y", owner="ann")
+    assert raised.value.retry_after_s >= 1
+    worker.embed(3, "z", owner="bob")
+    worker.run()
+    assert sorted(worker.order()) == [1, 3]
+    worker.embed(4, "y", owner="ann")  # nothing waits any more
+    worker.embed(5, (121,) * 20, owner="ann")
+    with pytest.raises(QueueFull):
+        worker.embed(6, (121,) * 5, owner="ann")
+    worker.loop.cancel(5)
+    worker.embed(7, (121,) * 20, owner="ann")
+
+
+def test_an_input_beyond_all_windows_fails_its_request_alone(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedding, "MAX_WINDOWS", 2)
+    worker.embed(1, "fine", "x" * 17, "never read")
+    worker.embed(2, "x" * 16)
+    worker.run()
+    failed = worker.said[0]
+    assert isinstance(failed, messages.Failed)
+    error = messages.error_of(failed)
+    assert isinstance(error, InvalidRequest)
+    assert str(error) == "Input 1 has 17 tokens; the most is 16."
+    assert worker.order() == [2]
+
+
+def test_ids_outside_the_vocabulary_are_refused(worker: Worker) -> None:
+    for ids in ((-1,), (302,)):
+        with pytest.raises(InvalidRequest, match=str(ids[0])) as raised:
+            worker.embed(1, "fine", ids)
+        assert raised.value.param == "input"
+        with pytest.raises(InvalidRequest):
+            worker.loop.detokenize(ids)
+    assert not worker.loop.busy
+
+
+def test_a_pass_that_fails_fails_who_was_in_it(worker: Worker) -> None:
+    worker.encoder.broken = True
+    worker.embed(1, "a")
+    worker.loop.step()
+    assert isinstance(worker.said[0], messages.Failed)
+    worker.encoder.broken = False
+    worker.embed(2, "b")
+    worker.run()
+    assert worker.order() == [2]
+
+
+def test_it_computes_only_while_it_holds_the_cores(tmp_path: Path) -> None:
+    path = tmp_path / "cores"
+    worker = Worker(str(path))
+    other = os.open(path, os.O_RDWR)
+
+    def held() -> bool:
+        try:
+            fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(other, fcntl.LOCK_UN)
+        return False
+
+    worker.encoder.watch = lambda: seen.append(held())
+    seen: list[bool] = []
+    worker.loop.probe()
+    worker.embed(1, *["text"] * 50)
+    worker.run()
+    assert len(seen) > 5
+    assert all(seen)
+    assert not held()
+    os.close(other)
+
+
+def test_tokenising_puts_the_special_tokens_around_a_text(worker: Worker) -> None:
+    tokens = worker.loop.tokenize(TextPrompt("ab"))
+    assert tokens == [BEGIN, 97, 98, END]
+    assert worker.loop.detokenize(tuple(tokens)) == "ab"
