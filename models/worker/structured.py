@@ -1,7 +1,9 @@
 """Structured output: a grammar says which tokens may come next (llguidance)."""
 
+import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -75,6 +77,7 @@ class Grammars:
     def __init__(self, tokenizer: Callable[[], Any], vocabulary: int, keep: int = 64) -> None:
         self._make_tokenizer = tokenizer
         self._tokenizer: Any = None
+        self._tokenizer_at = math.inf
         self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
@@ -96,10 +99,15 @@ class Grammars:
             del self._compiled[next(iter(self._compiled))]
         return compiled
 
+    def waited_s(self, since: float) -> float:
+        """Seconds of compiling since then, without those that the vocabulary took."""
+        return time.perf_counter() - max(since, self._tokenizer_at)
+
     def _compile(self, constraint: Constraint) -> Matcher:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = self._make_tokenizer()
+                self._tokenizer_at = time.perf_counter()
         param = parameter_of(constraint)
         try:
             grammar = _grammar(constraint)

@@ -10,7 +10,7 @@ from tests.real_models import smollm2_path
 
 __all__ = ["Vocabulary", "vocabulary"]
 
-CLOSING = b'"]}'
+CLOSING = b'"]})\n'
 
 
 class Vocabulary:
