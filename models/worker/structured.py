@@ -22,7 +22,7 @@ __all__ = ["Grammars", "Matcher", "parameter_of"]
 
 MAX_CHARACTERS = 32_000  # of a grammar or regular expression
 # llguidance follows rules and references by recursion: as many as its input has room for must fit.
-STACK_BYTES = 512 * 2**20  # address space; only what is used becomes memory
+STACK_BYTES = 128 * 2**20  # address space; only what is used becomes memory
 # A quarter of the default: what needs more would hold up every step for half a second.
 LEXER_FUEL = 250_000
 MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([0-9][0-9.eE+]*)')

@@ -72,11 +72,11 @@ def messages(gateway: Gateway) -> None:
 
 
 def stream(gateway: Gateway) -> None:
-    given: Any = {"messages": STORY, "max_tokens": 4, "temperature": 0}
+    given: Any = {"messages": STORY, "temperature": 0, "extra_body": {"regex": "[a-z ]{9}"}}
     chunks = list(
         gateway.client.chat.completions.create(model=gateway.chat_model, stream=True, **given)
     )
-    assert len(chunks) > 3
+    assert len(chunks) > 2
     with gateway.client.chat.completions.stream(model=gateway.chat_model, **given) as events:
         found = events.get_final_completion().choices[0].message.content
     assert found == "".join(c.choices[0].delta.content or "" for c in chunks)
@@ -169,6 +169,10 @@ def discourages(name: str, value: float) -> Callable[[Gateway], None]:
     return check
 
 
+def presence_penalty(gateway: Gateway) -> None:
+    assert text(gateway, max_tokens=40, presence_penalty=2) != text(gateway, max_tokens=40)
+
+
 def ignore_eos(gateway: Gateway) -> None:
     found = ask(gateway, messages=[{"role": "user", "content": "Hi"}], max_tokens=60)
     more = ask(
@@ -217,6 +221,7 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
         logprobs,
         top_logprobs,
         logit_bias,
+        presence_penalty,
         ignore_eos,
         response_format,
         grammar,
@@ -226,7 +231,6 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
     "top_p": narrows("top_p", 1e-6),
     "top_k": narrows("top_k", 1),
     "min_p": narrows("min_p", 1),
-    "presence_penalty": discourages("presence_penalty", 2),
     "frequency_penalty": discourages("frequency_penalty", 2),
     "repeat_penalty": discourages("repeat_penalty", 3),
     "repetition_penalty": discourages("repetition_penalty", 3),
