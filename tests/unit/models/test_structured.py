@@ -1,4 +1,4 @@
-"""What grammars allow, over a real vocabulary and without a model."""
+"""What grammars allow, byte by byte and without a model."""
 
 import json
 from typing import Any
@@ -11,9 +11,6 @@ from hypothesis import strategies as st
 from models.errors import InvalidRequest
 from models.types import Constraint
 from tests.unit.models.grammar_walk import vocabulary
-
-# llguidance asks llama.cpp for its vocabulary by an older name.
-pytestmark = pytest.mark.filterwarnings("ignore:llama_token_get_attr:DeprecationWarning")
 
 Draft = jsonschema.Draft202012Validator
 Schemas = st.SearchStrategy[Any]
