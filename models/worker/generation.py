@@ -250,7 +250,7 @@ class GenerationLoop:
     def _submit_compiled(self) -> None:
         for request_id, waiting in list(self._compiling.items()):
             assert waiting.grammar is not None
-            late = time.perf_counter() - waiting.since > COMPILE_S
+            late = self._grammars.waited_s(waiting.since) > COMPILE_S
             if not waiting.grammar.done() and not late:
                 continue
             del self._compiling[request_id]

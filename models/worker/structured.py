@@ -1,7 +1,9 @@
 """Structured output: a grammar says which tokens may come next (llguidance)."""
 
+import math
 import re
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
@@ -23,7 +25,7 @@ Wanted = tuple[Constraint | None, Shape | None]
 
 MAX_CHARACTERS = 32_000  # of a grammar or regular expression
 # llguidance follows rules and references by recursion: as many as its input has room for must fit.
-STACK_BYTES = 512 * 2**20  # address space; only what is used becomes memory
+STACK_BYTES = 128 * 2**20  # address space; only what is used becomes memory
 # A quarter of the default: what needs more would hold up every step for half a second.
 LEXER_FUEL = 250_000
 MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([0-9][0-9.eE+]*)')
@@ -82,6 +84,7 @@ class Grammars:
         self._make_tokenizer = tokenizer
         self._split = split
         self._tokenizer: Any = None
+        self._tokenizer_at = math.inf
         self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
@@ -109,10 +112,15 @@ class Grammars:
             del self._compiled[next(iter(self._compiled))]
         return compiled
 
+    def waited_s(self, since: float) -> float:
+        """Seconds of compiling since then, without those that the vocabulary took."""
+        return time.perf_counter() - max(since, self._tokenizer_at)
+
     def _compile(self, constraint: Constraint | None, shape: Shape | None) -> Matcher:
         with self._lock:
             if self._tokenizer is None:
                 self._tokenizer = self._make_tokenizer()
+                self._tokenizer_at = time.perf_counter()
         param = parameter_of(constraint)
         try:
             grammar = None if constraint is None else _grammar(constraint)

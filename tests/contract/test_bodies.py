@@ -7,7 +7,13 @@ from tests.contract.conftest import Gateway
 
 JSON = {"content-type": "application/json"}
 GOOD = b'{"model": "fake", "messages": [{"role": "user", "content": "hi"}]}'
-URLS = ["/v1/chat/completions", "/v1/embeddings"]
+URLS = [
+    "/v1/chat/completions",
+    "/v1/embeddings",
+    "/v1/completions",
+    "/tokenize",
+    "/detokenize",
+]
 
 
 @pytest.mark.parametrize("url", URLS)

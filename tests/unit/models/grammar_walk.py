@@ -3,33 +3,25 @@
 import random
 from functools import cache
 
+import llguidance
+
 from models.types import Constraint
-from models.worker.llama import Llama
 from models.worker.structured import Grammars
-from tests.real_models import smollm2_path
 
 __all__ = ["Vocabulary", "vocabulary"]
 
-CLOSING = b'"]}'
+CLOSING = b'"]})\n'
 
 
 class Vocabulary:
-    """A real model's tokens and the grammars over them."""
+    """A token for each byte, and the grammars over them."""
 
     def __init__(self) -> None:
-        self.llama = Llama(
-            smollm2_path(),
-            context=64,
-            kv_tokens=64,
-            sequences=1,
-            threads=1,
-            gpu_layers=0,
-            safe_mode=True,
-        )
-        self.grammars = Grammars(
-            self.llama.grammar_tokenizer, self.llama.segments, self.llama.vocabulary
-        )
-        self._pieces = [self.llama.piece(token) for token in range(self.llama.vocabulary)]
+        self._tokens = llguidance.LLTokenizer("byte")
+        size = self._tokens.vocab_size
+        self._end = self._tokens.eos_token
+        self.grammars = Grammars(lambda: self._tokens, lambda text: [text], size)
+        self._pieces = [self._tokens.decode_bytes([token]) for token in range(size)]
         self._closing = [any(byte in piece for byte in CLOSING) for piece in self._pieces]
 
     def walk(self, constraint: Constraint, seed: int, limit: int = 400) -> str | None:
@@ -43,13 +35,13 @@ class Vocabulary:
         while len(found) < limit:
             allowed = matcher.allowed().nonzero()[0].tolist()
             assert allowed, f"nothing may follow {self._text(found)!r}"
-            ends = [token for token in allowed if token in self.llama.end_tokens]
+            ends = [token for token in allowed if token == self._end]
             closing = [token for token in allowed if self._closing[token]]
             eager = draw.random() < 0.2 + 2 * len(found) / limit
             if ends and (eager or len(ends) == len(allowed)):
                 return self._text(found)
             token = draw.choice(closing if closing and eager else allowed)
-            if token in self.llama.end_tokens:
+            if token == self._end:
                 return self._text(found)
             matcher.consume(token)
             found.append(token)
@@ -66,5 +58,5 @@ class Vocabulary:
 
 @cache
 def vocabulary() -> Vocabulary:
-    """Loaded once."""
+    """Made once."""
     return Vocabulary()

@@ -1,0 +1,322 @@
+"""Every parameter of a chat completion has an effect, or is refused by its name."""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+import jsonschema
+import openai
+import pytest
+
+from gateway.schema.chat import ChatRequest
+from tests.contract.conftest import Gateway
+
+STORY: Any = [{"role": "user", "content": "Tell a story about a fox and a crow."}]
+# Built and tested by their own subjects: tools, reasoning, scheduling, ensembles.
+ELSEWHERE = {
+    "tools",
+    "tool_choice",
+    "parallel_tool_calls",
+    "functions",
+    "function_call",
+    "reasoning_effort",
+    "chat_template_kwargs",
+    "service_tier",
+    "deterministic",
+    "ensemble",
+}
+WITHOUT_EFFECT = {
+    "metadata": {"a": "b"},
+    "user": "u",
+    "safety_identifier": "s",
+    "prompt_cache_key": "k",
+}
+REFUSED = {
+    "modalities": ["text", "audio"],
+    "audio": {"voice": "x", "format": "wav"},
+    "prediction": {"type": "content", "content": "x"},
+    "moderation": {"model": "x"},
+    "web_search_options": {},
+    "store": True,
+    "verbosity": "low",
+    "prompt_cache_retention": "24h",
+    "prompt_cache_options": {"mode": "explicit"},
+}
+
+
+def ask(gateway: Gateway, **fields: Any) -> Any:
+    """The answer of SmolLM2; eight tokens, greedily, unless `fields` say otherwise."""
+    given = {"messages": STORY, "temperature": 0, "max_tokens": 8} | fields
+    return gateway.client.chat.completions.create(
+        model=gateway.chat_model, messages=given.pop("messages"), extra_body=given
+    )
+
+
+def text(gateway: Gateway, **fields: Any) -> str:
+    return ask(gateway, **fields).choices[0].message.content
+
+
+def token_of(gateway: Gateway, word: str) -> int:
+    body = {"model": gateway.chat_model, "content": word}
+    (token,) = gateway.http.post("/tokenize", json=body).json()["tokens"]
+    return token
+
+
+def model(gateway: Gateway) -> None:
+    assert ask(gateway).model == gateway.chat_model
+
+
+def messages(gateway: Gateway) -> None:
+    longer = [*STORY, {"role": "assistant", "content": "No."}, *STORY]
+    assert ask(gateway, messages=longer).usage.prompt_tokens > ask(gateway).usage.prompt_tokens
+
+
+def stream(gateway: Gateway) -> None:
+    given: Any = {"messages": STORY, "temperature": 0, "extra_body": {"regex": "[a-z ]{9}"}}
+    chunks = list(
+        gateway.client.chat.completions.create(model=gateway.chat_model, stream=True, **given)
+    )
+    assert len(chunks) > 2
+    with gateway.client.chat.completions.stream(model=gateway.chat_model, **given) as events:
+        found = events.get_final_completion().choices[0].message.content
+    assert found == "".join(c.choices[0].delta.content or "" for c in chunks)
+
+
+def stream_options(gateway: Gateway) -> None:
+    *_, last = gateway.client.chat.completions.create(
+        model=gateway.chat_model,
+        messages=STORY,
+        max_tokens=2,
+        stream=True,
+        stream_options={"include_usage": True},
+    )
+    assert last.usage is not None
+
+
+def max_tokens(gateway: Gateway) -> None:
+    found = ask(gateway, max_tokens=3, ignore_eos=True)
+    assert (found.usage.completion_tokens, found.choices[0].finish_reason) == (3, "length")
+
+
+def max_completion_tokens(gateway: Gateway) -> None:
+    found = ask(gateway, max_tokens=None, max_completion_tokens=3, ignore_eos=True)
+    assert (found.usage.completion_tokens, found.choices[0].finish_reason) == (3, "length")
+
+
+def temperature(gateway: Gateway) -> None:
+    assert len({text(gateway, temperature=2, seed=seed) for seed in range(4)}) > 1
+    assert len({text(gateway, temperature=0, seed=seed) for seed in range(3)}) == 1
+
+
+def narrows(name: str, value: float) -> Callable[[Gateway], None]:
+    """Even at the highest temperature hardly anything but the likeliest is left."""
+
+    def check(gateway: Gateway) -> None:
+        assert text(gateway, temperature=2, seed=1, **{name: value}) == text(gateway)
+
+    return check
+
+
+def typical_p(gateway: Gateway) -> None:
+    wide = {text(gateway, temperature=2, seed=seed) for seed in range(4)}
+    narrow = {text(gateway, temperature=2, seed=seed, typical_p=1e-6) for seed in range(4)}
+    assert len(narrow) == 1 < len(wide)
+
+
+def seed(gateway: Gateway) -> None:
+    assert text(gateway, temperature=1, seed=3) == text(gateway, temperature=1, seed=3)
+    assert len({text(gateway, temperature=1, seed=seed) for seed in range(4)}) > 1
+
+
+def stop(gateway: Gateway) -> None:
+    whole = text(gateway)
+    word = whole.split()[2]
+    assert text(gateway, stop=[word]) == whole[: whole.index(word)]
+
+
+def n(gateway: Gateway) -> None:
+    assert len(ask(gateway, n=3, max_tokens=2).choices) == 3
+
+
+def logprobs(gateway: Gateway) -> None:
+    assert len(ask(gateway, logprobs=True).choices[0].logprobs.content) == 8
+
+
+def top_logprobs(gateway: Gateway) -> None:
+    found = ask(gateway, logprobs=True, top_logprobs=4).choices[0].logprobs.content
+    assert {len(each.top_logprobs) for each in found} == {4}
+
+
+def logit_bias(gateway: Gateway) -> None:
+    token = token_of(gateway, " fox")
+    assert text(gateway, max_tokens=3, logit_bias={str(token): 100}) == " fox fox fox"
+
+
+def discourages(name: str, value: float) -> Callable[[Gateway], None]:
+    """What is favoured so that it would repeat for ever does not."""
+
+    def check(gateway: Gateway) -> None:
+        token = str(token_of(gateway, " fox"))
+
+        def foxes(**penalty: float) -> int:
+            return sum(
+                text(gateway, max_tokens=12, logit_bias={token: bias}, **penalty).count(" fox")
+                for bias in (8, 10, 12, 14)
+            )
+
+        assert foxes(**{name: value}) < foxes()
+
+    return check
+
+
+def presence_penalty(gateway: Gateway) -> None:
+    assert text(gateway, max_tokens=40, presence_penalty=2) != text(gateway, max_tokens=40)
+
+
+def ignore_eos(gateway: Gateway) -> None:
+    found = ask(gateway, messages=[{"role": "user", "content": "Hi"}], max_tokens=60)
+    more = ask(
+        gateway, messages=[{"role": "user", "content": "Hi"}], max_tokens=60, ignore_eos=True
+    )
+    assert found.choices[0].finish_reason == "stop"
+    assert more.usage.completion_tokens == 60
+
+
+def response_format(gateway: Gateway) -> None:
+    schema = {
+        "type": "object",
+        "properties": {"n": {"type": "integer", "maximum": 9}},
+        "required": ["n"],
+        "additionalProperties": False,
+    }
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    assert "n" in json.loads(text(gateway, max_tokens=60, response_format=wanted))
+    cut = ask(gateway, max_tokens=1, response_format=wanted)
+    assert cut.choices[0].finish_reason == "length"  # cut off, and told so
+
+
+def grammar(gateway: Gateway) -> None:
+    assert text(gateway, grammar='start: "up" | "down"') in ("up", "down")
+    assert text(gateway, grammar='root ::= "up" | "down"') in ("up", "down")
+
+
+def regex(gateway: Gateway) -> None:
+    assert text(gateway, temperature=2, regex="[0-9]{3}").isdecimal()
+
+
+EFFECTS: dict[str, Callable[[Gateway], None]] = {
+    check.__name__: check
+    for check in (
+        model,
+        messages,
+        stream,
+        stream_options,
+        max_tokens,
+        max_completion_tokens,
+        temperature,
+        typical_p,
+        seed,
+        stop,
+        n,
+        logprobs,
+        top_logprobs,
+        logit_bias,
+        presence_penalty,
+        ignore_eos,
+        response_format,
+        grammar,
+        regex,
+    )
+} | {
+    "top_p": narrows("top_p", 1e-6),
+    "top_k": narrows("top_k", 1),
+    "min_p": narrows("min_p", 1),
+    "frequency_penalty": discourages("frequency_penalty", 2),
+    "repeat_penalty": discourages("repeat_penalty", 3),
+    "repetition_penalty": discourages("repetition_penalty", 3),
+}
+
+
+def test_no_parameter_is_forgotten() -> None:
+    known = EFFECTS.keys() | WITHOUT_EFFECT.keys() | REFUSED.keys() | ELSEWHERE
+    assert set(ChatRequest.__struct_fields__) <= known
+
+
+@pytest.mark.parametrize("name", EFFECTS)
+def test_it_has_an_effect(local_gateway: Gateway, name: str) -> None:
+    EFFECTS[name](local_gateway)
+
+
+@pytest.mark.parametrize("name", WITHOUT_EFFECT)
+def test_it_is_taken_and_changes_nothing(local_gateway: Gateway, name: str) -> None:
+    assert text(local_gateway, **{name: WITHOUT_EFFECT[name]}) == text(local_gateway)
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_it_is_refused_by_name(local_gateway: Gateway, name: str) -> None:
+    with pytest.raises(openai.BadRequestError) as caught:
+        ask(local_gateway, **{name: REFUSED[name]})
+    assert caught.value.param == name
+
+
+SCHEMAS: list[Any] = [
+    {
+        "type": "object",
+        "properties": {
+            "day": {"type": "string", "format": "date"},
+            "tags": {"type": "array", "items": {"enum": ["a", "b"]}, "minItems": 1, "maxItems": 2},
+            "size": {"type": "integer", "minimum": 1, "maximum": 9},
+        },
+        "required": ["day", "tags", "size"],
+        "additionalProperties": False,
+    },
+    {"anyOf": [{"type": "null"}, {"type": "string", "pattern": "^[a-z]{2,6}$"}]},
+    {"oneOf": [{"const": 1}, {"type": "array", "items": {"type": "boolean"}, "maxItems": 3}]},
+]
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_the_hottest_answer_validates(local_gateway: Gateway, schema: Any, seed: int) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": schema}}
+    found = text(local_gateway, temperature=2, seed=seed, max_tokens=100, response_format=wanted)
+    draft = jsonschema.Draft202012Validator
+    draft(schema, format_checker=draft.FORMAT_CHECKER).validate(json.loads(found))
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"stop": ["x"] * 1_000_000}, "stop"),
+        ({"stop": "x" * 1_000_000}, "stop"),
+        ({"grammar": "x" * 1_000_000}, "grammar"),
+        ({"grammar": 'root ::= "' + "x" * 1_000_000 + '"'}, "grammar"),
+        ({"regex": "(" * 500_000 + ")" * 500_000}, "regex"),
+        ({"grammar": 'start: "x"', "regex": "x"}, "grammar"),
+        ({"grammar": 'start: "x"', "response_format": {"type": "json_object"}}, "grammar"),
+        ({"regex": "x", "response_format": {"type": "json_object"}}, "regex"),
+        ({"grammar": 'start: "x"', "ignore_eos": True}, "ignore_eos"),
+        ({"grammar": ""}, "grammar"),
+        ({"grammar": {"type": "bnf", "value": "x"}}, "grammar.type"),
+        ({"regex": "(a"}, "regex"),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {"enum": ["x" * 1_000_000]}},
+                }
+            },
+            "response_format",
+        ),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_what_is_too_much_or_contradicts_is_a_400(
+    local_gateway: Gateway, fields: dict[str, Any], param: str
+) -> None:
+    body = {"model": local_gateway.chat_model, "messages": STORY, "max_tokens": 4, **fields}
+    answer = local_gateway.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text[:300]
+    assert answer.json()["error"]["param"] == param
+    assert len(answer.text) < 1000
+    assert text(local_gateway, max_tokens=2)
