@@ -18,10 +18,11 @@ __all__ = ["show_figures", "show_report", "show_scores"]
 def show_report(out: Console, server: str, report: Report) -> None:
     """Print a workload: the servers, their ratios, and what could not be measured."""
     out.print(f"{report.workload}: {report.says} ({clean(report.model)})", style="bold")
-    out.print(_results(report))
+    out.print(_rates(report))
+    out.print(_waits(report))
     out.print(
-        f"{report.unit}/s: the median of {report.rounds} rounds; times: p50/p95/p99; "
-        "prompt: tokens of a request; gap: from one piece of text to the next",
+        f"{report.unit}/s: the median round; prompt: tokens of a request; times: p50/p95/p99; "
+        "gap: from one piece of text to the next",
         style="dim",
     )
     for cell in report.results:
@@ -75,33 +76,42 @@ def show_scores(out: Console, scores: Sequence[Score]) -> None:
     )
 
 
-def _results(report: Report) -> Table:
-    texts = report.unit == "texts"
+def _rates(report: Report) -> Table:
     checked = report.workload == "structured"
     table = _table(
         "server",
         "case",
         f"{report.unit}/s",
+        "rounds",
         "out/req",
         "prompt",
         "s/round",
-        *(("latency ms",) if texts else ("TTFT ms", "gap ms")),
         *(("cut off", "invalid") if checked else ()),
         "errors",
     )
     for cell in report.results:
-        timed = [cell.latency_ms] if texts else [cell.ttft_ms, cell.inter_token_ms]
+        counted = [each for each in cell.rounds if each is not None]
         table.add_row(
             Text(clean(cell.server)),
             cell.case,
             _number(cell.units_per_s, 1),
+            f"{min(counted):.1f} to {max(counted):.1f}" if counted else "-",
             f"{cell.units_per_request:.1f}",
             str(cell.prompt_tokens),
             _number(cell.seconds, 2),
-            *(_times(measured) for measured in timed),
             *((str(cell.cut), str(cell.invalid)) if checked else ()),
             str(cell.errors),
         )
+    return table
+
+
+def _waits(report: Report) -> Table:
+    texts = report.unit == "texts"
+    names = ("request ms",) if texts else ("TTFT ms", "gap ms")
+    table = _table("server", "case", *names)
+    for cell in report.results:
+        timed = [cell.latency_ms] if texts else [cell.ttft_ms, cell.inter_token_ms]
+        table.add_row(Text(clean(cell.server)), cell.case, *(_times(each) for each in timed))
     return table
 
 
