@@ -49,7 +49,7 @@ def draw(path: Path, reports: Sequence[Report]) -> None:
 
 
 def _throughput(axes: Any, report: Report) -> None:
-    """Every round is a dot; the bar goes from the lowest to the highest, the mark is the median."""
+    """A dash for every round; the bar spans them all, the mark is the median."""
     for server, at, cells in _by_server(report):
         drawn = [
             (x, cell) for x, cell in zip(at, cells, strict=True) if cell.units_per_s is not None
@@ -62,19 +62,18 @@ def _throughput(axes: Any, report: Report) -> None:
         below = [value - min(each) for value, each in zip(middle, rounds, strict=True)]
         above = [max(each) - value for value, each in zip(middle, rounds, strict=True)]
         bars = axes.errorbar(xs, middle, yerr=[below, above], fmt="o", capsize=4, label=server)
+        colour = bars.lines[0].get_color()
         for x, each in zip(xs, rounds, strict=True):
-            axes.plot(
-                [x] * len(each), each, ".", markersize=4, alpha=0.5, color=bars.lines[0].get_color()
-            )
+            # Beside the bar, which would hide them.
+            axes.plot([x + OFFSET / 3] * len(each), each, "_", color=colour, markersize=6)
     axes.set_title(f"{report.workload}: {report.unit}/s, median and {report.rounds} rounds")
     _frame(axes, report)
 
 
 def _latency(axes: Any, report: Report) -> None:
     """The mark is the median request, the bar goes up to p95."""
-    texts = report.unit == "texts"
     for server, at, cells in _by_server(report):
-        timed = [cell.latency_ms if texts else cell.ttft_ms for cell in cells]
+        timed = [_waited(report, cell) for cell in cells]
         drawn = [(x, *pair) for x, each in zip(at, timed, strict=True) if (pair := _ms(each))]
         if drawn:
             xs, middle, high = zip(*drawn, strict=True)
@@ -83,9 +82,20 @@ def _latency(axes: Any, report: Report) -> None:
             axes.errorbar(xs, middle, yerr=[below, above], fmt="o", capsize=4, label=server)
         else:
             axes.errorbar([], [], fmt="o", label=server)  # so that colours stay the servers'
-    what = "ms of a request" if texts else "ms to the first text"
-    axes.set_title(f"{report.workload}: {what}, median and p95")
+    axes.set_title(f"{report.workload}: ms {_wait(report)}, median and p95")
     _frame(axes, report)
+
+
+def _wait(report: Report) -> str:
+    if report.unit == "texts":
+        return "of a request"
+    return "between texts" if report.workload == "mixed" else "to the first text"
+
+
+def _waited(report: Report, cell: Cell) -> Percentiles:
+    if report.unit == "texts":
+        return cell.latency_ms
+    return cell.inter_token_ms if report.workload == "mixed" else cell.ttft_ms
 
 
 def _frame(axes: Any, report: Report) -> None:

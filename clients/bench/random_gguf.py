@@ -19,7 +19,7 @@ import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Shape", "main", "tokens_and_merges", "write"]
+__all__ = ["Kind", "Shape", "main", "tokens_and_merges", "write"]
 
 BLOCK = 32  # weights of a Q8_0 block: one float16 scale and as many int8
 SPREAD = 0.02  # standard deviation of the weights

@@ -11,8 +11,8 @@ from clients.bench.json_check import SCHEMA
 __all__ = ["WORKLOADS", "Case", "Request", "Unit", "Workload"]
 
 CONTEXT_LINES = 21  # about 750 tokens for SmolLM2's tokenizer
-LONG_LINES = 42  # about 1,500
-PREFILL_LINES = 112  # about 4,000, and with the chat template still under 4,096
+LONG_LINES = 44  # about 1,500
+PREFILL_LINES = 120  # about 4,000, and with the chat template still under 4,096
 VOTER_TEMPERATURE = 0.8
 BATCH_OF_TEXTS = 64
 REPEATS = 4  # embeddings requests of a client in a round: one alone takes milliseconds
