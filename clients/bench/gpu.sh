@@ -97,6 +97,7 @@ description = "random weights"
 context = 2048
 kv_tokens = $cells
 parallel = $largest
+${THREADS:+threads = $THREADS}
 TOML
 # Without an embedder there is nothing to retrieve with, and so no store.
 JURAT_DATA_DIR=$folder/state PYTHONPATH=$here "$PYTHON" -m gateway serve --config "$folder/configs/gateway.toml" \

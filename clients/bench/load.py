@@ -108,7 +108,9 @@ async def _warm_up(endpoint: Endpoint, plan: Plan, case: Case) -> None:
     for request in [clients[0][0], clients[-1][0]] if plan.made_by.interferes else [clients[0][0]]:
         try:
             async with asyncio.timeout(REQUEST_S):
-                await _send(endpoint, request)
+                sample = await _send(endpoint, request)
+            if plan.made_by.unit == "prompt tokens" and not sample.prompt_tokens:
+                raise Unsupported("it sends no usage, so that a prompt's tokens are not known")
         except TimeoutError as error:
             raise ClientError(f"{endpoint.name}: no answer within {REQUEST_S:.0f} s") from error
         except msgspec.DecodeError as error:
@@ -128,7 +130,7 @@ async def _wave(endpoint: Endpoint, plan: Plan, case: Case, turn: int) -> Wave:
     every = [sample for client in samples for sample in client]
     if plan.made_by.unit == "prompt tokens":
         for sample in every:
-            _count_prompt(sample)
+            sample.units = sample.prompt_tokens
     return Wave(case=case.name, turn=turn, samples=every, seconds=seconds)
 
 
@@ -153,9 +155,3 @@ async def _send(endpoint: Endpoint, request: Request) -> Sample:
     if "input" in request.body:
         return await embed(endpoint, request)
     return await stream(endpoint, request)
-
-
-def _count_prompt(sample: Sample) -> None:
-    sample.units = sample.prompt_tokens
-    if not sample.units and sample.error is None:
-        sample.error = "the server sends no usage: its prompt's tokens are not known"

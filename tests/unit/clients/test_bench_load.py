@@ -222,6 +222,17 @@ def test_a_peer_that_passes_over_n_is_reported(tmp_path: Path) -> None:
     assert "1 of 5 choices" in lacking["why"]
 
 
+def test_prompt_tokens_need_a_server_that_counts_them(tmp_path: Path) -> None:
+    with serving(chat) as ours, serving(lambda _: says("no usage")) as peer:
+        given = (ours.url, "--peer", f"p={peer.url}", "--workload", "long-prompt")
+        status, result = run(tmp_path, *given, "--rounds", "1", "--concurrency", "2")
+    assert status == 0
+    (report,) = result["workloads"]
+    (cell,) = report["results"]
+    assert (cell["server"], cell["units_per_request"]) == ("jurat", USAGE["prompt_tokens"])
+    assert "no usage" in report["lacking"][0]["why"]
+
+
 def test_a_gateway_that_refuses_ends_the_run(capsys: pytest.CaptureFixture[str]) -> None:
     with serving(lambda _: 400) as ours:
         assert bench.main([ours.url, "--model", "m", "--workload", "voters"]) == 1
