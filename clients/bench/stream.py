@@ -99,8 +99,10 @@ class Stream:
         if chunk.error is not None:
             raise ClientError(chunk.error.message)
         if chunk.usage is not None:
-            self._sample.units = chunk.usage.completion_tokens
             self._sample.prompt_tokens = chunk.usage.prompt_tokens
+            if not chunk.choices:
+                # llama-server closes each choice with a usage of its own; others count them all.
+                self._sample.units += chunk.usage.completion_tokens
         for choice in chunk.choices:
             self._choice(choice, now - self._began)
 

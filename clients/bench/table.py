@@ -85,8 +85,7 @@ def _rates(report: Report) -> Table:
         "rounds",
         "out/req",
         "prompt",
-        "s/round",
-        *(("cut off", "invalid") if checked else ()),
+        *(("cut off", "invalid") if checked else ("s/round",)),
         "errors",
     )
     for cell in report.results:
@@ -98,8 +97,7 @@ def _rates(report: Report) -> Table:
             f"{min(counted):.1f} to {max(counted):.1f}" if counted else "-",
             f"{cell.units_per_request:.1f}",
             str(cell.prompt_tokens),
-            _number(cell.seconds, 2),
-            *((str(cell.cut), str(cell.invalid)) if checked else ()),
+            *((str(cell.cut), str(cell.invalid)) if checked else (_number(cell.seconds, 2),)),
             str(cell.errors),
         )
     return table

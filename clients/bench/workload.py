@@ -96,9 +96,12 @@ def shared_context(rng: random.Random, case: Case, model: str, tokens: int) -> l
 
 
 def voters(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
-    """`case.samples` answers to one prompt that is new to the server."""
+    """`case.samples` answers to one prompt that is new to the server, each of `tokens`.
+
+    An answer that ended early would make one case cheaper than another.
+    """
     body = _chat(model, prompts.inventory(rng, CONTEXT_LINES), tokens)
-    body["temperature"] = VOTER_TEMPERATURE
+    body |= {"temperature": VOTER_TEMPERATURE, "ignore_eos": True}
     if case.separate:
         return [[Request(body)] for _ in range(case.samples)]
     if case.samples > 1:

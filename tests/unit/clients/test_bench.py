@@ -98,6 +98,21 @@ def test_without_usage_pieces_are_counted() -> None:
     assert accumulate([*pieces, b"[DONE]"]).units == 4
 
 
+def test_a_usage_for_each_choice_is_added_up() -> None:
+    both = events(
+        choice(0, "a"), choice(1, "b"), chunk(None, usage=USAGE), chunk(None, usage=USAGE)
+    )
+    sample = accumulate([*both, b"[DONE]"], Request({}, choices=2))
+    assert (sample.units, sample.prompt_tokens) == (6, 7)
+
+
+def test_a_usage_that_runs_along_with_the_text_is_not_the_end() -> None:
+    along = [{**choice(0, "a"), "usage": {**USAGE, "completion_tokens": n}} for n in (1, 2)]
+    assert accumulate([*events(*along), b"[DONE]"]).units == 2
+    closed = [*events(*along, chunk(None, usage=USAGE)), b"[DONE]"]
+    assert accumulate(closed).units == USAGE["completion_tokens"]
+
+
 def test_a_stream_that_fails_or_stops_short_is_an_error() -> None:
     with pytest.raises(ClientError, match="worker ended"):
         accumulate(events({"error": {"message": "worker ended"}}))

@@ -161,6 +161,7 @@ def test_voters_ask_for_samples_in_one_request_or_in_several() -> None:
     assert sampled["n"] == 5
     assert separate == [single] * 5
     assert {single["temperature"], sampled["temperature"]} == {0.8}
+    assert single["ignore_eos"] is sampled["ignore_eos"] is True
     assert single["max_tokens"] == 48
 
 
