@@ -190,15 +190,17 @@ def split_by_prefill(waves: Sequence[Wave]) -> list[Wave]:
 
 def _split(wave: Wave) -> list[Wave]:
     *streams, prompt = wave.samples
-    if wave.void or prompt.first is None:
+    if wave.void:
         return [_part(wave, streams, "alone", 0.0), _part(wave, [prompt], "prefill", 0.0)]
-    begin, end = prompt.began, prompt.began + prompt.first
+    # One token need not be text: then the answer's end is as near to the prefill's as is known.
+    prefill = prompt.duration if prompt.first is None else prompt.first
+    begin, end = prompt.began, prompt.began + prefill
     running = max(stream.began + (stream.first or 0.0) for stream in streams)
     alone = [_gaps(stream, lambda at, to: at >= running and to <= begin) for stream in streams]
     during = [_gaps(stream, lambda at, to: at < end and to > begin) for stream in streams]
     return [
         _part(wave, alone, "alone", begin - running),
-        _part(wave, [*during, prompt], "prefill", prompt.first),
+        _part(wave, [*during, prompt], "prefill", prefill),
     ]
 
 

@@ -106,11 +106,11 @@ def test_votes_cost_wall_time_of_the_same_round() -> None:
     assert (found.median, found.low, found.high, found.rounds) == (1.25, 1.0, 1.5, 2)
 
 
-def streams_and_prompt(error: str | None = None) -> Wave:
+def streams_and_prompt(error: str | None = None, first: float | None = 3.0) -> Wave:
     """Two streams with a piece each second; the prompt is asked at 5.5, answered at 8.5."""
     slow = Sample(began=0.0, first=2.0, gaps=[1.0, 1.0, 1.0, 4.0, 1.0])  # at 2 3 4 5 9 10
     fast = Sample(began=0.0, first=1.0, gaps=[1.0, 1.0, 1.0, 1.0, 1.0, 2.0, 1.0, 1.0])
-    prompt = Sample(began=5.5, first=3.0, duration=3.5, units=1, prompt_tokens=4000, error=error)
+    prompt = Sample(began=5.5, first=first, duration=3.5, units=1, prompt_tokens=4000, error=error)
     return Wave(case="2 streams", turn=0, samples=[slow, fast, prompt], seconds=10.0)
 
 
@@ -123,6 +123,12 @@ def test_gaps_are_before_a_prefill_or_touch_it() -> None:
     assert (alone.seconds, during.seconds) == (3.5, 3.0)
     (found,) = interference("jurat", [alone, during], "2 streams")
     assert (found.median, found.rounds) == (4.0, 1)
+
+
+def test_a_prompt_whose_token_is_no_text_is_prefilled_when_it_is_answered() -> None:
+    _, during = split_by_prefill([streams_and_prompt(first=None)])
+    assert during.seconds == 3.5
+    assert [sample.gaps for sample in during.samples[:2]] == [[4.0], [1.0, 2.0, 1.0]]
 
 
 def test_a_prefill_that_fails_voids_both_parts() -> None:
