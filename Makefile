@@ -2,6 +2,7 @@
 #   make serve [PORT=8000] [ARGS=…]   set up and serve the embedded default
 #   make test                         set up and run all tests
 #   make check                        lint, format, types, import arrows
+#   make bench [ARGS=…]               measure a gateway that runs (docs/benchmarks.md)
 # GPU builds: CMAKE_ARGS="-DGGML_CUDA=on" make serve   (or -DGGML_METAL=on, -DGGML_HIP=on, -DGGML_VULKAN=on)
 
 PYTHON ?= python3
@@ -54,7 +55,12 @@ format: $(STAMP)/dev
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: install
+# With matplotlib, so that ARGS may have --plot.
+$(STAMP)/plot: $(STAMP)/install
+	$(PIP) install --quiet --constraint constraints.txt --editable '.[plot]'
+	@touch $@
+
+bench: $(STAMP)/plot
 	$(BIN)/jurat bench $(ARGS)
 
 clean:

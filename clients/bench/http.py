@@ -9,6 +9,7 @@ import ssl
 from collections.abc import AsyncGenerator, AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import Any
 from urllib.parse import urlsplit
 
 from clients.api import ClientError
@@ -26,6 +27,11 @@ class Endpoint:
     name: str
     url: str  # without a trailing slash or /v1
     api_key: str | None = field(default=None, repr=False)
+    model: str | None = None  # what this server calls the model, if not what the plan says
+
+    def named(self, body: dict[str, Any]) -> dict[str, Any]:
+        """A request's body with this server's name of the model."""
+        return body if self.model is None else {**body, "model": self.model}
 
 
 @dataclass(frozen=True)

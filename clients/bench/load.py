@@ -1,25 +1,26 @@
-"""Sends the requests of a workload and times what comes back."""
+"""Runs the rounds of a workload: every server takes its turn in every round."""
 
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import msgspec
 from msgspec import Struct
 
 from clients.api import ClientError
-from clients.bench.http import Endpoint, exchange
+from clients.bench.http import Endpoint
 from clients.bench.measure import Sample, Wave
-from clients.bench.sse import DONE, EventReader
-from clients.bench.workload import WORKLOADS
+from clients.bench.mixed import run_into
+from clients.bench.stream import Unsupported, embed, stream
+from clients.bench.workload import WORKLOADS, Case, Request, Workload
 
-__all__ = ["Plan", "Stream", "embed", "measure", "models_of", "stream"]
+__all__ = ["Lacking", "Plan", "Run", "measure"]
 
 REQUEST_S = 300.0
-WARM_UP_SEED = "warm-up"
+WARM_UP = "warm-up"
+WARM_UP_TOKENS = 16
 
 
 @dataclass(frozen=True)
@@ -33,189 +34,124 @@ class Plan:
     rounds: int
     seed: int
 
-    def requests(self, concurrency: int, turn: int | str) -> list[dict[str, Any]]:
-        """The bodies of one round: the same for every server, and at every run."""
-        rng = random.Random(f"{self.seed}/{self.workload}/{concurrency}/{turn}")  # noqa: S311
-        return WORKLOADS[self.workload](rng, self.model, concurrency, self.tokens)
+    @property
+    def made_by(self) -> Workload:
+        """The workload of that name."""
+        return WORKLOADS[self.workload]
+
+    @property
+    def cases(self) -> list[Case]:
+        """One after the other in each round."""
+        return self.made_by.cases(self.concurrency)
+
+    def requests(self, case: Case, turn: int | str) -> list[list[Request]]:
+        """What each client sends in a round: the same to every server, and at every run."""
+        rng = random.Random(f"{self.seed}/{self.workload}/{case.name}/{turn}")  # noqa: S311
+        tokens = min(self.tokens, WARM_UP_TOKENS) if turn == WARM_UP else self.tokens
+        return self.made_by.requests(rng, case, self.model, tokens)
 
 
-class Delta(Struct):
-    content: str | None = None
-    reasoning_content: str | None = None
+class Lacking(Struct, kw_only=True):
+    """A peer that cannot do a case, and what it answered."""
+
+    server: str
+    case: str
+    why: str
 
 
-class Choice(Struct):
-    delta: Delta | None = None
+@dataclass
+class Run:
+    """All rounds by server, and what could not be run."""
+
+    waves: dict[str, list[Wave]]
+    lacking: list[Lacking] = field(default_factory=list[Lacking])
+
+    def lacks(self, server: str, case: str) -> bool:
+        """Whether the server is left out of the case."""
+        return any(each.server == server and each.case == case for each in self.lacking)
 
 
-class Usage(Struct):
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
+async def measure(endpoints: Sequence[Endpoint], plan: Plan, advance: Callable[[str], None]) -> Run:
+    """Run the plan. `advance` is told what is next, once a step of `plan.steps`.
 
-
-class Problem(Struct):
-    message: str = "unknown error"
-
-
-class Chunk(Struct):
-    """What is read of a chunk; the decoder skips the rest."""
-
-    choices: list[Choice] = []
-    usage: Usage | None = None
-    error: Problem | None = None
-
-
-class Refusal(Struct):
-    error: Problem
-
-
-class ModelEntry(Struct):
-    id: str
-
-
-class ModelList(Struct):
-    data: list[ModelEntry]
-
-
-class Vectors(Struct):
-    data: list[msgspec.Raw]
-    usage: Usage | None = None
-
-
-CHUNK = msgspec.json.Decoder(Chunk)
-
-
-class Stream:
-    """Accumulates a chat stream. Times are seconds since `began`."""
-
-    def __init__(self, began: float) -> None:
-        self._began = began
-        self._last = 0.0
-        self._pieces = 0
-        self._done = False
-        self._sample = Sample()
-
-    def event(self, payload: bytes, now: float) -> None:
-        """Take the data of one event. Raises ClientError where it reports an error."""
-        if payload == DONE:
-            self._done = True
-            return
-        chunk = CHUNK.decode(payload)
-        if chunk.error is not None:
-            raise ClientError(chunk.error.message)
-        if chunk.usage is not None:
-            self._sample.units = chunk.usage.completion_tokens
-            self._sample.prompt_tokens = chunk.usage.prompt_tokens
-        for choice in chunk.choices:
-            delta = choice.delta
-            if delta is not None and (delta.content or delta.reasoning_content):
-                self._piece(now - self._began)
-
-    def sample(self, now: float) -> Sample:
-        """The request's times. Without usage, pieces of text are counted as tokens."""
-        if not self._done:
-            raise ClientError("the stream ended without [DONE]")
-        self._sample.units = self._sample.units or self._pieces
-        self._sample.duration = now - self._began
-        return self._sample
-
-    def _piece(self, at: float) -> None:
-        if self._sample.first is None:
-            self._sample.first = at
-        else:
-            self._sample.gaps.append(at - self._last)
-        self._last = at
-        self._pieces += 1
-
-
-async def measure(
-    endpoints: Sequence[Endpoint], plan: Plan, advance: Callable[[str], None]
-) -> dict[tuple[str, int], list[Wave]]:
-    """Run the plan: every server takes its turn in every round. `advance` is told what is next.
-
-    Raises ClientError where a server fails its first request.
+    A peer that refuses what a case needs is left out of it. Raises ClientError where the first
+    server refuses, or where any server fails its first request.
     """
-    waves: dict[tuple[str, int], list[Wave]] = {}
+    run = Run({endpoint.name: [] for endpoint in endpoints})
     for endpoint in endpoints:
-        advance(f"{endpoint.name}: warming up")
-        warm_up = await _wave(endpoint, plan, plan.requests(1, WARM_UP_SEED))
-        if problem := warm_up.samples[0].error:  # it would fail every time
-            raise ClientError(f"{endpoint.name}: {problem}")
+        for case in plan.cases:
+            advance(f"{plan.workload}: {endpoint.name} is warming up")
+            try:
+                await _warm_up(endpoint, plan, case)
+            except Unsupported as error:
+                if endpoint is endpoints[0]:
+                    raise
+                run.lacking.append(Lacking(server=endpoint.name, case=case.name, why=str(error)))
     for turn in range(plan.rounds):
-        for concurrency in plan.concurrency:
-            bodies = plan.requests(concurrency, turn)
-            first = turn % len(endpoints)
-            for endpoint in [*endpoints[first:], *endpoints[:first]]:
-                advance(f"{endpoint.name}: {concurrency} clients")
-                wave = await _wave(endpoint, plan, bodies)
-                waves.setdefault((endpoint.name, concurrency), []).append(wave)
-    return waves
+        for case in plan.cases:
+            for endpoint in in_turn(endpoints, turn):
+                advance(f"{plan.workload}: {endpoint.name}, {case.name}")
+                if not run.lacks(endpoint.name, case.name):
+                    run.waves[endpoint.name].append(await _wave(endpoint, plan, case, turn))
+    return run
 
 
-async def _wave(endpoint: Endpoint, plan: Plan, bodies: Sequence[dict[str, Any]]) -> Wave:
-    send: Callable[[Endpoint, bytes], Awaitable[Sample]]
-    send = embed if plan.workload == "embeddings" else stream
-    encoded = [msgspec.json.encode(body) for body in bodies]
+def in_turn(endpoints: Sequence[Endpoint], turn: int) -> list[Endpoint]:
+    """Every server comes first equally often."""
+    first = turn % len(endpoints)
+    return [*endpoints[first:], *endpoints[:first]]
+
+
+async def _warm_up(endpoint: Endpoint, plan: Plan, case: Case) -> None:
+    """One request of each kind that the case has; what fails now would fail every time."""
+    clients = plan.requests(case, WARM_UP)
+    for request in [clients[0][0], clients[-1][0]] if plan.made_by.interferes else [clients[0][0]]:
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                sample = await _send(endpoint, request)
+            if plan.made_by.unit == "prompt tokens" and not sample.prompt_tokens:
+                raise Unsupported("it sends no usage, so that a prompt's tokens are not known")
+        except TimeoutError as error:
+            raise ClientError(f"{endpoint.name}: no answer within {REQUEST_S:.0f} s") from error
+        except msgspec.DecodeError as error:
+            raise ClientError(f"{endpoint.name}: {error}") from error
+        except ClientError as error:
+            raise type(error)(f"{endpoint.name}: {error}") from error
+
+
+async def _wave(endpoint: Endpoint, plan: Plan, case: Case, turn: int) -> Wave:
+    clients = plan.requests(case, turn)
+    if plan.made_by.interferes:
+        requests = [request for client in clients for request in client]
+        return await run_into(endpoint, case.name, turn, requests, REQUEST_S)
     began = time.perf_counter()
-    samples = await asyncio.gather(*(_attempt(send, endpoint, body) for body in encoded))
-    return Wave(samples=samples, seconds=time.perf_counter() - began)
+    samples = await asyncio.gather(*(_client(endpoint, requests, began) for requests in clients))
+    seconds = time.perf_counter() - began
+    every = [sample for client in samples for sample in client]
+    if plan.made_by.unit == "prompt tokens":
+        for sample in every:
+            sample.units = sample.prompt_tokens
+    return Wave(case=case.name, turn=turn, samples=every, seconds=seconds)
 
 
-async def _attempt(
-    send: Callable[[Endpoint, bytes], Awaitable[Sample]], endpoint: Endpoint, body: bytes
-) -> Sample:
-    """A request that fails is a result too: the others of its round go on."""
-    try:
-        async with asyncio.timeout(REQUEST_S):
-            return await send(endpoint, body)
-    except TimeoutError:
-        return Sample(error=f"no answer within {REQUEST_S:.0f} s")
-    except (ClientError, msgspec.DecodeError) as error:
-        return Sample(error=str(error))
+async def _client(endpoint: Endpoint, requests: Sequence[Request], began: float) -> list[Sample]:
+    """One after the other. A request that fails is a result too: the others go on."""
+    samples: list[Sample] = []
+    for request in requests:
+        started = time.perf_counter() - began
+        try:
+            async with asyncio.timeout(REQUEST_S):
+                sample = await _send(endpoint, request)
+        except TimeoutError:
+            sample = Sample(error=f"no answer within {REQUEST_S:.0f} s")
+        except (ClientError, msgspec.DecodeError) as error:
+            sample = Sample(error=str(error))
+        sample.began = started
+        samples.append(sample)
+    return samples
 
 
-async def stream(endpoint: Endpoint, body: bytes) -> Sample:
-    """One streamed chat completion. Raises ClientError."""
-    found = Stream(time.perf_counter())
-    reader = EventReader()
-    async with exchange(endpoint, "POST", "/v1/chat/completions", body) as response:
-        if response.status != 200:
-            raise ClientError(_refusal(response.status, await response.body()))
-        async for piece in response.pieces:
-            now = time.perf_counter()
-            for payload in reader.feed(piece):
-                found.event(payload, now)
-    return found.sample(time.perf_counter())
-
-
-async def embed(endpoint: Endpoint, body: bytes) -> Sample:
-    """One embeddings request. Raises ClientError."""
-    began = time.perf_counter()
-    async with exchange(endpoint, "POST", "/v1/embeddings", body) as response:
-        received = await response.body()
-    duration = time.perf_counter() - began
-    if response.status != 200:
-        raise ClientError(_refusal(response.status, received))
-    vectors = msgspec.json.decode(received, type=Vectors)
-    prompt = vectors.usage.prompt_tokens if vectors.usage else 0
-    return Sample(units=len(vectors.data), prompt_tokens=prompt, duration=duration)
-
-
-async def models_of(endpoint: Endpoint) -> list[str]:
-    """The ids that a server lists. Raises ClientError."""
-    async with exchange(endpoint, "GET", "/v1/models") as response:
-        received = await response.body()
-    if response.status != 200:
-        raise ClientError(f"{endpoint.name}: {_refusal(response.status, received)}")
-    try:
-        return [entry.id for entry in msgspec.json.decode(received, type=ModelList).data]
-    except msgspec.DecodeError as error:
-        raise ClientError(f"{endpoint.name} at {endpoint.url} lists no models: {error}") from error
-
-
-def _refusal(status: int, body: bytes) -> str:
-    try:
-        message = msgspec.json.decode(body, type=Refusal).error.message
-    except msgspec.DecodeError:
-        message = body[:200].decode("utf-8", "replace")
-    return f"HTTP {status}: {message}"
+async def _send(endpoint: Endpoint, request: Request) -> Sample:
+    if "input" in request.body:
+        return await embed(endpoint, request)
+    return await stream(endpoint, request)

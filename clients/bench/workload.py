@@ -1,114 +1,212 @@
 """What the load client sends: made from a seed, the same for every server, never the same twice."""
 
 import random
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
-__all__ = ["WORKLOADS", "Workload", "embeddings", "shared_context", "short"]
+from clients.bench import prompts
+from clients.bench.json_check import SCHEMA
 
-# Open-ended tasks: a small model goes on past 64 tokens on each of them.
-TASKS = (
-    "Write a long and detailed story about {a} and {b} who travel to {place}.",
-    "Explain step by step, with many details, how {a} could build {thing} in {place}.",
-    "Describe at length a day in the life of {a}, who lives in {place} with {b}.",
-    "Write a long essay on why {a} and {b} disagree about {thing}.",
-    "Give a detailed account of how {a} lost {thing} on the way to {place}.",
-)
-PEOPLE = (
-    "a baker",
-    "an astronomer",
-    "a retired captain",
-    "a young gardener",
-    "a clockmaker",
-    "two engineers",
-    "an old librarian",
-    "a violinist",
-    "a shepherd",
-    "a ferry pilot",
-    "a beekeeper",
-    "a school teacher",
-)
-PLACES = (
-    "a harbour town",
-    "the high mountains",
-    "a desert city",
-    "an island in winter",
-    "a valley of vineyards",
-    "the far north",
-    "a railway junction",
-    "a floating village",
-)
-THINGS = (
-    "a wooden bridge",
-    "a weather station",
-    "a small telescope",
-    "a water mill",
-    "an orchard",
-    "a printing press",
-    "a lighthouse",
-    "a sailing boat",
-)
-DEVICES = ("router", "printer", "laptop", "monitor", "scanner", "projector", "phone", "switch")
-LINES_OF_CONTEXT = 21  # about 750 tokens for SmolLM2's tokenizer
-EMBEDDING_TEXTS = 16  # a request
-Workload = Callable[[random.Random, str, int, int], list[dict[str, Any]]]
+__all__ = ["WORKLOADS", "Case", "Request", "Unit", "Workload"]
+
+CONTEXT_LINES = 21  # about 750 tokens for SmolLM2's tokenizer
+LONG_LINES = 44  # about 1,500
+PREFILL_LINES = 120  # about 4,000, and with the chat template still under 4,096
+VOTER_TEMPERATURE = 0.8
+BATCH_OF_TEXTS = 64
+REPEATS = 4  # embeddings requests of a client in a round: one alone takes milliseconds
+CHAT_MODEL = "smollm2-135m"
+EMBEDDING_MODEL = "all-minilm-l6-v2"
+
+Unit = Literal["tokens", "prompt tokens", "texts"]
+Body = dict[str, Any]
 
 
-def short(rng: random.Random, model: str, clients: int, tokens: int) -> list[dict[str, Any]]:
+@dataclass(frozen=True)
+class Case:
+    """One line of a workload's table: how many clients ask at once, and how."""
+
+    name: str
+    clients: int
+    samples: int = 1  # of one prompt (`voters`), or texts of a request (`embeddings`)
+    separate: bool = False  # the samples are requests of their own
+
+
+@dataclass(frozen=True)
+class Request:
+    """A body for a server and what makes its answer complete."""
+
+    body: Body
+    choices: int = 1
+    json: bool = False  # the answer has to fit json_check.SCHEMA
+
+
+@dataclass(frozen=True)
+class Workload:
+    """How a workload is made. `requests` gives, for each client, what it sends one by one."""
+
+    says: str
+    cases: Callable[[Sequence[int]], list[Case]]
+    requests: Callable[[random.Random, Case, str, int], list[list[Request]]]
+    concurrency: tuple[int, ...]
+    tokens: int
+    unit: Unit = "tokens"
+    model: str = CHAT_MODEL
+    # Cases whose wall time is compared with the first one's.
+    baseline: str | None = None
+    interferes: bool = field(default=False)  # the last client's request runs into the others'
+
+
+def short(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
     """One short prompt per client; they differ from their first word on."""
-    return [_chat(model, _task(rng), tokens) for _ in range(clients)]
+    return [[Request(_chat(model, prompts.task(rng), tokens))] for _ in range(case.clients)]
 
 
-def shared_context(
-    rng: random.Random, model: str, clients: int, tokens: int
-) -> list[dict[str, Any]]:
+def long_prompt(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
+    """A long prompt per client; no two have more in common than the chat template."""
+    return [
+        [Request(_chat(model, prompts.inventory(rng, LONG_LINES), tokens))]
+        for _ in range(case.clients)
+    ]
+
+
+def shared_context(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
     """One long context for all clients and a question for each, as an ensemble or a RAG chat asks.
 
     The context is new in every round: a round begins with no server knowing it.
     """
-    rooms = rng.sample(range(100, 1000), LINES_OF_CONTEXT)
-    lines = [
-        f"Room {room} has a {rng.choice(DEVICES)} bought in {rng.randint(2012, 2025)}, "
-        f"with a warranty of {rng.randint(12, 60)} months, serviced by {rng.choice(PEOPLE)}."
-        for room in rooms
-    ]
-    context = "Here is the inventory of a building.\n" + "\n".join(lines)
-    asked = rng.sample(rooms, min(clients, len(rooms)))
-    asked += rng.choices(rooms, k=clients - len(asked))
+    lines, rooms = prompts.records(rng, CONTEXT_LINES)
+    context = f"Here is the inventory of a building.\n{lines}"
+    asked = rng.sample(rooms, min(case.clients, len(rooms)))
+    asked += rng.choices(rooms, k=case.clients - len(asked))
     return [
-        _chat(
-            model,
-            f"{context}\n\nTell a long, detailed story about what stands in room {room} "
-            f"and about {rng.choice(PEOPLE)} who repairs it.",
-            tokens,
-        )
+        [
+            Request(
+                _chat(
+                    model,
+                    f"{context}\n\nTell a long, detailed story about what stands in room {room} "
+                    f"and about {rng.choice(prompts.PEOPLE)} who repairs it.",
+                    tokens,
+                )
+            )
+        ]
         for room in asked
     ]
 
 
-def embeddings(rng: random.Random, model: str, clients: int, _tokens: int) -> list[dict[str, Any]]:
-    """A batch of texts of about 40 words per client."""
+def voters(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
+    """`case.samples` answers to one prompt that is new to the server, each of `tokens`.
+
+    An answer that ended early would make one case cheaper than another.
+    """
+    body = _chat(model, prompts.inventory(rng, CONTEXT_LINES), tokens)
+    body |= {"temperature": VOTER_TEMPERATURE, "ignore_eos": True}
+    if case.separate:
+        return [[Request(body)] for _ in range(case.samples)]
+    if case.samples > 1:
+        body["n"] = case.samples
+    return [[Request(body, choices=case.samples)]]
+
+
+def mixed(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
+    """Streams that go on until they are hung up on, and last the prompt that runs into them."""
+    streams = [_chat(model, prompts.task(rng), tokens) for _ in range(case.clients)]
+    for body in streams:
+        body["ignore_eos"] = True
+    prefill = _chat(model, prompts.inventory(rng, PREFILL_LINES), 1)
+    return [[Request(body)] for body in [*streams, prefill]]
+
+
+def embeddings(rng: random.Random, case: Case, model: str, _tokens: int) -> list[list[Request]]:
+    """Texts of about 50 tokens; as Open WebUI sends them, one by one, or many in a request."""
+
+    def texts() -> list[str]:
+        return [f"{prompts.task(rng)} {prompts.task(rng)}" for _ in range(case.samples)]
+
     return [
-        {"model": model, "input": [f"{_task(rng)} {_task(rng)}" for _ in range(EMBEDDING_TEXTS)]}
-        for _ in range(clients)
+        [Request({"model": model, "input": texts()}, choices=case.samples) for _ in range(REPEATS)]
+        for _ in range(case.clients)
     ]
 
 
+def structured(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
+    """A report turned into JSON of a realistic schema."""
+    form = {
+        "type": "json_schema",
+        "json_schema": {"name": "ticket", "strict": True, "schema": SCHEMA},
+    }
+    made: list[list[Request]] = []
+    for _ in range(case.clients):
+        line, _rooms = prompts.records(rng, 1)
+        text = f"{prompts.task(rng)}\n{line}\nFill in a support ticket about the device."
+        made.append([Request({**_chat(model, text, tokens), "response_format": form}, json=True)])
+    return made
+
+
+def _by_clients(concurrency: Sequence[int]) -> list[Case]:
+    return [Case(f"{n} client{'s' if n > 1 else ''}", n) for n in concurrency]
+
+
+def _by_votes(votes: Sequence[int]) -> list[Case]:
+    cases = [Case("k=1", 1)]
+    for k in votes:
+        cases.append(Case(f"k={k}, one request with n", 1, k))
+        cases.append(Case(f"k={k}, {k} requests", k, k, separate=True))
+    return cases
+
+
+def _beside_streams(concurrency: Sequence[int]) -> list[Case]:
+    return [Case(f"{n} streams", n) for n in concurrency]
+
+
+def _by_texts(concurrency: Sequence[int]) -> list[Case]:
+    single = [Case(f"{n} clients, 1 text a request", n) for n in concurrency]
+    return [*single, Case(f"1 client, {BATCH_OF_TEXTS} texts a request", 1, BATCH_OF_TEXTS)]
+
+
 WORKLOADS: dict[str, Workload] = {
-    "short": short,
-    "shared-context": shared_context,
-    "embeddings": embeddings,
+    "short": Workload("short prompts", _by_clients, short, (1, 4, 8), 64),
+    "long-prompt": Workload(
+        "unrelated prompts of about 1,500 tokens",
+        _by_clients,
+        long_prompt,
+        (1, 4),
+        16,
+        unit="prompt tokens",
+    ),
+    "shared-context": Workload(
+        "one context of about 750 tokens, a question for each",
+        _by_clients,
+        shared_context,
+        (8,),
+        48,
+    ),
+    "voters": Workload(
+        "k answers to one prompt of about 750 tokens", _by_votes, voters, (5,), 48, baseline="k=1"
+    ),
+    "mixed": Workload(
+        "streams while a prompt of about 4,000 tokens is prefilled",
+        _beside_streams,
+        mixed,
+        (4,),
+        1024,
+        interferes=True,
+    ),
+    "embeddings": Workload(
+        "texts of about 50 tokens",
+        _by_texts,
+        embeddings,
+        (64,),
+        1,
+        unit="texts",
+        model=EMBEDDING_MODEL,
+    ),
+    "structured": Workload("JSON of a schema", _by_clients, structured, (1, 8), 256),
 }
 
 
-def _task(rng: random.Random) -> str:
-    a, b = rng.sample(PEOPLE, 2)
-    text = rng.choice(TASKS).format(a=a, b=b, place=rng.choice(PLACES), thing=rng.choice(THINGS))
-    # A number in front: no two prompts share more than the chat template's own beginning.
-    return f"Task {rng.randint(1000, 999_999)}. {text}"
-
-
-def _chat(model: str, text: str, tokens: int) -> dict[str, Any]:
+def _chat(model: str, text: str, tokens: int) -> Body:
     return {
         "model": model,
         "messages": [{"role": "user", "content": text}],

@@ -1,6 +1,5 @@
 import json
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +10,11 @@ from hypothesis import strategies as st
 from clients.api import ClientError
 from clients.bench import main as bench
 from clients.bench import resources
-from clients.bench.load import Plan, Stream
-from clients.bench.measure import Cell, Sample, Wave, percentile, ratios, summarise
+from clients.bench.measure import Sample, percentile
+from clients.bench.options import endpoints, parser, plans
 from clients.bench.sse import EventReader
-from clients.bench.workload import WORKLOADS
+from clients.bench.stream import Stream, Unsupported
+from clients.bench.workload import Request
 from tests.unit.clients.conftest import USAGE, Gateway, chunk
 
 
@@ -68,8 +68,8 @@ def events(*chunks: object) -> list[bytes]:
     return [json.dumps(item).encode() for item in chunks]
 
 
-def accumulate(payloads: list[bytes]) -> Sample:
-    found = Stream(began=10.0)
+def accumulate(payloads: list[bytes], request: Request | None = None) -> Sample:
+    found = Stream(began=10.0, request=request or Request({}))
     for number, payload in enumerate(payloads):
         found.event(payload, 11.0 + number)
     return found.sample(20.0)
@@ -98,6 +98,21 @@ def test_without_usage_pieces_are_counted() -> None:
     assert accumulate([*pieces, b"[DONE]"]).units == 4
 
 
+def test_a_usage_for_each_choice_is_added_up() -> None:
+    both = events(
+        choice(0, "a"), choice(1, "b"), chunk(None, usage=USAGE), chunk(None, usage=USAGE)
+    )
+    sample = accumulate([*both, b"[DONE]"], Request({}, choices=2))
+    assert (sample.units, sample.prompt_tokens) == (6, 7)
+
+
+def test_a_usage_that_runs_along_with_the_text_is_not_the_end() -> None:
+    along = [{**choice(0, "a"), "usage": {**USAGE, "completion_tokens": n}} for n in (1, 2)]
+    assert accumulate([*events(*along), b"[DONE]"]).units == 2
+    closed = [*events(*along, chunk(None, usage=USAGE)), b"[DONE]"]
+    assert accumulate(closed).units == USAGE["completion_tokens"]
+
+
 def test_a_stream_that_fails_or_stops_short_is_an_error() -> None:
     with pytest.raises(ClientError, match="worker ended"):
         accumulate(events({"error": {"message": "worker ended"}}))
@@ -105,63 +120,72 @@ def test_a_stream_that_fails_or_stops_short_is_an_error() -> None:
         accumulate(events(chunk({"content": "x"})))
 
 
-def test_failed_requests_count_as_errors_only() -> None:
-    good = Sample(units=10, prompt_tokens=5, duration=1.0, first=0.5, gaps=[0.01, 0.03])
-    waves = [
-        Wave(samples=[good, Sample(error="cut")], seconds=2.0),
-        Wave(samples=[good, good], seconds=2.0),
-    ]
-    cell = summarise("jurat", 2, waves)
-    assert (cell.requests, cell.errors, cell.first_error) == (4, 1, "cut")
-    assert (cell.units, cell.units_per_s, cell.rounds) == (30, 7.5, [5.0, 10.0])
-    assert (cell.ttft_ms.p50, cell.inter_token_ms.p99) == (500.0, 30.0)
-    assert cell.prompt_tokens == 5
+def choice(index: int, content: str | None, reason: str | None = None) -> dict[str, Any]:
+    delta = {} if content is None else {"content": content}
+    return {"choices": [{"index": index, "delta": delta, "finish_reason": reason}]}
 
 
-def test_rounds_are_compared_in_pairs() -> None:
-    def cell(server: str, *seconds: float) -> Cell:
-        return summarise(
-            server, 1, [Wave(samples=[Sample(units=12)], seconds=each) for each in seconds]
-        )
-
-    (found,) = ratios([cell("jurat", 1.0, 2.0), cell("peer", 2.0, 3.0)], ["peer"], "jurat")
-    assert found.units_per_s == pytest.approx(5 / 3)
-    assert (found.low, found.high) == (1.5, 2.0)
+def test_a_gap_is_between_pieces_of_the_same_choice() -> None:
+    both = events(choice(0, "a"), choice(1, "b"), choice(1, "c"), choice(0, "d"))
+    sample = accumulate([*both, b"[DONE]"], Request({}, choices=2))
+    assert (sample.first, sample.gaps) == (1.0, [1.0, 3.0])
 
 
-@pytest.mark.parametrize("workload", list(WORKLOADS))
-def test_requests_are_the_same_at_every_run_and_differ_within_one(workload: str) -> None:
-    plan = Plan("m", workload, [8], 48, 2, seed=1)
-    assert plan.requests(8, 0) == plan.requests(8, 0)
-    every = [json.dumps(body) for turn in (0, 1, "warm-up") for body in plan.requests(8, turn)]
-    assert len(set(every)) == 24
+def test_choices_that_do_not_come_are_not_supported() -> None:
+    with pytest.raises(Unsupported, match="1 of 2 choices"):
+        accumulate([*events(choice(0, "a")), b"[DONE]"], Request({}, choices=2))
 
 
-def test_a_shared_context_is_shared() -> None:
-    bodies = WORKLOADS["shared-context"](random.Random(0), "m", 40, 48)
-    texts = [body["messages"][0]["content"].rpartition("\n\n")[0] for body in bodies]
-    assert len(bodies) == 40
-    assert len(set(texts)) == 1
+@pytest.mark.parametrize(
+    ("text", "reason", "cut", "wrong"),
+    [
+        ('{"title": "x"}', "stop", False, "lacks 'device'"),
+        ('{"title": "x', "stop", False, "not JSON"),
+        ('{"title": "x', "length", True, None),
+    ],
+)
+def test_an_answer_with_an_end_has_to_fit_its_schema(
+    text: str, reason: str, cut: bool, wrong: str | None
+) -> None:
+    payloads = [*events(choice(0, text), choice(0, None, reason)), b"[DONE]"]
+    sample = accumulate(payloads, Request({}, json=True))
+    assert sample.cut is cut
+    assert sample.invalid is None if wrong is None else wrong in (sample.invalid or "")
+    assert accumulate(payloads).invalid is None
 
 
 def options(*arguments: str) -> Any:
-    return bench.parser().parse_args(arguments)
+    return parser().parse_args(arguments)
 
 
 def test_the_workload_gives_the_shape() -> None:
-    short = bench.plan(options())
+    (short,) = plans(options())
     assert (list(short.concurrency), short.tokens, short.model) == ([1, 4, 8], 64, "smollm2-135m")
-    shared = bench.plan(options("--workload", "shared-context"))
+    (shared,) = plans(options("--workload", "shared-context"))
     assert (list(shared.concurrency), shared.tokens) == ([8], 48)
-    given_ = bench.plan(options("--concurrency", "2,2,3", "--tokens", "5", "--model", "x"))
+    (given_,) = plans(options("--concurrency", "2,2,3", "--tokens", "5", "--model", "x"))
     assert (list(given_.concurrency), given_.tokens, given_.model) == ([2, 3], 5, "x")
-    with pytest.raises(ClientError):
-        bench.plan(options("--rounds", "0"))
+    for bad in ("--rounds", "--tokens"):
+        with pytest.raises(ClientError):
+            plans(options(bad, "0"))
+
+
+def test_all_is_every_workload_and_the_model_is_the_chat_model() -> None:
+    found = plans(options("--workload", "all", "--model", "x"))
+    assert {plan.workload: plan.model for plan in found} == {
+        "short": "x",
+        "long-prompt": "x",
+        "shared-context": "x",
+        "voters": "x",
+        "mixed": "x",
+        "embeddings": "all-minilm-l6-v2",
+        "structured": "x",
+    }
 
 
 def test_peers_get_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("JURAT_API_KEY", "secret")
-    found = bench.endpoints(options("http://h:1/v1/", "--peer", "a=http://h:2"))
+    found = endpoints(options("http://h:1/v1/", "--peer", "a=http://h:2"))
     assert [(each.name, each.url, each.api_key) for each in found] == [
         ("jurat", "http://h:1", "secret"),
         ("a", "http://h:2", None),
@@ -169,7 +193,20 @@ def test_peers_get_no_key(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "secret" not in repr(found)
     for bad in ("http://h:2", "jurat=http://h:2", "a=h"):
         with pytest.raises(ClientError):
-            bench.endpoints(options("--peer", bad))
+            endpoints(options("--peer", bad))
+    twice = ("--peer", "a=http://h:2", "--peer", "a=http://h:3")
+    with pytest.raises(ClientError, match="'a' is given twice"):
+        endpoints(options(*twice))
+
+
+def test_a_peer_may_call_the_model_otherwise() -> None:
+    named = ("--peer", "a=http://h:2", "--peer-model", "a=llama:8b=x")
+    ours, peer = endpoints(options(*named))
+    body = {"model": "m", "stream": True}
+    assert ours.named(body) == body
+    assert peer.named(body) == {"model": "llama:8b=x", "stream": True}
+    with pytest.raises(ClientError, match="no --peer 'b'"):
+        endpoints(options("--peer-model", "b=x"))
 
 
 def test_a_run_prints_and_saves_one_object(
@@ -182,9 +219,13 @@ def test_a_run_prints_and_saves_one_object(
     out = capsys.readouterr().out
     result = json.loads(out)
     assert saved.read_text() == out
-    assert [cell["server"] for cell in result["results"]] == ["jurat", "p"]
-    assert [cell["units"] for cell in result["results"]] == [12, 12]
-    assert [ratio["peer"] for ratio in result["ratios"]] == ["p"]
+    (report,) = result["workloads"]
+    assert [cell["server"] for cell in report["results"]] == ["jurat", "p"]
+    assert [cell["requests"] for cell in report["results"]] == [4, 4]
+    assert [(ratio["peer"], ratio["rounds"]) for ratio in report["ratios"]] == [("p", 2)]
+    for server in ("jurat", "p"):
+        samples = [sample for wave in report["waves"][server] for sample in wave["samples"]]
+        assert [sample["units"] for sample in samples] == [3] * 4
     assert len(gateway.bodies) == 2 * (1 + 2 * 2)
 
 
