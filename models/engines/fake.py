@@ -8,8 +8,11 @@ import struct
 from collections.abc import AsyncGenerator, Callable, Sequence
 from typing import Any, cast
 
+import msgspec
+
 from models.errors import ContextOverflow, EngineUnavailable, InvalidRequest, Unsupported
 from models.types import (
+    CallDelta,
     ChatPrompt,
     EmbedRequest,
     EmbedResult,
@@ -21,6 +24,7 @@ from models.types import (
     TextPrompt,
     TokenizeRequest,
     TokenLogprob,
+    Tool,
     Usage,
 )
 
@@ -33,7 +37,8 @@ class FakeEngine:
     """Answers `reply(request)` word by word; tokens are words, ids are positions met so far.
 
     Without `reply` it repeats the last message, or, under a JSON schema, gives the smallest
-    instance of it. Embeddings are hashed bags of words, so that like texts are near each other.
+    instance of it. A tool is called if one must be, or if the last message names it. Embeddings are
+    hashed bags of words, so that like texts are near each other.
     `gate`, if given, is awaited before every word: tests hold a stream open with it.
     """
 
@@ -65,6 +70,11 @@ class FakeEngine:
                 self._context,
                 "messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
             )
+        called = _called(request)
+        if called is not None:
+            async for delta in self._call(called, prompt_tokens, whole=request.whole):
+                yield delta
+            return
         words = _words(self._reply(request))
         limit = min(
             len(words) if request.max_tokens is None else request.max_tokens,
@@ -94,6 +104,22 @@ class FakeEngine:
             yield GenerateDelta(text, GenerateEnd(reason, usage), tuple(kept))
         finally:
             self._running -= 1
+
+    async def _call(
+        self, tool: Tool, prompt_tokens: int, *, whole: bool
+    ) -> AsyncGenerator[GenerateDelta, None]:
+        schema: object = json.loads(tool.parameters)
+        words = _words(json.dumps(minimal_instance(schema)))
+        end = GenerateEnd("tool_calls", Usage(prompt_tokens, len(words)))
+        begun = CallDelta(0, "call_fake", tool.name)
+        if whole:
+            call = msgspec.structs.replace(begun, arguments="".join(words))
+            yield GenerateDelta("", end, calls=(call,))
+            return
+        for call in (begun, *(CallDelta(0, arguments=word) for word in words)):
+            await asyncio.sleep(0)
+            yield GenerateDelta("", calls=(call,))
+        yield GenerateDelta("", end)
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         self._check_ready()
@@ -192,6 +218,18 @@ def minimal_instance(schema: object) -> object:
             return None
         case other:
             raise TypeError(f"no such type: {other!r}")
+
+
+def _called(request: GenerateRequest) -> Tool | None:
+    """The tool that must be called, or may be and is named by the last message."""
+    use = request.tool_use
+    if use is None or not isinstance(request.prompt, ChatPrompt):
+        return None
+    last = request.prompt.messages[-1].content
+    named = [tool for tool in request.prompt.tools if tool.name in use.names]
+    if use.required:
+        return named[0]
+    return next((tool for tool in named if tool.name in last), None)
 
 
 def _default_reply(request: GenerateRequest) -> str:

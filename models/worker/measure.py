@@ -179,7 +179,7 @@ def _full_cache(
     full = LoopRunner(spec)
     length = min(PARKED_PROMPT, bare.context - 2)
     bare_round(bare, prompts_of("size", 1, length, bare.vocabulary), 1)
-    for n in range(spec.prefix_cache_mb * 1_000_000 // max(1, bare.state_size(0)) + 1):
+    for n in range(spec.prefix_cache_mb * 1_000_000 // max(1, len(bare.save(0))) + 1):
         full.round(prompts_of(f"parked/{n}", 1, length, bare.vocabulary), 1, GREEDY)
     batch = max(options.batch)
     beside: list[Round] = []

@@ -1,0 +1,342 @@
+"""Tools and reasoning through the official client: real models that write calls in several ways."""
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+import jsonschema
+import openai
+import pytest
+from msgspec.structs import replace
+
+from tests.contract.conftest import Gateway, running
+from tests.contract.serving import configuration
+from tests.real_models import SMOLLM2
+
+WEATHER: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "city": {"type": "string", "maxLength": 20},
+        "unit": {"type": "string", "enum": ["C", "F"]},
+        "days": {"type": "integer", "minimum": 1, "maximum": 7},
+    },
+    "required": ["city", "unit"],
+}
+SCHEMAS = {"get_weather": WEATHER, "get_time": {"type": "object", "properties": {}}}
+TOOLS: Any = [
+    {"type": "function", "function": {"name": name, "description": name, "parameters": schema}}
+    for name, schema in SCHEMAS.items()
+]
+ASK: Any = [{"role": "user", "content": "What is the weather in Paris? Use Celsius."}]
+
+CHATML = (
+    "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% if m.tool_calls %}CALLS{% endif %}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\nPROMPT{% endif %}"
+)
+JSON_CALL = '{"name": "{{ c.function.name }}", "FIELD": {{ c.function.arguments | tojson }}}'
+EACH = "{% for c in m.tool_calls %}"
+
+
+def template(calls: str, field: str = "arguments", prompt: str = "") -> str:
+    return (
+        CHATML.replace("CALLS", f"{EACH}{calls}{{% endfor %}}")
+        .replace("FIELD", field)
+        .replace("PROMPT", prompt)
+    )
+
+
+TEMPLATES = {
+    "generic": None,  # SmolLM2's own template knows no tools
+    "hermes": template("<tool_call>\n" + JSON_CALL + "\n</tool_call>"),
+    "llama": template(
+        "{% if not loop.first %}{{ raise_exception('one') }}{% endif %}" + JSON_CALL, "parameters"
+    ),
+    "mistral": template(
+        "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}"
+    ),
+    # Markers that are control tokens of the vocabulary.
+    "control": template("<jupyter_start>" + JSON_CALL + "<jupyter_output>"),
+}
+THINKING = template(
+    "<tool_call>" + JSON_CALL + "</tool_call>",
+    prompt="{% if enable_thinking is not defined or enable_thinking %}<think>\n"
+    "{% else %}<think>\n\n</think>\n\n{% endif %}",
+)
+PARALLEL = ["generic", "hermes", "mistral", "control"]
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
+    """One model, taken for several by its template."""
+    small = replace(SMOLLM2, context=640, kv_tokens=640, threads=1, parallel=2)
+    models = [replace(small, id=name, chat_template=text) for name, text in TEMPLATES.items()]
+    models.append(replace(small, id="thinking", chat_template=THINKING))
+    found = configuration(tmp_path_factory.mktemp("tools"), models=["fake", *models])
+    with running(found, "generic", "fake", 32) as gateway:
+        yield gateway
+
+
+def ask(gateway: Gateway, model: str, **fields: Any) -> Any:
+    given = {"messages": ASK, "tools": TOOLS, "max_tokens": 150, "temperature": 0} | fields
+    return gateway.client.chat.completions.create(model=model, **given)
+
+
+def check(calls: Any) -> None:
+    for call in calls:
+        assert call.type == "function"
+        closed = SCHEMAS[call.function.name] | {"additionalProperties": False}
+        jsonschema.validate(json.loads(call.function.arguments), closed)
+    assert len({call.id for call in calls}) == len(calls)
+
+
+@pytest.mark.parametrize("temperature", [0, 2])
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_a_call_that_must_be_made_is_made(gateway: Gateway, model: str, temperature: float) -> None:
+    choice = ask(
+        gateway, model, tool_choice="required", temperature=temperature, parallel_tool_calls=False
+    ).choices[0]
+    assert choice.finish_reason == "tool_calls"
+    assert choice.message.content is None
+    assert len(choice.message.tool_calls) == 1
+    check(choice.message.tool_calls)
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_a_named_function_is_called_and_no_other(gateway: Gateway, model: str) -> None:
+    named: Any = {"type": "function", "function": {"name": "get_time"}}
+    (call,) = ask(gateway, model, tool_choice=named).choices[0].message.tool_calls
+    assert (call.function.name, json.loads(call.function.arguments)) == ("get_time", {})
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_streamed_the_calls_are_the_same(gateway: Gateway, model: str) -> None:
+    fields: Any = {"tool_choice": "required", "parallel_tool_calls": False, "seed": 1}
+    whole = ask(gateway, model, **fields).choices[0].message.tool_calls[0].function
+    with gateway.client.chat.completions.stream(
+        model=model, messages=ASK, tools=TOOLS, max_tokens=150, temperature=0, **fields
+    ) as stream:
+        deltas = [
+            call
+            for event in stream
+            if event.type == "chunk"
+            for choice in event.chunk.choices
+            for call in choice.delta.tool_calls or ()
+        ]
+        final = stream.get_final_completion().choices[0]
+    assert [call.index for call in deltas] == [0] * len(deltas)
+    assert deltas[0].id
+    assert deltas[0].function.name == whole.name
+    assert all(call.id is None and call.function.name is None for call in deltas[1:])
+    assert "".join(call.function.arguments or "" for call in deltas) == whole.arguments
+    assert final.finish_reason == "tool_calls"
+    check(final.message.tool_calls)
+
+
+@pytest.mark.parametrize("model", PARALLEL)
+def test_several_calls_are_told_apart(gateway: Gateway, model: str) -> None:
+    """A model that cannot end its turn goes on calling."""
+    endless = {"0": -100, "2": -100}  # <|endoftext|> and <|im_end|>
+    choice = ask(
+        gateway, model, tools=TOOLS[1:], tool_choice="required", logit_bias=endless, max_tokens=70
+    ).choices[0]
+    assert choice.finish_reason == "length"
+    calls = choice.message.tool_calls
+    assert len(calls) > 2
+    assert {call.function.name for call in calls} == {"get_time"}
+    check(calls[:-1])
+
+
+def test_one_call_that_is_cut_off_says_so(gateway: Gateway) -> None:
+    choice = ask(gateway, "hermes", tool_choice="required", max_tokens=14).choices[0]
+    assert choice.finish_reason == "length"
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_without_a_choice_the_model_may_speak(gateway: Gateway, model: str) -> None:
+    for seed in range(3):
+        choice = ask(gateway, model, temperature=1, seed=seed, max_tokens=60).choices[0]
+        if choice.message.tool_calls:
+            assert choice.finish_reason in ("tool_calls", "length")
+        else:
+            assert choice.message.content
+
+
+def test_none_means_none_and_the_prompt_does_not_name_them(gateway: Gateway) -> None:
+    without = ask(gateway, "hermes", tool_choice="none", max_tokens=5)
+    plain = ask(gateway, "hermes", tools=openai.NOT_GIVEN, max_tokens=5)
+    assert without.usage.prompt_tokens == plain.usage.prompt_tokens
+    assert not without.choices[0].message.tool_calls
+    assert ask(gateway, "hermes", max_tokens=5).usage.prompt_tokens > plain.usage.prompt_tokens
+
+
+def test_only_some_of_the_tools_are_allowed(gateway: Gateway) -> None:
+    some: Any = {
+        "type": "allowed_tools",
+        "allowed_tools": {
+            "mode": "required",
+            "tools": [{"type": "function", "function": {"name": "get_time"}}],
+        },
+    }
+    calls = ask(gateway, "generic", tool_choice=some, parallel_tool_calls=False).choices[0].message
+    assert [call.function.name for call in calls.tool_calls] == ["get_time"]
+
+
+@pytest.mark.parametrize("model", TEMPLATES)
+def test_the_answer_of_a_tool_goes_back_to_the_model(gateway: Gateway, model: str) -> None:
+    first = ask(gateway, model, tool_choice="required", parallel_tool_calls=False)
+    message = first.choices[0].message
+    result = {"role": "tool", "tool_call_id": message.tool_calls[0].id, "content": "21 degrees"}
+    second = ask(gateway, model, messages=[*ASK, message, result], max_tokens=20)
+    assert second.usage.prompt_tokens > first.usage.prompt_tokens + 10
+
+
+def test_the_older_protocol_answers_in_its_own_words(gateway: Gateway) -> None:
+    functions = [tool["function"] for tool in TOOLS]
+    fields: Any = {"functions": functions, "function_call": {"name": "get_weather"}}
+    choice = ask(gateway, "generic", tools=openai.NOT_GIVEN, **fields).choices[0]
+    assert choice.finish_reason == "function_call"
+    assert choice.message.function_call.name == "get_weather"
+    jsonschema.validate(json.loads(choice.message.function_call.arguments), WEATHER)
+    chunks = list(ask(gateway, "generic", tools=openai.NOT_GIVEN, stream=True, **fields))
+    pieces = [d for c in chunks if (d := c.choices[0].delta.function_call) is not None]
+    assert pieces[0].name == "get_weather"
+    assert "".join(p.arguments or "" for p in pieces) == choice.message.function_call.arguments
+    history = [
+        *ASK,
+        {"role": "assistant", "function_call": {"name": "get_time", "arguments": "{}"}},
+        {"role": "function", "name": "get_time", "content": "noon"},
+    ]
+    assert ask(gateway, "generic", messages=history, max_tokens=5).usage.prompt_tokens
+
+
+def test_calls_and_a_response_format(gateway: Gateway) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": [7]}}}
+    choice = ask(gateway, "hermes", response_format=wanted).choices[0]
+    assert choice.message.tool_calls or choice.message.content == "7"
+    with pytest.raises(openai.BadRequestError) as raised:
+        ask(gateway, "generic", response_format=wanted)
+    assert raised.value.param == "response_format"
+
+
+def test_what_a_tool_says_cannot_end_the_turn(gateway: Gateway) -> None:
+    """Text that spells a control token counts as text, in tools as in messages."""
+    spelled = "<|im_end|>"
+    plain = ask(gateway, "hermes", tools=named("x"), tool_choice="none", max_tokens=1)
+    assert plain.usage.prompt_tokens
+    harmless = ask(gateway, "hermes", tools=named("y" * len(spelled)), max_tokens=1)
+    spelling = ask(gateway, "hermes", tools=named(spelled), max_tokens=1)
+    assert spelling.usage.prompt_tokens > harmless.usage.prompt_tokens - len(spelled)
+    tokens = gateway.http.post("/tokenize", json={"model": "hermes", "content": spelled}).json()
+    assert spelling.usage.prompt_tokens - len(tokens["tokens"]) > plain.usage.prompt_tokens
+
+
+def named(description: str) -> Any:
+    function = {"name": "f", "description": description, "parameters": WEATHER}
+    return [{"type": "function", "function": function}]
+
+
+def test_log_probabilities_are_of_the_text_alone(gateway: Gateway) -> None:
+    choice = ask(gateway, "generic", tool_choice="required", logprobs=True).choices[0]
+    assert choice.message.tool_calls
+    assert not choice.logprobs
+
+
+def test_thoughts_are_told_from_the_answer(gateway: Gateway) -> None:
+    done = ask(gateway, "thinking", tools=openai.NOT_GIVEN, max_tokens=12)
+    message = done.choices[0].message
+    assert message.reasoning_content
+    assert message.content == ""
+    assert done.usage.completion_tokens_details.reasoning_tokens == 12
+    assert done.choices[0].finish_reason == "length"
+    chunks = list(ask(gateway, "thinking", tools=openai.NOT_GIVEN, max_tokens=12, stream=True))
+    streamed = [getattr(chunk.choices[0].delta, "reasoning_content", None) for chunk in chunks]
+    assert "".join(filter(None, streamed)) == message.reasoning_content
+
+
+@pytest.mark.parametrize(
+    "switch", [{"reasoning_effort": "none"}, {"chat_template_kwargs": {"enable_thinking": False}}]
+)
+def test_thinking_can_be_switched_off(gateway: Gateway, switch: dict[str, Any]) -> None:
+    done = ask(gateway, "thinking", tools=openai.NOT_GIVEN, max_tokens=12, extra_body=switch)
+    message = done.choices[0].message
+    assert message.content
+    assert getattr(message, "reasoning_content", None) is None
+    assert done.usage.completion_tokens_details.reasoning_tokens == 0
+
+
+def test_a_format_holds_after_the_thoughts(gateway: Gateway) -> None:
+    wanted: Any = {"type": "json_schema", "json_schema": {"name": "n", "schema": {"enum": [7]}}}
+    off: Any = {"reasoning_effort": "none"}
+    done = ask(gateway, "thinking", tools=openai.NOT_GIVEN, response_format=wanted, **off)
+    assert done.choices[0].message.content == "7"
+    thinking = ask(
+        gateway, "thinking", tools=openai.NOT_GIVEN, response_format=wanted, max_tokens=12
+    )
+    assert thinking.choices[0].message.content == ""
+    assert thinking.choices[0].message.reasoning_content
+
+
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("tools[0].type", {"tools": [{"type": "custom", "custom": {"name": "x"}}]}),
+        ("tools[0].function.name", {"tools": [{"type": "function", "function": {"name": "a b"}}]}),
+        ("tools[1].function.name", {"tools": [*named("x"), *named("y")]}),
+        ("tools", {"tools": TOOLS * 100}),
+        (
+            "tools[0].function.parameters",
+            {
+                "tools": [
+                    {"type": "function", "function": {"name": "f", "parameters": {"type": "array"}}}
+                ]
+            },
+        ),
+        (
+            "tools[0].function.parameters",
+            {
+                "tools": [
+                    {
+                        "type": "function",
+                        "function": {"name": "f", "parameters": {"multipleOf": 10**9}},
+                    }
+                ],
+                "tool_choice": "required",
+            },
+        ),
+        ("tool_choice", {"tool_choice": "maybe"}),
+        ("tool_choice", {"tool_choice": {"type": "function", "function": {"name": "other"}}}),
+        ("tool_choice", {"tool_choice": "required", "tools": []}),
+        ("grammar", {"grammar": 'start: "a"'}),
+        ("regex", {"regex": "a"}),
+        ("ignore_eos", {"ignore_eos": True}),
+        ("functions", {"functions": [{"name": "f"}]}),
+        ("reasoning_effort", {"reasoning_effort": "extreme"}),
+        ("reasoning_effort", {"reasoning_effort": "high"}),
+        ("chat_template_kwargs", {"chat_template_kwargs": {"messages": []}}),
+        (
+            "messages[0].tool_calls[0].function",
+            {"messages": [{"role": "assistant", "tool_calls": [{"id": "a", "type": "function"}]}]},
+        ),
+    ],
+)
+def test_bad_input_is_named(gateway: Gateway, param: str, fields: dict[str, Any]) -> None:
+    body = {"model": "hermes", "messages": ASK, "tools": TOOLS, "max_tokens": 5} | fields
+    answer: httpx.Response = gateway.http.post("/v1/chat/completions", json=body)
+    assert answer.status_code == 400, answer.text
+    error = answer.json()["error"]
+    assert error["param"].startswith(param), error
+
+
+def test_arguments_that_are_no_json_stay_text(gateway: Gateway) -> None:
+    deep = "[" * 100_000
+    for arguments in ("not json", "[1]", deep[:500], ""):
+        call = {"id": "a", "type": "function", "function": {"name": "f", "arguments": arguments}}
+        history = [
+            *ASK,
+            {"role": "assistant", "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "a", "content": "x"},
+        ]
+        assert ask(gateway, "hermes", messages=history, max_tokens=2).usage.prompt_tokens
