@@ -218,7 +218,6 @@ def test_what_is_accepted(gateway: Gateway, fields: dict[str, Any]) -> None:
             "response_format.json_schema.schema",
         ),
         ({"response_format": {"type": "json_object"}, "ignore_eos": True}, "ignore_eos"),
-        ({"tools": [{"type": "function", "function": {"name": "f"}}]}, "tools"),
         ({"ensemble": {"top_k": 0}}, "ensemble.top_k"),
         ({"service_tier": "priority"}, "service_tier"),
         ({"service_tier": "scale"}, "service_tier"),

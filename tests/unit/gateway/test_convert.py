@@ -18,7 +18,7 @@ from gateway.errors import BadRequest
 from gateway.schema.chat import ChatRequest
 from gateway.schema.embeddings import EmbeddingRequest
 from models.settings import ModelSettings, SamplingDefaults
-from models.types import ChatPrompt, EmbedResult, Message
+from models.types import ChatPrompt, EmbedResult, Message, Tool, ToolCall, ToolUse
 
 SETTINGS = ModelSettings(id="m", kind="fake")
 
@@ -36,8 +36,14 @@ def test_roles_and_parts_become_text() -> None:
                 "role": "user",
                 "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}],
             },
-            {"role": "assistant", "content": None},
+            {
+                "role": "assistant",
+                "content": None,
+                "reasoning_content": "hm",
+                "tool_calls": [{"id": "t", "function": {"name": "f", "arguments": "{}"}}],
+            },
             {"role": "tool", "content": "42", "tool_call_id": "t"},
+            {"role": "function", "content": "43", "name": "g"},
         ]
     )
     prompt = generate_request(request, SETTINGS, "o").prompt
@@ -45,8 +51,9 @@ def test_roles_and_parts_become_text() -> None:
         (
             Message("system", "be kind"),
             Message("user", "ab"),
-            Message("assistant", ""),
-            Message("tool", "42"),
+            Message("assistant", "", (ToolCall("t", "f", "{}"),), reasoning="hm"),
+            Message("tool", "42", tool_call_id="t"),
+            Message("tool", "43", tool_call_id="g", name="g"),
         )
     )
 
@@ -68,21 +75,15 @@ def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
 @pytest.mark.parametrize(
     ("field", "neutral", "refused"),
     [
-        ("tools", [], [{"type": "function", "function": {"name": "f"}}]),
-        ("tool_choice", "auto", "required"),
-        ("functions", [], [{"name": "f"}]),
-        ("function_call", "none", {"name": "f"}),
         ("modalities", ["text"], ["text", "audio"]),
         ("audio", None, {"voice": "x", "format": "wav"}),
         ("prediction", None, {"type": "content", "content": "x"}),
         ("moderation", None, {"model": "x"}),
         ("web_search_options", None, {}),
         ("store", False, True),
-        ("reasoning_effort", "none", "high"),
         ("verbosity", "medium", "low"),
         ("prompt_cache_retention", "in_memory", "24h"),
         ("prompt_cache_options", {}, {"mode": "explicit"}),
-        ("chat_template_kwargs", {}, {"enable_thinking": True}),
     ],
 )
 def test_what_is_not_built_is_refused_unless_neutral(
@@ -166,7 +167,7 @@ def test_every_unbuilt_parameter_is_tried_above() -> None:
             {"role": "user", "content": [{"type": "input_audio", "input_audio": {}}]},
             "messages[0].content[0].type",
         ),
-        ({"role": "assistant", "tool_calls": [{"id": "1"}]}, "messages[0].tool_calls"),
+        ({"role": "assistant", "audio": {"id": "1"}}, "messages[0].audio"),
     ],
 )
 def test_content_that_is_not_text_is_refused(message: dict[str, Any], param: str) -> None:
@@ -211,3 +212,53 @@ def test_dimensions_cut_and_renormalise() -> None:
     with pytest.raises(BadRequest) as caught:
         embedding_rows(result, 4, None)
     assert caught.value.param == "dimensions"
+
+
+WEATHER = {"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}
+CLOCK = {"type": "function", "function": {"name": "clock"}}
+SOME = {"type": "allowed_tools", "allowed_tools": {"mode": "auto", "tools": [CLOCK]}}
+
+
+@pytest.mark.parametrize(
+    ("fields", "use"),
+    [
+        ({}, ToolUse(("weather", "clock"))),
+        ({"tool_choice": "auto"}, ToolUse(("weather", "clock"))),
+        ({"tool_choice": "required"}, ToolUse(("weather", "clock"), required=True)),
+        ({"parallel_tool_calls": False}, ToolUse(("weather", "clock"), parallel=False)),
+        (
+            {"tool_choice": {"type": "function", "function": {"name": "clock"}}},
+            ToolUse(("clock",), required=True, parallel=False),
+        ),
+        (
+            {
+                "tool_choice": {
+                    "type": "allowed_tools",
+                    "allowed_tools": {"mode": "auto", "tools": [CLOCK]},
+                }
+            },
+            ToolUse(("clock",)),
+        ),
+    ],
+)
+def test_which_tools_may_be_called(fields: dict[str, Any], use: ToolUse) -> None:
+    request = generate_request(chat(tools=[WEATHER, CLOCK], **fields), SETTINGS, "o")
+    assert request.tool_use == use
+    assert isinstance(request.prompt, ChatPrompt)
+    assert request.prompt.tools == (
+        Tool("weather", "", '{"type":"object"}'),
+        Tool("clock", "", '{"type":"object","properties":{}}'),
+    )
+
+
+def test_no_tool_is_presented_where_none_may_be_called() -> None:
+    request = generate_request(chat(tools=[CLOCK], tool_choice="none"), SETTINGS, "o")
+    assert isinstance(request.prompt, ChatPrompt)
+    assert (request.prompt.tools, request.tool_use) == ((), None)
+
+
+def test_templates_get_their_variables_and_the_effort() -> None:
+    request = chat(chat_template_kwargs={"a": [1]}, reasoning_effort="low")
+    prompt = generate_request(request, SETTINGS, "o").prompt
+    assert isinstance(prompt, ChatPrompt)
+    assert (prompt.variables, prompt.effort) == ((("a", "[1]"),), "low")

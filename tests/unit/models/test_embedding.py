@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models.errors import InvalidRequest, ModelError, QueueFull
-from models.types import EmbedRequest, TextPrompt
+from models.types import EmbedRequest, TextPrompt, TokenizeRequest
 from models.worker import embedding, messages
 from models.worker.cores import CoreLock
 from models.worker.embedding import EmbeddingLoop
@@ -33,11 +33,11 @@ class Letters:
     def prompt(self, kind: str) -> str:
         return "?" if kind == "query" else ""
 
-    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+    def tokenize(self, texts: Sequence[str], *, parse_special: bool = False) -> list[list[int]]:
         self.watch()
         return [list(text.encode()) for text in texts]
 
-    def detokenize(self, tokens: Sequence[int]) -> str:
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
         return bytes(token for token in tokens if token < 256).decode()
 
     def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -197,7 +197,7 @@ def test_ids_outside_the_vocabulary_are_refused(worker: Worker) -> None:
             worker.embed(1, "fine", ids)
         assert raised.value.param == "input"
         with pytest.raises(InvalidRequest):
-            worker.loop.detokenize(ids)
+            worker.loop.detokenize(ids, special=False)
     assert not worker.loop.busy
 
 
@@ -237,6 +237,6 @@ def test_it_computes_only_while_it_holds_the_cores(tmp_path: Path) -> None:
 
 
 def test_tokenising_puts_the_special_tokens_around_a_text(worker: Worker) -> None:
-    tokens = worker.loop.tokenize(TextPrompt("ab"))
+    tokens = worker.loop.tokenize(TokenizeRequest(TextPrompt("ab")))
     assert tokens == [BEGIN, 97, 98, END]
-    assert worker.loop.detokenize(tuple(tokens)) == "ab"
+    assert worker.loop.detokenize(tuple(tokens), special=False) == "ab"

@@ -18,7 +18,6 @@ from models.types import GenerateEnd, GenerateRequest, Sampling, TokenPrompt
 from models.worker import messages
 from models.worker.generation import GenerationLoop
 from models.worker.llama import BATCH, Llama, Rows
-from tests.real_models import smollm2_path
 from tests.tiny_models import CONTEXT, WINDOW, write_hybrid, write_recurrent, write_windowed
 
 
@@ -174,10 +173,8 @@ def together(llama: Llama, prompts: list[list[int]]) -> list[NDArray[np.float32]
     return found
 
 
-def test_split_and_unified_caches_give_the_same_logits() -> None:
-    whole, split = (
-        load(smollm2_path(), 4, 256, kv_tokens=1024, split=split) for split in (False, True)
-    )
+def test_split_and_unified_caches_give_the_same_logits(plain: Path) -> None:
+    whole, split = (load(plain, 4, 256, kv_tokens=1024, split=split) for split in (False, True))
     prompts = [text(whole, 20 + 5 * n, n) for n in range(4)]
     alone = [decode(whole, n, prompt) for n, prompt in enumerate(prompts)]
     whole.clear()
