@@ -55,6 +55,7 @@ def _native_calls() -> list[tuple[Any, str]]:
     # The matcher of llguidance is a class of Rust, which takes no wrapper; ours only passes on.
     grammar = [
         (structured.llnumpy, "fill_next_token_bitmask"),
+        (structured.Matcher, "allows"),
         (structured.Matcher, "consume"),
         (structured.Matcher, "forced"),
     ]

@@ -21,32 +21,38 @@ class Pace:
     """How many prompt tokens fit beside running streams, from the measured cost of steps.
 
     Pieces of a long prompt slow each of many steps, so they are small: such a step takes `slowdown`
-    times longer than one without, at most. A short prompt interrupts the streams once, and is
-    cheapest in one piece.
+    times as long as one without. What a token of a piece costs is measured by itself: it grows with
+    the prompt, since each looks at all before it, and small pieces cost more a token than whole
+    prompts. A short prompt interrupts the streams once, and is cheapest in one piece.
     """
 
-    slowdown: float = 2.5
-    smallest: int = 8  # keeps a prefill going on any machine
+    slowdown: float = 3.0
+    smallest: int = 2  # keeps a prefill going on any machine
     short_ms: float = 250.0
-    token_ms: float = 0.0  # of a prompt token
+    token_ms: float = 0.0  # of a prompt token, in a step of prompts alone
+    piece_ms: float = 0.0  # of a prompt token, beside streams
     step_ms: float = 0.0  # of a step without prompt tokens
 
     def observe(self, tokens: int, prefill_tokens: int, milliseconds: float) -> None:
         """A step of `tokens`, of which `prefill_tokens` were of prompts, took that long."""
         if prefill_tokens == 0:
             self.step_ms = _blend(self.step_ms, milliseconds)
-        elif prefill_tokens * 2 >= tokens:
+        elif prefill_tokens == tokens:
             self.token_ms = _blend(self.token_ms, milliseconds / tokens)
+        elif self.step_ms:
+            extra_ms = max(0.0, milliseconds - self.step_ms)
+            self.piece_ms = _blend(self.piece_ms, extra_ms / prefill_tokens)
 
     def budget(self, largest: int) -> Budget:
         """Of a step that holds `largest` tokens."""
+        extra_ms = (self.slowdown - 1) * self.step_ms
         return Budget(
-            self._tokens(self.slowdown * self.step_ms, largest),
-            self._tokens(self.short_ms, largest),
+            self._tokens(extra_ms, self.piece_ms or self.token_ms, largest),
+            self._tokens(self.short_ms, self.token_ms, largest),
         )
 
-    def _tokens(self, milliseconds: float, largest: int) -> int:
-        fit = int(min(milliseconds / self.token_ms, largest)) if self.token_ms > 0 else 0
+    def _tokens(self, milliseconds: float, each_ms: float, largest: int) -> int:
+        fit = int(min(milliseconds / each_ms, largest)) if each_ms > 0 else 0
         return max(fit, min(self.smallest, largest))
 
 

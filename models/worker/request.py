@@ -109,7 +109,7 @@ class Request:
 
     def _sample(self, logits: NDArray[np.float32]) -> None:
         matcher = self.matcher
-        token = self.sampler.pick(logits, None if matcher is None else matcher.allowed())
+        token = self.sampler.pick(logits, matcher)
         logprob = None
         if self.top is not None and token not in self.vocabulary.end_tokens:
             logprob = self._logprob(logits, token, self.top)

@@ -49,6 +49,12 @@ class Matcher:
         """Nothing may follow."""
         return self._inner.is_stopped()
 
+    def allows(self, token: int) -> bool:
+        """Whether this token may come next."""
+        valid = self._inner.validate_tokens([token]) == 1
+        self._check()
+        return valid
+
     def allowed(self) -> NDArray[np.bool_]:
         """Shape (vocabulary,): True for each token that may come next."""
         llnumpy.fill_next_token_bitmask(self._inner, self._mask, 0)

@@ -142,6 +142,14 @@ def test_unmarked_calls_are_calls_however_they_are_spaced(begin: str) -> None:
         check(calls)
 
 
+def test_asking_about_one_token_is_as_asking_about_all() -> None:
+    matcher = compiled(shape(HERMES, thinking="may"))
+    for byte in b'<think>a</think>\nb <tool_call>\n{"name": "get", "arguments": {}}\n</tool_call>':
+        allowed = matcher.allowed()
+        assert [matcher.allows(token) for token in range(BYTES.vocab_size)] == allowed.tolist()
+        matcher.consume(byte)
+
+
 def test_nothing_spells_a_call_of_an_unknown_function() -> None:
     for form in (HERMES, MISTRAL_NEW):
         matcher = compiled(shape(form))

@@ -22,12 +22,21 @@ def test_pace_stays_between_its_bounds(seen: list[tuple[int, int, float]], large
 
 
 def test_pace_gives_pieces_that_slow_streams_by_its_factor_only() -> None:
-    pace = Pace(slowdown=2.5, smallest=4)
+    pace = Pace(slowdown=3, smallest=4)
     assert pace.budget(512) == Budget(4, 4)  # nothing is known yet
     pace.observe(100, 100, 200)  # 2 ms a token
     pace.observe(8, 0, 40)
-    assert pace.budget(512) == Budget(paced=50, short=125)
-    assert pace.budget(100) == Budget(50, 100)
+    assert pace.budget(512) == Budget(paced=40, short=125)
+    assert pace.budget(100) == Budget(40, 100)
+
+
+def test_a_token_of_a_piece_costs_what_its_step_took_beyond_the_streams() -> None:
+    pace = Pace(slowdown=3, smallest=1)
+    pace.observe(100, 100, 200)
+    pace.observe(8, 0, 40)
+    for _ in range(40):
+        pace.observe(18, 10, 40 + 10 * 16)  # 16 ms a token, late in a long prompt
+    assert pace.budget(512) == Budget(paced=5, short=125)
 
 
 def test_pace_follows_a_change_of_speed() -> None:
@@ -38,11 +47,10 @@ def test_pace_follows_a_change_of_speed() -> None:
     assert pace.budget(512).short == pytest.approx(250 / 6, abs=1)
 
 
-def test_pace_ignores_steps_that_are_mostly_streams() -> None:
+def test_pace_ignores_pieces_until_it_knows_the_streams() -> None:
     pace = Pace()
     pace.observe(100, 10, 1000)
-    assert pace.token_ms == 0
-    assert pace.step_ms == 0
+    assert pace == Pace()
 
 
 def test_a_refused_client_comes_back_when_all_that_wait_have_begun() -> None:

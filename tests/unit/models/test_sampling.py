@@ -38,6 +38,19 @@ def kept_by_reference(logits: Row, sampling: Sampling) -> set[int]:
     return {n for n in kept if weights[n] >= sampling.min_p * weights[order[0]]}
 
 
+class Mask:
+    """A grammar that allows some tokens."""
+
+    def __init__(self, allowed: NDArray[np.bool_]) -> None:
+        self._allowed = allowed
+
+    def allows(self, token: int) -> bool:
+        return bool(self._allowed[token])
+
+    def allowed(self) -> NDArray[np.bool_]:
+        return self._allowed
+
+
 class Forced:
     """A source of numbers that goes through (0, 1) in order, so that every kept token is drawn."""
 
@@ -70,8 +83,8 @@ def test_next_to_no_temperature_is_greedy(temperature: float) -> None:
 def test_greedy_under_a_mask_takes_the_largest_allowed() -> None:
     logits = row(5, 4, 3, 2)
     allowed = np.array([False, False, True, True])
-    assert Sampler(Sampling(temperature=0)).pick(logits, allowed) == 2
-    assert Sampler(Sampling(temperature=0)).pick(logits, np.array([True] * 4)) == 0
+    assert Sampler(Sampling(temperature=0)).pick(logits, Mask(allowed)) == 2
+    assert Sampler(Sampling(temperature=0)).pick(logits, Mask(np.array([True] * 4))) == 0
 
 
 @given(
@@ -90,7 +103,17 @@ def test_a_mask_is_never_crossed(
     allowed[numbers.integers(60)] = True
     sampler = Sampler(Sampling(temperature, top_p, top_k, min_p, seed))
     for _ in range(20):
-        assert allowed[sampler.pick(logits, allowed)]
+        assert allowed[sampler.pick(logits, Mask(allowed))]
+
+
+def test_a_mask_leaves_the_odds_of_what_it_allows() -> None:
+    logits = row(2.0, 1.0, 3.0, 0.5, 1.5)
+    allowed = np.array([True, False, False, True, True])
+    sampler = Sampler(Sampling(seed=3))
+    draws = [sampler.pick(logits, Mask(allowed)) for _ in range(20_000)]
+    weights = np.where(allowed, np.exp(logits), 0)
+    found = np.bincount(draws, minlength=5) / len(draws)
+    assert np.abs(found - weights / weights.sum()).max() < 0.015
 
 
 @pytest.mark.parametrize(
