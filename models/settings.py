@@ -50,6 +50,9 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     prefix_scope: Literal["owner", "global"] = "owner"
     prefix_cache_mb: Annotated[int, Meta(ge=0)] = 512  # host memory for prompts seen; 0: none
     gpu_layers: Annotated[int, Meta(ge=-1)] = -1  # -1: all; without a GPU it means nothing
+    # Where llama.cpp draws the tokens of requests without grammars, penalties or logprobs itself;
+    # "auto": where the logits are on a GPU.
+    backend_sampling: Literal["auto", "on", "off"] = "auto"
     threads: PositiveInt | None = None  # None: every core this process may use
     chat_template: str | None = None  # Jinja text; None: the model's own
     max_tokens: PositiveInt | None = None  # default length of an answer; None: to the context's end

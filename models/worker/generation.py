@@ -77,6 +77,7 @@ class GenerationLoop:
             safe_mode=spec.safe_mode,
             split=split,
             share_prefixes=spec.share_prefixes,
+            backend_sampling=spec.backend_sampling,
         )
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
         self._global_scope = spec.prefix_scope == "global"
@@ -135,6 +136,7 @@ class GenerationLoop:
                 self._pace.observe(tokens, tokens if prefill else 0, elapsed_ms)
                 if prefill:
                     self._parked.learn(tokens, len(llama.save(0)))
+            llama.try_drawing()
             llama.clear()
 
     def generate(self, message: messages.Generate) -> None:
@@ -198,11 +200,19 @@ class GenerationLoop:
             return
         self._scheduler.done(pieces)
         wanted = [piece for piece in pieces if piece.logits]
-        if wanted:
-            logits = self._llama.logits(len(wanted))
-            for piece, row in zip(wanted, logits, strict=True):
-                self._requests[piece.sequence.id].sample(row)
+        requests = [self._requests[piece.sequence.id] for piece in wanted]
+        self._sample(requests)
         self._report([piece.sequence.id for piece in wanted])
+
+    def _sample(self, requests: list[Request]) -> None:
+        """A token for each, in the order of the batch's rows."""
+        seen = any(request.recipe is None for request in requests)
+        logits = self._llama.logits(len(requests)) if seen else None
+        for row, request in enumerate(requests):
+            if request.recipe is not None:
+                request.take(self._llama.drawn(row))
+            elif logits is not None:
+                request.sample(logits[row])
 
     def _submit(self, request_id: int, request: GenerateRequest) -> None:
         self._check_size(request.prompt)
@@ -277,7 +287,15 @@ class GenerationLoop:
         )
         output = Output(request.stop, None if waiting.shape is None else waiting.shape.parser())
         vocabulary = self._llama if waiting.shape is None else self._spelling
-        made = Request.of(request, sequence, vocabulary, self._llama.context, output, matcher)
+        made = Request.of(
+            request,
+            sequence,
+            vocabulary,
+            self._llama.context,
+            output,
+            matcher,
+            model_draws=self._llama.draws,
+        )
         if not self._scheduler.submit(sequence):
             raise self._queue_full(flex=request.flex)
         self._requests[request_id] = made
@@ -329,8 +347,7 @@ class GenerationLoop:
         with self._cores:
             begun = time.perf_counter()
             status = self._llama.decode(rows)
-            if status == 0 and any(piece.logits for piece in pieces):
-                self._llama.logits(1)  # waits for a GPU, so that the time is the step's
+            self._llama.wait()  # a GPU works on; the time is to be the step's
             elapsed_ms = (time.perf_counter() - begun) * 1000
         if status == 0:
             total = sum(len(piece.tokens) for piece in pieces)
@@ -350,6 +367,7 @@ class GenerationLoop:
     def _place(self, sequence: Sequence, placement: Placement) -> None:
         llama, slot, keep = self._llama, placement.slot, placement.keep
         self._drop(placement.drop)
+        llama.draw_by(slot, self._requests[sequence.id].recipe)
         if sequence.alone:
             llama.clear()  # where its cells lie is then the same every time
             return

@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python's low-level API: load, tokenise, decode, share cells.
 
-The home of `llama_cpp`, with `llama_embedder`. Sizes are checked here before llama.cpp sees them,
-because an assert over there ends the process.
+The home of `llama_cpp`, with `llama_embedder` and `backend_sampling`. Sizes are checked here before
+llama.cpp sees them, because an assert over there ends the process.
 """
 
 import contextlib
@@ -17,7 +17,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import LoadFailed
+from models.errors import LoadFailed, ModelError
+from models.worker.backend_sampling import BackendSamplers, Recipe
 from models.worker.limits import check_rows, check_sequence, check_token
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
@@ -30,6 +31,7 @@ BATCH = 512  # tokens of one llama_decode; also the physical batch
 MAX_SEQUENCES = 255  # llama.cpp's LLAMA_MAX_SEQ, less one that saved cells pass through
 ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
 CONTINUED_LEVEL = 5
+TRIED_RECIPES = (Recipe(), Recipe(0.8, 40, 0.9, 0.05, 1, ((0, 0.0),)))
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
 
 
@@ -76,6 +78,7 @@ class Llama:
         safe_mode: bool,
         split: bool = False,
         share_prefixes: bool = True,
+        backend_sampling: str = "off",
     ) -> None:
         if not 1 <= sequences <= MAX_SEQUENCES:
             raise LoadFailed(f"{sequences} sequences asked for; llama.cpp allows {MAX_SEQUENCES}.")
@@ -107,6 +110,11 @@ class Llama:
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
         self._batch = _Batch(self.batch_tokens)
+        self._samplers = (
+            BackendSamplers(self._context, self.vocabulary)
+            if self._samples_on_backend(backend_sampling, gpu_layers, safe_mode)
+            else None
+        )
         self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
@@ -213,6 +221,42 @@ class Llama:
         pointer = llama_cpp.llama_get_logits(self._context)
         return np.ctypeslib.as_array(pointer, shape=(count, self.vocabulary))
 
+    def wait(self) -> None:
+        """Until the device has done what it was given."""
+        llama_cpp.llama_synchronize(self._context)
+
+    @property
+    def draws(self) -> bool:
+        """Whether it can draw tokens itself."""
+        return self._samplers is not None
+
+    def try_drawing(self) -> None:
+        """Draw by recipes that use every kind of sampler; leave it be where the device cannot."""
+        try:
+            for recipe in TRIED_RECIPES if self.draws else ():
+                self.clear()
+                self.draw_by(0, recipe)
+                if self.decode([Rows(0, 0, [0], True)]) != 0:
+                    raise ModelError("llama.cpp could not decode.")
+                self.drawn(0)
+            self.draw_by(0, None)
+        except ModelError as error:
+            sys.stderr.write(f"llama.cpp cannot draw tokens on this device: {error}\n")
+            self.draw_by(0, None)
+            self._samplers = None
+
+    def draw_by(self, sequence: int, recipe: Recipe | None) -> None:
+        """Draw the sequence's tokens by this recipe, or leave that to the caller."""
+        check_sequence(sequence, self._sequences)
+        if self._samplers is not None:
+            self._samplers.use(sequence, recipe)
+
+    def drawn(self, row: int) -> int:
+        """The token drawn for a row of the last batch that wanted logits, counted from 0."""
+        if self._samplers is None or not 0 <= row < self._outputs:
+            raise ValueError(f"Row {row}; the last batch made {self._outputs}.")
+        return self._samplers.drawn(row - self._outputs)
+
     def share(self, source: int, target: int, length: int) -> bool:
         """Give an empty `target` the first `length` cells of `source`; False: it stays empty.
 
@@ -310,12 +354,21 @@ class Llama:
             llama_cpp.llama_memory_seq_rm(self._memory, sequence, -1, -1)
         return bool(read)
 
+    def _samples_on_backend(self, wish: str, gpu_layers: int, safe_mode: bool) -> bool:
+        if wish != "auto" or safe_mode:
+            return wish == "on"
+        # The logits are where the output layer is, which moves to a GPU after all others.
+        moved = gpu_layers < 0 or gpu_layers > llama_cpp.llama_model_n_layer(self._model)
+        return moved and bool(llama_cpp.llama_supports_gpu_offload())
+
     def _open(self, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.kv_tokens
         params.n_batch = params.n_ubatch = BATCH
         # One more for cells on their way to and from host memory, see `save`.
         params.n_seq_max = self._sequences + self._in_windows
+        # The buffer of logits is made for as many rows: a batch has one a sequence at most.
+        params.n_outputs_max = params.n_seq_max
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.

@@ -240,6 +240,7 @@ def _spec(options: argparse.Namespace) -> WorkerSpec:
         max_waiting=batch,
         prefix_cache_mb=options.prefix_cache_mb,
         gpu_layers=options.gpu_layers,
+        backend_sampling=options.backend_sampling,
         safe_mode=options.safe_mode,
     )
 
@@ -268,6 +269,12 @@ def _parser() -> argparse.ArgumentParser:
     made.add_argument("--kv-tokens", type=_number, help="cells of the cache; default: as needed")
     made.add_argument(
         "--gpu-layers", type=int, default=-1, help="layers on the GPU; default: all it has"
+    )
+    made.add_argument(
+        "--backend-sampling",
+        choices=("auto", "on", "off"),
+        default="auto",
+        help="whether llama.cpp draws the tokens; default: %(default)s, on a GPU",
     )
     made.add_argument(
         "--prefix-cache-mb",

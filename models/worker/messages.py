@@ -54,6 +54,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     kv: str = "unified"  # or "split"
     share_prefixes: bool = True
     prefix_scope: str = "owner"  # or "global"
+    backend_sampling: str = "off"  # or "on", or "auto"
 
     @property
     def runs_llama(self) -> bool:

@@ -17,6 +17,7 @@ from models.types import (
     TokenLogprob,
     Usage,
 )
+from models.worker.backend_sampling import Recipe, recipe_of
 from models.worker.output import Output
 from models.worker.sampling import Sampler, log_probabilities
 from models.worker.structured import Matcher
@@ -50,6 +51,7 @@ class Request:
     matcher: Matcher | None
     top: int | None  # how many alternatives of each token to report, if any
     whole: bool
+    recipe: Recipe | None  # by which the model draws its tokens itself
     queued_at: float
     placed_at: float = 0.0
     first_at: float = 0.0
@@ -66,6 +68,8 @@ class Request:
         context: int,
         output: Output,
         matcher: Matcher | None,
+        *,
+        model_draws: bool = False,
     ) -> "Request":
         """Queued now, as asked for, within a context of so many tokens."""
         prompt = sequence.tokens
@@ -79,6 +83,7 @@ class Request:
             matcher=matcher,
             top=request.sampling.logprobs,
             whole=request.whole,
+            recipe=recipe_of(request, vocabulary.end_tokens) if model_draws else None,
             queued_at=time.perf_counter(),
         )
 
@@ -89,12 +94,16 @@ class Request:
 
     def sample(self, logits: NDArray[np.float32]) -> None:
         """Draw from a row of shape (vocabulary,); sets `reason` at the end, or `error`."""
-        if not self.first_at:
-            self.first_at = time.perf_counter()
+        self._begun()
         try:
             self._sample(logits)
         except ModelError as error:
             self.error = error
+
+    def take(self, token: int) -> None:
+        """Go on with a token that the model drew; sets `reason` at the end."""
+        self._begun()
+        self._accept(token)
 
     def delta(self) -> GenerateDelta | None:
         """What can be sent now, if anything; the last one says how the answer ended."""
@@ -106,6 +115,10 @@ class Request:
         if self.reason == "stop" and self.output.calls_made:
             self.reason = "tool_calls"
         return self.output.delta(self._end(self.reason))
+
+    def _begun(self) -> None:
+        if not self.first_at:
+            self.first_at = time.perf_counter()
 
     def _sample(self, logits: NDArray[np.float32]) -> None:
         matcher = self.matcher

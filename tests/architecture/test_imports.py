@@ -13,7 +13,11 @@ PACKAGES = ("gateway", "models", "retrieval", "clients")
 
 # A library and the files, or the one folder, that may import it.
 HOMES: dict[str, str | tuple[str, ...]] = {
-    "llama_cpp": ("models/worker/llama.py", "models/worker/llama_embedder.py"),
+    "llama_cpp": (
+        "models/worker/llama.py",
+        "models/worker/llama_embedder.py",
+        "models/worker/backend_sampling.py",
+    ),
     "sentence_transformers": "models/worker/embedder.py",
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
