@@ -190,7 +190,7 @@ WORKLOADS: dict[str, Workload] = {
         _beside_streams,
         mixed,
         (4,),
-        1024,
+        2048,
         interferes=True,
     ),
     "embeddings": Workload(
