@@ -28,7 +28,7 @@ class Pace:
 
     slowdown: float = 3.0
     smallest: int = 2  # keeps a prefill going on any machine
-    short_ms: float = 250.0
+    short_ms: float = 600.0
     token_ms: float = 0.0  # of a prompt token, in a step of prompts alone
     piece_ms: float = 0.0  # of a prompt token, beside streams
     step_ms: float = 0.0  # of a step without prompt tokens

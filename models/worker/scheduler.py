@@ -137,10 +137,9 @@ class Scheduler:
         prompts = [s for s in self.running if not s.streaming]
         paced = burst = room
         if streams:
-            # Where more wait to begin than stream, these bear a longer pause, once.
-            short = sum(s.to_prefill <= budget.short for s in prompts)
-            paced = budget.paced
-            burst = int(budget.short * max(1.0, short / len(streams)))
+            # Where more wait to begin than stream, these bear longer pauses.
+            crowd = max(1.0, len(prompts) / len(streams))
+            paced, burst = int(budget.paced * crowd), int(budget.short * crowd)
         for sequence in sorted(prompts, key=self._turn_to_prefill):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))

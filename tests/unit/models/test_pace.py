@@ -26,7 +26,7 @@ def test_pace_gives_pieces_that_slow_streams_by_its_factor_only() -> None:
     assert pace.budget(512) == Budget(4, 4)  # nothing is known yet
     pace.observe(100, 100, 200)  # 2 ms a token
     pace.observe(8, 0, 40)
-    assert pace.budget(512) == Budget(paced=40, short=125)
+    assert pace.budget(512) == Budget(paced=40, short=300)
     assert pace.budget(100) == Budget(40, 100)
 
 
@@ -36,7 +36,7 @@ def test_a_token_of_a_piece_costs_what_its_step_took_beyond_the_streams() -> Non
     pace.observe(8, 0, 40)
     for _ in range(40):
         pace.observe(18, 10, 40 + 10 * 16)  # 16 ms a token, late in a long prompt
-    assert pace.budget(512) == Budget(paced=5, short=125)
+    assert pace.budget(512) == Budget(paced=5, short=300)
 
 
 def test_pace_follows_a_change_of_speed() -> None:
@@ -44,7 +44,7 @@ def test_pace_follows_a_change_of_speed() -> None:
     pace.observe(100, 100, 100)
     for _ in range(30):
         pace.observe(100, 100, 600)
-    assert pace.budget(512).short == pytest.approx(250 / 6, abs=1)
+    assert pace.budget(512).short == pytest.approx(600 / 6, abs=1)
 
 
 def test_pace_ignores_pieces_until_it_knows_the_streams() -> None:

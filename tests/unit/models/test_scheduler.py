@@ -134,10 +134,10 @@ def test_short_prompts_are_prefilled_whole_beside_a_stream_and_long_ones_in_piec
         subject.submit(sequence(number, length))
     admit(subject)
     pieces = subject.plan(Budget(paced=7, short=20))
-    # Two short ones wait and one streams: the pause is twice as long.
+    # Three wait and one streams: the pause is three times as long.
     assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [
         (stream.id, 1),
-        (2, 7),
+        (2, 21),
         (3, 20),
         (4, 20),
     ]
