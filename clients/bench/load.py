@@ -72,7 +72,7 @@ class Run:
 
 
 async def measure(endpoints: Sequence[Endpoint], plan: Plan, advance: Callable[[str], None]) -> Run:
-    """Run the plan. `advance` is told what is next, once a step of `plan.steps`.
+    """Run the plan. `advance` is told what is next, each time.
 
     A peer that refuses what a case needs is left out of it. Raises ClientError where the first
     server refuses, or where any server fails its first request.

@@ -205,18 +205,24 @@ def _split(wave: Wave) -> list[Wave]:
 
 
 def interference(server: str, waves: Sequence[Wave], streams: str) -> list[Inner]:
-    """The streams' p99 gap during a prefill over their median gap without it."""
+    """The streams' p99 gap during a prefill over their median gap, without it and during it."""
     by_turn = {(wave.case, wave.turn): wave for wave in waves if not wave.void}
     names = _parted(streams, "alone"), _parted(streams, "prefill")
-    paired: list[float] = []
+    over_alone: list[float] = []
+    over_during: list[float] = []
     for turn in sorted({wave.turn for wave in waves}):
         alone, during = (by_turn.get((name, turn)) for name in names)
         if alone is not None and during is not None:
             usual = percentile((gap for s in alone.samples for gap in s.gaps), 0.50)
+            slowed = percentile((gap for s in during.samples for gap in s.gaps), 0.50)
             worst = percentile((gap for s in during.samples for gap in s.gaps), 0.99)
-            if usual and worst:
-                paired.append(worst / usual)
-    return [_inner(server, f"{streams}: gap p99 in a prefill over p50 alone", paired)]
+            if usual and slowed and worst:
+                over_alone.append(worst / usual)
+                over_during.append(worst / slowed)
+    return [
+        _inner(server, f"{streams}: gap p99 in a prefill over p50 alone", over_alone),
+        _inner(server, f"{streams}: gap p99 in a prefill over p50 in it", over_during),
+    ]
 
 
 def _gaps(stream: Sample, counts: Callable[[float, float], bool]) -> Sample:

@@ -1,6 +1,7 @@
 """The options of `jurat bench`, and what they ask for."""
 
 import argparse
+import secrets
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -91,7 +92,12 @@ def _add_load_options(group: argparse._ArgumentGroup) -> None:  # pyright: ignor
         "--tokens", type=int, metavar="N", help="tokens of an answer; default: the workload's own"
     )
     group.add_argument("--rounds", type=int, default=3, metavar="N", help="default: %(default)s")
-    group.add_argument("--seed", type=int, default=0, help="of the prompts; default: %(default)s")
+    group.add_argument(
+        "--seed",
+        type=int,
+        metavar="N",
+        help="of the prompts; default: another each time, so that no server has seen them",
+    )
     group.add_argument(
         "--plot",
         type=Path,
@@ -123,6 +129,7 @@ def plans(options: argparse.Namespace) -> list[Plan]:
     if options.rounds < 1 or (options.tokens is not None and options.tokens < 1):
         raise ClientError("--rounds and --tokens take numbers above 0.")
     everything = options.workload == ALL
+    seed = options.seed if options.seed is not None else secrets.randbelow(2**31)
     made: list[Plan] = []
     for name in WORKLOADS if everything else [options.workload]:
         workload = WORKLOADS[name]
@@ -134,7 +141,7 @@ def plans(options: argparse.Namespace) -> list[Plan]:
                 concurrency=options.concurrency or workload.concurrency,
                 tokens=options.tokens or workload.tokens,
                 rounds=options.rounds,
-                seed=options.seed,
+                seed=seed,
             )
         )
     return made

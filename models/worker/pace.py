@@ -27,7 +27,7 @@ class Pace:
     """
 
     slowdown: float = 3.0
-    smallest: int = 2  # keeps a prefill going on any machine
+    smallest: int = 8  # keeps a prefill going where attention to a long prompt is slow
     short_ms: float = 600.0
     token_ms: float = 0.0  # of a prompt token, in a step of prompts alone
     piece_ms: float = 0.0  # of a prompt token, beside streams

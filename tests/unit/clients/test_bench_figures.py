@@ -121,8 +121,10 @@ def test_gaps_are_before_a_prefill_or_touch_it() -> None:
     # The fast stream's pieces come at 1 2 3 4 5 6 8 9 10: its gap from 8 to 9 begins inside.
     assert [sample.gaps for sample in during.samples[:2]] == [[4.0], [1.0, 2.0, 1.0]]
     assert (alone.seconds, during.seconds) == (3.5, 3.0)
-    (found,) = interference("jurat", [alone, during], "2 streams")
-    assert (found.median, found.rounds) == (4.0, 1)
+    over_alone, over_during = interference("jurat", [alone, during], "2 streams")
+    assert (over_alone.median, over_alone.rounds) == (4.0, 1)
+    # Half of 1 1 2 4 is at most 1.
+    assert (over_during.median, over_during.rounds) == (4.0, 1)
 
 
 def test_a_prompt_whose_token_is_no_text_is_prefilled_when_it_is_answered() -> None:
@@ -134,7 +136,7 @@ def test_a_prompt_whose_token_is_no_text_is_prefilled_when_it_is_answered() -> N
 def test_a_prefill_that_fails_voids_both_parts() -> None:
     parts = split_by_prefill([streams_and_prompt("refused")])
     assert [part.void for part in parts] == [True, True]
-    (found,) = interference("jurat", parts, "2 streams")
-    assert (found.median, found.rounds) == (None, 0)
+    for found in interference("jurat", parts, "2 streams"):
+        assert (found.median, found.rounds) == (None, 0)
     cells = [summarise("jurat", part.case, 2, [part]) for part in parts]
     assert sum(each.errors for each in cells) == 1
