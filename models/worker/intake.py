@@ -66,7 +66,7 @@ class Intake:
         return bool(self._compiling)
 
     def take(self, request_id: int, request: GenerateRequest) -> Request | None:
-        """What may queue now, or None: `compiled` will give it. Raises InvalidRequest, QueueFull."""
+        """What may queue now; None: `compiled` will give it. Raises InvalidRequest, QueueFull."""
         self._check_size(request.prompt)
         rendered = self._prompts.render(request.prompt, request.owner)
         self._check(request, rendered.tokens)
@@ -173,7 +173,9 @@ class Intake:
         owners = [each.request.owner for each in self._compiling.values()]
         owners += self._grammars.abandoned
         if len(owners) >= self._max_waiting and owner in owners:
-            raise self._full(f"{len(owners)} requests already wait for their grammars.", len(owners))
+            raise self._full(
+                f"{len(owners)} requests already wait for their grammars.", len(owners)
+            )
 
     def _late(self, waiting: _Compiling) -> ModelError | None:
         """Why it waits no longer for what is not compiled yet, if so."""

@@ -49,8 +49,7 @@ def check_token_count(count: int) -> None:
     """Raise InvalidRequest for more ids than are detokenised at once."""
     if count > SPELLED_AT_MOST:
         raise InvalidRequest(
-            f"'tokens' has {count} ids; at most {SPELLED_AT_MOST} are detokenised at once. "
-            "Cut it.",
+            f"'tokens' has {count} ids; at most {SPELLED_AT_MOST} are detokenised at once. Cut it.",
             "tokens",
         )
 
@@ -62,7 +61,9 @@ def _characters(prompt: Text) -> Counter[str]:
     sizes = Counter(messages=0, tools=0, chat_template_kwargs=0)
     for message in prompt.messages:
         sizes["messages"] += len(message.content) + len(message.reasoning) + len(message.name)
-        sizes["messages"] += sum(len(each.name) + len(each.arguments) for each in message.tool_calls)
+        sizes["messages"] += sum(
+            len(each.name) + len(each.arguments) for each in message.tool_calls
+        )
     for tool in prompt.tools:
         sizes["tools"] += len(tool.name) + len(tool.description) + len(tool.parameters)
     for name, value in prompt.variables:

@@ -715,7 +715,9 @@ def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(name:
     assert raised.value.context == CONTEXT
     render.assert_not_called()
     with pytest.raises(AssertionError):  # so it would have been noticed
-        bench.loop.generate(messages.Generate(1, GenerateRequest(ChatPrompt((Message("user", ""),)))))
+        bench.loop.generate(
+            messages.Generate(1, GenerateRequest(ChatPrompt((Message("user", ""),))))
+        )
 
 
 class NoIds(tuple[int, ...]):
@@ -770,7 +772,7 @@ def test_copies_of_a_prompt_are_rendered_and_counted_once_for_their_owner() -> N
         bench.answers[number] = Answer()
         return counted.call_count - before
 
-    with mock.patch.object(prompts.time, "monotonic", lambda: now):
+    with mock.patch.object(prompts.time, "monotonic", side_effect=lambda: now):
         assert [ask(n, "Hi") for n in (1, 2, 3)] == [1, 0, 0]
         assert ask(4, "Hello") == 1
         assert ask(5, "Hello", "bob") == 1
@@ -843,7 +845,7 @@ class SlowGrammars:
 
     def __init__(self, bench: Bench) -> None:
         self.bench = bench
-        self.begun: "queue.Queue[str]" = queue.Queue()
+        self.begun: queue.Queue[str] = queue.Queue()
         self.go_on = threading.Event()
         bench.loop._intake._grammars._compile = self._compile
         self.ids = itertools.count(1)

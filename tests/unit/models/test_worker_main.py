@@ -54,6 +54,12 @@ class Socket:
         self._frames = [messages.encode(message) for message in [*sent, messages.Shutdown()]]
         self.said: list[messages.FromWorker] = []
 
+    def setsockopt(self, option: int, value: int) -> None: ...
+
+    def set_hwm(self, value: int) -> None: ...
+
+    def connect(self, address: str) -> None: ...
+
     def recv(self, flags: int = 0) -> bytes:
         return self._frames.pop(0)
 
@@ -66,11 +72,13 @@ class Socket:
 
 def serve(loop: Any, clock: Clock, ids: list[int]) -> list[messages.FromWorker]:
     """What a worker says that gets these requests at once."""
-    with mock.patch.object(main.time, "monotonic", clock.monotonic):
-        worker = Worker("inproc://nobody")
-        worker._socket.close()
-        socket: Any = Socket(ids)
-        worker._socket = socket
+    socket = Socket(ids)
+    with (
+        mock.patch.object(main.time, "monotonic", clock.monotonic),
+        mock.patch.object(main.zmq, "Context"),
+        mock.patch.object(main.zmq, "Socket", return_value=socket),
+    ):
+        worker = Worker("ipc://nobody")
         worker._load = lambda spec: loop
         assert worker.run() == 0
     return socket.said
