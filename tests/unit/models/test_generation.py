@@ -191,6 +191,8 @@ class ArithmeticLlama:
     def piece(self, token: int) -> bytes:
         return b"%d " % token
 
+    special_piece = piece
+
     def special_text(self, token: int) -> str:
         return ""
 
