@@ -2,58 +2,28 @@
 
 import time
 from collections.abc import Callable, Iterable
-from concurrent.futures import FIRST_COMPLETED, Future, wait
-from dataclasses import dataclass, field
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
-from models.errors import (
-    ContextOverflow,
-    InvalidRequest,
-    LoadFailed,
-    ModelError,
-    QueueFull,
-    Unsupported,
-)
-from models.types import (
-    ChatPrompt,
-    GenerateDelta,
-    GenerateRequest,
-    Prompt,
-    TextPrompt,
-    TokenizeRequest,
-    TokenPrompt,
-)
+from models.errors import LoadFailed, ModelError, QueueFull, Unsupported
+from models.types import GenerateDelta, TokenizeRequest
 from models.worker import messages
-from models.worker.answer_grammar import Shape
 from models.worker.cores import CoreLock
+from models.worker.faults import as_model_error
+from models.worker.intake import Intake
 from models.worker.llama import BATCH, Llama, Rows
-from models.worker.output import Output
 from models.worker.pace import Pace, Turnover
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
 from models.worker.request import Request
 from models.worker.scheduler import Piece, Preempted, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
-from models.worker.structured import Grammars, Matcher, parameter_of
 
 __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
-COUNTED_AT_ONCE = 100_000  # characters: their tokens are counted in less than half a second
-EVERYBODY = "*"  # the one scope of prefixes, where they are shared by all
-COMPILE_S = 10.0  # a grammar that takes longer is refused
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
-
-
-@dataclass
-class _Compiling:
-    """A request on its way into the queue; it may wait for its grammar."""
-
-    request: GenerateRequest
-    tokens: list[int]
-    shape: Shape | None
-    grammar: "Future[Matcher] | None" = None
-    since: float = field(default_factory=time.perf_counter)
 
 
 class GenerationLoop:
@@ -80,7 +50,6 @@ class GenerationLoop:
             backend_sampling=spec.backend_sampling,
         )
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
-        self._global_scope = spec.prefix_scope == "global"
         slots = Slots(
             sequences,
             self._llama.kv_tokens,
@@ -91,15 +60,11 @@ class GenerationLoop:
         self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
         self._pace = Pace()
         self._turnover = Turnover()
-        self._compile_turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, Request] = {}
         self._prompts = Prompts(self._llama, spec.chat_template)
-        self._spelling = self._prompts.spelling()
-        self._grammars = Grammars(
-            self._llama.grammar_tokenizer, self._llama.segments, self._llama.vocabulary
-        )
-        self._compiling: dict[int, _Compiling] = {}
+        shared = spec.prefix_scope == "global"
+        self._intake = Intake(self._llama, self._prompts, spec.max_waiting, global_scope=shared)
 
     @property
     def context(self) -> int:
@@ -114,7 +79,7 @@ class GenerationLoop:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._requests or self._compiling)
+        return bool(self._requests) or self._intake.busy
 
     def probe(self) -> None:
         """Decode what serving will decode: a build that crashes on this processor does it now."""
@@ -141,7 +106,9 @@ class GenerationLoop:
 
     def generate(self, message: messages.Generate) -> None:
         """Queue a request; raises errors of models.errors."""
-        self._submit(message.id, message.request)
+        request = self._intake.take(message.id, message.request)
+        if request is not None:
+            self._enqueue(request)
 
     def embed(self, message: messages.Embed) -> None:
         """Refused: a chat model."""
@@ -149,52 +116,37 @@ class GenerationLoop:
 
     def cancel(self, request_id: int) -> None:
         """Drop a request between steps."""
-        self._compiling.pop(request_id, None)
+        self._intake.cancel(request_id)
         request = self._requests.pop(request_id, None)
         if request is not None:
             self._drop(self._scheduler.remove(request.sequence))
-            self._told = self.load
-            self._send(messages.Step((), *self.load))  # nobody else may be left to tell it
+            self._tell()
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
-        """Ids of a chat as it would be decoded, or of a text."""
-        if isinstance(request.prompt, ChatPrompt):
-            return self._prompts.tokenize(request.prompt)
-        return self._llama.tokenize(
-            request.prompt.text,
-            add_special=request.add_special,
-            parse_special=request.parse_special,
-        )
+        """Ids of a chat as it would be decoded, or of a text; raises InvalidRequest."""
+        return self._prompts.tokenize(request)
 
     def detokenize(self, tokens: tuple[int, ...], special: bool) -> str:
-        """Text of ids; `special` spells control tokens out."""
-        pieces = self.spell(tokens) if special else map(self._llama.piece, self._checked(tokens))
-        return b"".join(pieces).decode("utf-8", "replace")
+        """Text of ids; `special` spells control tokens out. Raises InvalidRequest."""
+        return self._prompts.detokenize(tokens, special=special)
 
     def spell(self, tokens: tuple[int, ...]) -> tuple[bytes, ...]:
-        """Each token's bytes, control tokens' too."""
-        return tuple(map(self._llama.special_piece, self._checked(tokens)))
-
-    def _checked(self, tokens: tuple[int, ...]) -> tuple[int, ...]:
-        for token in tokens:
-            if not 0 <= token < self._llama.vocabulary:
-                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
-        return tokens
+        """Each token's bytes, control tokens' too. Raises InvalidRequest."""
+        return self._prompts.spell(tokens)
 
     def step(self) -> None:
         """Admit, decode one batch, sample, report."""
-        self._submit_compiled()
+        self._enqueue_compiled()
         for event in self._scheduler.admit():
             if isinstance(event, Preempted):
-                self._drop(event.dropped)
+                self._interrupt(event)
             else:
-                self._requests[event.sequence.id].placed()
-                self._place(event.sequence, event.placement)
+                self._begin(event.sequence, event.placement)
         pieces = self._plan()
         if not pieces:
-            if self._compiling:
-                under_way = [each.grammar for each in self._compiling.values() if each.grammar]
-                wait(under_way, IDLE_S, FIRST_COMPLETED)
+            self._tell()
+            if self._intake.busy:
+                self._intake.wait(IDLE_S)
             return
         if not self._decode(pieces):
             return
@@ -210,95 +162,23 @@ class GenerationLoop:
         logits = self._llama.logits(len(requests)) if seen else None
         for row, request in enumerate(requests):
             if request.recipe is not None:
-                request.take(self._llama.drawn(row))
+                request.take(partial(self._llama.drawn, row))
             elif logits is not None:
                 request.sample(logits[row])
 
-    def _submit(self, request_id: int, request: GenerateRequest) -> None:
-        self._check_size(request.prompt)
-        rendered = self._prompts.render(request.prompt)
-        self._check(request, rendered.tokens)
-        waiting = _Compiling(request, rendered.tokens, self._prompts.shape(request, rendered))
-        if request.constraint is None and request.tool_use is None:
-            self._enqueue(request_id, waiting, None)
-            return
-        owners = (each.request.owner for each in self._compiling.values())
-        if len(self._compiling) >= self._scheduler.max_waiting and request.owner in owners:
-            raise self._too_many_grammars()
-        waiting.grammar = self._grammars.compile(request.constraint, waiting.shape)
-        self._compiling[request_id] = waiting
+    def _enqueue(self, request: Request) -> None:
+        if not self._scheduler.submit(request.sequence):
+            raise self._queue_full(flex=request.sequence.flex)
+        self._requests[request.sequence.id] = request
 
-    def _check(self, request: GenerateRequest, tokens: list[int]) -> None:
-        """Sizes; raises InvalidRequest."""
-        if not tokens:
-            raise InvalidRequest("The prompt is empty.", _param(request.prompt))
-        if len(tokens) >= self._llama.context:
-            raise self._overflow(len(tokens), "", request.prompt)
-        for token, _ in request.sampling.logit_bias:
-            if token >= self._llama.vocabulary:
-                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "logit_bias")
-
-    def _check_size(self, prompt: Prompt) -> None:
-        """Refuse by its size what is far too long: running streams would wait for the count."""
-        if isinstance(prompt, TokenPrompt):
-            return
-        texts = [prompt.text] if isinstance(prompt, TextPrompt) else prompt.messages
-        size = sum(len(each if isinstance(each, str) else each.content) for each in texts)
-        if size >= COUNTED_AT_ONCE and size // self._llama.longest_piece >= self._llama.context:
-            raise self._overflow(size // self._llama.longest_piece, "at least ", prompt)
-
-    def _overflow(self, tokens: int, at_least: str, prompt: Prompt) -> ContextOverflow:
-        context = self._llama.context
-        return ContextOverflow(
-            f"The prompt has {at_least}{tokens} tokens; this model's context holds {context}, "
-            "and the answer needs room too. Shorten it.",
-            tokens,
-            context,
-            _param(prompt),
-        )
-
-    def _submit_compiled(self) -> None:
-        for request_id, waiting in list(self._compiling.items()):
-            assert waiting.grammar is not None
-            late = self._grammars.waited_s(waiting.since) > COMPILE_S
-            if not waiting.grammar.done() and not late:
-                continue
-            del self._compiling[request_id]
+    def _enqueue_compiled(self) -> None:
+        for request_id, found in self._intake.compiled():
             try:
-                if not waiting.grammar.done():
-                    param = parameter_of(waiting.request.constraint)
-                    message = f"'{param}' takes longer than {COMPILE_S:.0f} s to compile."
-                    raise InvalidRequest(message, param)
-                self._compile_turnover.observe(time.perf_counter() - waiting.since)
-                self._enqueue(request_id, waiting, waiting.grammar.result().copy())
+                if isinstance(found, ModelError):
+                    raise found
+                self._enqueue(found)
             except ModelError as error:
                 self._send(messages.failure(request_id, error))
-
-    def _enqueue(self, request_id: int, waiting: "_Compiling", matcher: Matcher | None) -> None:
-        request, tokens = waiting.request, waiting.tokens
-        sequence = Sequence(
-            request_id,
-            request.owner,
-            tokens,
-            len(tokens),
-            flex=request.flex,
-            scope=EVERYBODY if self._global_scope else request.owner,
-            alone=request.deterministic,
-        )
-        output = Output(request.stop, None if waiting.shape is None else waiting.shape.parser())
-        vocabulary = self._llama if waiting.shape is None else self._spelling
-        made = Request.of(
-            request,
-            sequence,
-            vocabulary,
-            self._llama.context,
-            output,
-            matcher,
-            model_draws=self._llama.draws,
-        )
-        if not self._scheduler.submit(sequence):
-            raise self._queue_full(flex=request.flex)
-        self._requests[request_id] = made
 
     def _queue_full(self, *, flex: bool) -> QueueFull:
         ahead, running = self._scheduler.ahead(flex=flex), self._scheduler.running
@@ -308,17 +188,6 @@ class GenerationLoop:
         tier = " of service tier flex" if flex else ""
         return QueueFull(
             f"{ahead} requests are already waiting for this model, which is all it takes{tier}. "
-            f"Come back in {retry_after_s:.0f} s.",
-            retry_after_s,
-        )
-
-    def _too_many_grammars(self) -> QueueFull:
-        count = len(self._compiling)
-        age_s = time.perf_counter() - min(each.since for each in self._compiling.values())
-        # What each took includes its wait for the others: one such time from now all are done.
-        retry_after_s = self._compile_turnover.retry_after_s(count, count, age_s)
-        return QueueFull(
-            f"{count} requests already wait for their grammars. "
             f"Come back in {retry_after_s:.0f} s.",
             retry_after_s,
         )
@@ -337,7 +206,7 @@ class GenerationLoop:
                 if preempted is None:
                     self._fail_all(ModelError("The KV cache is too small for one request."))
                     return []
-                self._drop(preempted.dropped)
+                self._interrupt(preempted)
 
     def _decode(self, pieces: list[Piece]) -> bool:
         rows: list[Rows] = []
@@ -356,13 +225,29 @@ class GenerationLoop:
             return True
         if status == 1:
             # Our count of cells says there is room and llama.cpp finds none: start over with fewer.
-            self._drop(self._scheduler.make_room(self._llama.kv_tokens))
-            preempted = self._scheduler.preempt()
+            idle = self._scheduler.make_room(self._llama.kv_tokens)
+            self._drop(idle)
+            preempted = None if idle else self._scheduler.preempt()
             if preempted is not None:
-                self._drop(preempted.dropped)
+                self._interrupt(preempted)
+            if idle or preempted is not None:
                 return False
         self._fail_all(ModelError(f"llama.cpp could not decode a step (status {status})."))
         return False
+
+    def _begin(self, sequence: Sequence, placement: Placement) -> None:
+        request = self._requests[sequence.id]
+        request.placed()
+        try:
+            self._place(sequence, placement)
+        except BaseException as error:
+            request.error = as_model_error(error)
+            self._fail(request)
+            self._llama.cut(placement.slot, 0)  # whatever of it was there already
+
+    def _interrupt(self, preempted: Preempted) -> None:
+        self._requests[preempted.sequence.id].interrupted()
+        self._drop(preempted.dropped)
 
     def _place(self, sequence: Sequence, placement: Placement) -> None:
         llama, slot, keep = self._llama, placement.slot, placement.keep
@@ -390,33 +275,44 @@ class GenerationLoop:
                 and self._parked.wants(each.tokens, each.scope)
                 and self._llama.holds(each.slot, length)
             ):
-                self._parked.add(each.tokens, each.scope, self._llama.save(each.slot))
+                with suppress(MemoryError):  # what is not parked is computed again
+                    self._parked.add(each.tokens, each.scope, self._llama.save(each.slot))
             self._llama.cut(each.slot, 0)
 
     def _report(self, ids: list[int]) -> None:
         deltas: list[tuple[int, GenerateDelta]] = []
         for request_id in ids:
             request = self._requests[request_id]
-            if request.error is not None:
-                del self._requests[request_id]
-                self._drop(self._scheduler.remove(request.sequence))
-                self._send(messages.failure(request_id, request.error))
-                continue
             delta = request.delta()
+            if request.error is not None:
+                self._fail(request)
+                continue
             if request.reason is not None:
                 del self._requests[request_id]
                 self._turnover.observe(time.perf_counter() - request.placed_at)
                 self._drop(self._scheduler.remove(request.sequence))
             if delta is not None:
                 deltas.append((request_id, delta))
+        self._tell(tuple(deltas))
+
+    def _tell(self, deltas: tuple[tuple[int, GenerateDelta], ...] = ()) -> None:
+        """What there is to send, and the load, if that has changed."""
         if deltas or self.load != self._told:
             self._told = self.load
-            self._send(messages.Step(tuple(deltas), *self.load))
+            self._send(messages.Step(deltas, *self.load))
 
     @property
     def load(self) -> tuple[int, int]:
         """Requests running and waiting."""
         return len(self._scheduler.running), len(self._scheduler.waiting)
+
+    def _fail(self, request: Request) -> None:
+        """One request ends in its error; what it made in the cache may be at fault and goes."""
+        assert request.error is not None
+        del self._requests[request.sequence.id]
+        for each in self._scheduler.remove(request.sequence, keep=False):
+            self._llama.cut(each.slot, 0)
+        self._send(messages.failure(request.sequence.id, request.error))
 
     def _fail_all(self, error: ModelError) -> None:
         """Nothing of the cache can be trusted: every running request fails, the waiting stay."""
@@ -426,8 +322,4 @@ class GenerationLoop:
             self._send(messages.failure(sequence.id, error))
         self._scheduler.slots.clear()
         self._llama.clear()
-
-
-def _param(prompt: Prompt) -> str:
-    """What a request calls it."""
-    return "messages" if isinstance(prompt, ChatPrompt) else "prompt"
+        self._tell()  # no step may follow

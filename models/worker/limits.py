@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-__all__ = ["check_rows", "check_sequence", "check_token"]
+from models.errors import LoadFailed
+
+__all__ = ["cache_sizes", "check_rows", "check_sequence", "check_token"]
 
 
 class Rows(Protocol):
@@ -44,3 +46,24 @@ def check_token(token: int, vocabulary: int) -> None:
     """Raise ValueError unless the vocabulary has such a token."""
     if not 0 <= token < vocabulary:
         raise ValueError(f"Token {token}; there are 0 to {vocabulary - 1}.")
+
+
+def cache_sizes(
+    context: int | None, kv_tokens: int | None, trained: int, parts: int
+) -> tuple[int, int]:
+    """Tokens of one request and cells in all, of a cache in so many equal parts.
+
+    Raises LoadFailed for settings that contradict each other.
+    """
+    wanted = min(context or trained, trained)
+    if parts == 1:
+        return wanted, max(kv_tokens or 2 * wanted, wanted)
+    part = wanted if kv_tokens is None else kv_tokens // parts
+    if part < (wanted if context else 1):
+        raise LoadFailed(
+            f"kv_tokens = {kv_tokens} in {parts} parts, one a parallel request, gives each {part} "
+            f"tokens, less than its context of {wanted}. Raise kv_tokens, or lower parallel or "
+            "context."
+        )
+    wanted = min(wanted, part)
+    return wanted, parts * wanted

@@ -4,12 +4,11 @@ The home of `llama_cpp`, with `llama_embedder` and `backend_sampling`. Sizes are
 llama.cpp sees them, because an assert over there ends the process.
 """
 
-import contextlib
 import ctypes
 import functools
 import importlib
 import sys
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +18,9 @@ from numpy.typing import NDArray
 
 from models.errors import LoadFailed, ModelError
 from models.worker.backend_sampling import BackendSamplers, Recipe
-from models.worker.limits import check_rows, check_sequence, check_token
+from models.worker.batch import Batch, Rows
+from models.worker.error_lines import ErrorLines
+from models.worker.limits import cache_sizes, check_rows, check_sequence, check_token
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
@@ -29,20 +30,8 @@ __all__ = ["BATCH", "Llama", "Rows", "State"]
 
 BATCH = 512  # tokens of one llama_decode; also the physical batch
 MAX_SEQUENCES = 255  # llama.cpp's LLAMA_MAX_SEQ, less one that saved cells pass through
-ERROR_LEVEL = 4  # GGML_LOG_LEVEL_ERROR
-CONTINUED_LEVEL = 5
 TRIED_RECIPES = (Recipe(), Recipe(0.8, 40, 0.9, 0.05, 1, ((0, 0.0),)))
 _BYTES = ctypes.POINTER(ctypes.c_uint8)
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Tokens of one sequence to decode at position `start`; `logits` of the last one if wanted."""
-
-    sequence: int
-    start: int
-    tokens: Sequence[int]
-    logits: bool
 
 
 @dataclass(frozen=True)
@@ -83,33 +72,34 @@ class Llama:
         if not 1 <= sequences <= MAX_SEQUENCES:
             raise LoadFailed(f"{sequences} sequences asked for; llama.cpp allows {MAX_SEQUENCES}.")
         llama_cpp.llama_backend_init()
-        with _collected_errors() as errors:
-            self._model = self._load(path, gpu_layers, safe_mode)
-            if not self._model:
-                raise LoadFailed(f"{path}: {_reason(errors)}")
-            trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
-            self._sequences = sequences
-            recurrent = bool(llama_cpp.llama_model_is_recurrent(self._model))
-            hybrid = bool(llama_cpp.llama_model_is_hybrid(self._model))
-            self._window = int(llama_cpp.llama_model_n_swa(self._model))
-            self.split = split or recurrent
-            self.context, self.kv_tokens = _sizes(
-                context, None if recurrent else kv_tokens, trained, sequences if self.split else 1
+        errors = _listen()
+        self._model = self._load(path, gpu_layers, safe_mode)
+        if not self._model:
+            raise LoadFailed(f"{path}: {errors.reason}")
+        trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
+        self._sequences = sequences
+        recurrent = bool(llama_cpp.llama_model_is_recurrent(self._model))
+        hybrid = bool(llama_cpp.llama_model_is_hybrid(self._model))
+        self._window = int(llama_cpp.llama_model_n_swa(self._model))
+        self.split = split or recurrent
+        self.context, self.kv_tokens = cache_sizes(
+            context, None if recurrent else kv_tokens, trained, sequences if self.split else 1
+        )
+        # A recurrent state cannot be cut back. What lies behind a sliding window cannot be
+        # copied from one part of a split cache to another.
+        uncuttable = recurrent or hybrid or (self.split and self._window > 0)
+        self.shares_prefixes = share_prefixes and not uncuttable
+        self._in_windows = self.shares_prefixes and self._window > 0
+        self._context = self._open(threads)
+        if not self._context:
+            raise LoadFailed(
+                f"{path}: a context of {self.kv_tokens} tokens failed: {errors.reason}"
             )
-            # A recurrent state cannot be cut back. What lies behind a sliding window cannot be
-            # copied from one part of a split cache to another.
-            uncuttable = recurrent or hybrid or (self.split and self._window > 0)
-            self.shares_prefixes = share_prefixes and not uncuttable
-            self._in_windows = self.shares_prefixes and self._window > 0
-            self._context = self._open(threads)
-            if not self._context:
-                raise LoadFailed(
-                    f"{path}: a context of {self.kv_tokens} tokens failed: {_reason(errors)}"
-                )
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
-        self._batch = _Batch(self.batch_tokens)
+        size = self.batch_tokens
+        self._batch = Batch(llama_cpp.llama_batch_init(size, 0, 1), size)
         self._samplers = (
             BackendSamplers(self._context, self.vocabulary)
             if self._samples_on_backend(backend_sampling, gpu_layers, safe_mode)
@@ -117,6 +107,7 @@ class Llama:
         )
         self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
+        self._special_pieces: dict[int, bytes] = {}
         self.end_tokens = frozenset(
             t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
         )
@@ -149,9 +140,14 @@ class Llama:
         return self.special_text(llama_cpp.llama_vocab_eos(self._vocab))
 
     def grammar_tokenizer(self) -> Any:
-        """llguidance's view of this vocabulary, knowing every token that ends a turn."""
+        """llguidance's view of this vocabulary, knowing every token that ends a turn.
+
+        Raises ValueError where it takes no such vocabulary.
+        """
         eos = int(llama_cpp.llama_vocab_eos(self._vocab))
-        ends = [eos, *sorted(self.end_tokens - {eos})] if self.end_tokens else eos
+        ends = [token for token in (eos, *sorted(self.end_tokens - {eos})) if token >= 0]
+        if not ends:
+            raise ValueError("the file names no token that ends a text")
         return _llguidance.lltokenizer_from_vocab(self._vocab, eos_token=ends)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
@@ -175,7 +171,9 @@ class Llama:
 
     def special_piece(self, token: int) -> bytes:
         """The bytes of a token; a control token's are how it is spelled."""
-        return self._piece(token, special=True)
+        if token not in self._special_pieces:
+            self._special_pieces[token] = self._piece(token, special=True)
+        return self._special_pieces[token]
 
     @functools.cached_property
     def longest_piece(self) -> int:
@@ -387,79 +385,13 @@ class Llama:
             room = -count
 
 
-def _sizes(context: int | None, kv_tokens: int | None, trained: int, parts: int) -> tuple[int, int]:
-    """Tokens of one request and cells in all, of a cache in so many equal parts."""
-    wanted = min(context or trained, trained)
-    if parts == 1:
-        return wanted, max(kv_tokens or 2 * wanted, wanted)
-    part = wanted if kv_tokens is None else kv_tokens // parts
-    if part < (wanted if context else 1):
-        raise LoadFailed(
-            f"kv_tokens = {kv_tokens} in {parts} parts, one a parallel request, gives each {part} "
-            f"tokens, less than its context of {wanted}. Raise kv_tokens, or lower parallel or "
-            "context."
-        )
-    wanted = min(wanted, part)
-    return wanted, parts * wanted
-
-
-class _Batch:
-    """llama.cpp's batch arrays behind NumPy views: filling one costs microseconds, not a loop."""
-
-    def __init__(self, size: int) -> None:
-        self._size = size
-        self._batch = llama_cpp.llama_batch_init(size, 0, 1)
-        shape = (size,)
-        self._token = np.ctypeslib.as_array(self._batch.token, shape)
-        self._position = np.ctypeslib.as_array(self._batch.pos, shape)
-        self._logits = np.ctypeslib.as_array(
-            ctypes.cast(self._batch.logits, ctypes.POINTER(ctypes.c_int8)), shape
-        )
-        np.ctypeslib.as_array(self._batch.n_seq_id, shape)[:] = 1
-        # One sequence id a token: each pointer of seq_id is led to its place in one array.
-        self._sequence = np.zeros(size, dtype=np.int32)
-        base = self._sequence.ctypes.data
-        pointers = ctypes.cast(self._batch.seq_id, ctypes.POINTER(ctypes.c_void_p))
-        for at in range(size):
-            pointers[at] = base + 4 * at
-
-    def fill(self, rows: Sequence[Rows]) -> Any:
-        self._logits[:] = 0
-        at = 0
-        for row in rows:
-            end = at + len(row.tokens)
-            self._token[at:end] = row.tokens
-            self._position[at:end] = range(row.start, row.start + len(row.tokens))
-            self._sequence[at:end] = row.sequence
-            self._logits[end - 1] = row.logits
-            at = end
-        self._batch.n_tokens = at
-        return self._batch
-
-
-@contextlib.contextmanager
-def _collected_errors() -> Generator[list[str]]:
-    """llama.cpp's error lines while loading; they go to stderr as well, and nothing else does."""
-    errors: list[str] = []
-
-    def listen(level: int, text: bytes, _: object) -> None:
-        if level == ERROR_LEVEL or (level == CONTINUED_LEVEL and errors):
-            line = text.decode("utf-8", "replace")
-            sys.stderr.write(line)
-            if level == ERROR_LEVEL:
-                errors.append(line.strip())
-
+def _listen() -> ErrorLines:
+    """From now on llama.cpp's log goes there."""
+    errors = ErrorLines()
     global _listener  # llama.cpp keeps the pointer: it must outlive this call
-    _listener = llama_cpp.llama_log_callback(listen)
+    _listener = llama_cpp.llama_log_callback(errors.take)
     llama_cpp.llama_log_set(_listener, None)
-    yield errors
+    return errors
 
 
 _listener: Any = None
-
-
-def _reason(errors: list[str]) -> str:
-    """The first error line is the cause; the later ones repeat that loading failed."""
-    return (
-        errors[0].rsplit("error loading model: ", 1)[-1] if errors else "llama.cpp gave no reason"
-    )

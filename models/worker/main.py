@@ -8,6 +8,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -17,11 +18,14 @@ from models.errors import ModelError
 from models.types import TextPrompt, TokenizeRequest
 from models.worker import messages
 from models.worker.cores import CoreLock
+from models.worker.faults import as_model_error
 
 if TYPE_CHECKING:
     from models.worker.embedding import TextEncoder  # numpy, before it is known what is needed
 
 __all__ = ["Loop", "main"]
+
+RECEIVE_S = 0.02  # large requests that come together must not hold up running streams for longer
 
 Work = (
     messages.Generate
@@ -104,10 +108,12 @@ class Worker:
         return loop
 
     def _receive(self, loop: Loop) -> None:
-        """Take all that has come; wait only when there is no work."""
+        """Take what has come, within RECEIVE_S if there is work; wait only when there is none."""
+        until = time.monotonic() + RECEIVE_S
         if not loop.busy:
             self._handle(loop, messages.decode_to_worker(self._socket.recv()))
-        while not self._ended:
+            until = time.monotonic() + RECEIVE_S
+        while not self._ended and not (loop.busy and time.monotonic() >= until):
             try:
                 frame = self._socket.recv(zmq.NOBLOCK)
             except zmq.Again:
@@ -125,8 +131,8 @@ class Worker:
             case _:
                 try:
                     self._work(loop, message)
-                except ModelError as error:
-                    self._send(messages.failure(message.id, error))
+                except BaseException as error:
+                    self._send(messages.failure(message.id, as_model_error(error)))
 
     def _work(self, loop: Loop, message: Work) -> None:
         match message:

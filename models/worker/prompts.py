@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import secrets
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
@@ -12,9 +13,18 @@ from models.chat_template import RESERVED, ChatTemplate
 from models.errors import InvalidRequest, ModelError, Unsupported
 from models.output_parser import Thinking
 from models.tool_format import ToolFormat, derive, flatten, reasoning_of
-from models.types import ChatPrompt, GenerateRequest, Message, Prompt, TextPrompt, Tool
+from models.types import (
+    ChatPrompt,
+    GenerateRequest,
+    Message,
+    Prompt,
+    TextPrompt,
+    TokenizeRequest,
+    Tool,
+)
 from models.worker.answer_grammar import Shape
 from models.worker.llama import Llama
+from models.worker.sizes import check_token_count, check_tokenize
 
 __all__ = ["Prompts", "Rendered", "Spelling"]
 
@@ -26,6 +36,8 @@ PROBE: dict[str, Any] = {
 SWITCHES = ("enable_thinking", "thinking")
 EFFORT = "reasoning_effort"
 SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
+# How long the last prompt is remembered, in seconds: a template may write the time of day.
+REMEMBERED_S = 5.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +79,7 @@ class Prompts:
         )
         self.reasoning = reasoning_of(source)
         self._system = self._takes([_turn("system"), _turn("user")])
+        self._last: tuple[str, Prompt, Rendered, float] | None = None
 
     def spelling(self) -> Spelling:
         """The vocabulary as the parser of answers needs it."""
@@ -91,12 +104,53 @@ class Prompts:
             self.form, request.prompt.tools, request.tool_use, self.reasoning, rendered.thinking
         )
 
-    def tokenize(self, prompt: Prompt) -> list[int]:
-        """Ids of a prompt as it is decoded; raises InvalidRequest."""
-        return self.render(prompt).tokens
+    def tokenize(self, request: TokenizeRequest) -> list[int]:
+        """Ids of a chat as it would be decoded, or of a text; raises InvalidRequest."""
+        check_tokenize(request)
+        if isinstance(request.prompt, ChatPrompt):
+            return self._render(request.prompt).tokens
+        return self._llama.tokenize(
+            request.prompt.text,
+            add_special=request.add_special,
+            parse_special=request.parse_special,
+        )
 
-    def render(self, prompt: Prompt) -> Rendered:
-        """A prompt as it is decoded; raises InvalidRequest."""
+    def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
+        """Text of ids; `special` spells control tokens out. Raises InvalidRequest."""
+        pieces = self.spell(tokens) if special else map(self._llama.piece, self._checked(tokens))
+        return b"".join(pieces).decode("utf-8", "replace")
+
+    def spell(self, tokens: Sequence[int]) -> tuple[bytes, ...]:
+        """Each token's bytes, control tokens' too. Raises InvalidRequest."""
+        return tuple(map(self._llama.special_piece, self._checked(tokens)))
+
+    def _checked(self, tokens: Sequence[int]) -> Sequence[int]:
+        check_token_count(len(tokens))
+        self._check_ids(tokens, "tokens")
+        return tokens
+
+    def _check_ids(self, tokens: Sequence[int], param: str) -> None:
+        for token in (min(tokens, default=0), max(tokens, default=0)):
+            if not 0 <= token < self._llama.vocabulary:
+                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", param)
+
+    def render(self, prompt: Prompt, owner: str) -> Rendered:
+        """A prompt as it is decoded, with a list of its own; raises InvalidRequest.
+
+        The samples of one request come one after the other, each with the same prompt: it is
+        rendered and counted once. For its owner alone: nobody else can tell by the time it takes
+        that a prompt was seen before.
+        """
+        now = time.monotonic()
+        last = self._last
+        if last is not None and last[3] > now and last[:2] == (owner, prompt):
+            rendered = last[2]
+        else:
+            rendered = self._render(prompt)
+            self._last = (owner, prompt, rendered, now + REMEMBERED_S)
+        return Rendered(list(rendered.tokens), rendered.thinking)
+
+    def _render(self, prompt: Prompt) -> Rendered:
         if isinstance(prompt, ChatPrompt):
             try:
                 return self._chat(prompt)
@@ -105,9 +159,7 @@ class Prompts:
         if isinstance(prompt, TextPrompt):
             tokens = self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
             return Rendered(tokens, "no")
-        for token in prompt.tokens:
-            if not 0 <= token < self._llama.vocabulary:
-                raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "prompt")
+        self._check_ids(prompt.tokens, "prompt")
         return Rendered(list(prompt.tokens), "no")
 
     def _chat(self, prompt: ChatPrompt) -> Rendered:

@@ -1,6 +1,7 @@
 """One request's answer as it grows: draw a token, follow the grammar, release text."""
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -18,6 +19,7 @@ from models.types import (
     Usage,
 )
 from models.worker.backend_sampling import Recipe, recipe_of
+from models.worker.faults import as_model_error
 from models.worker.output import Output
 from models.worker.sampling import Sampler, log_probabilities
 from models.worker.structured import Matcher
@@ -97,18 +99,40 @@ class Request:
         self._begun()
         try:
             self._sample(logits)
-        except ModelError as error:
-            self.error = error
+        except BaseException as error:
+            self.error = as_model_error(error)
 
-    def take(self, token: int) -> None:
-        """Go on with a token that the model drew; sets `reason` at the end."""
+    def take(self, drawn: Callable[[], int]) -> None:
+        """Go on with the token that the model drew; sets `reason` at the end, or `error`."""
         self._begun()
-        self._accept(token)
+        try:
+            self._accept(drawn())
+        except BaseException as error:
+            self.error = as_model_error(error)
+
+    def interrupted(self) -> None:
+        """It gave its place back and will go on in another.
+
+        llama.cpp would begin a seed's random numbers anew there and so repeat them: the rest is
+        drawn here, whose sampler has used none yet.
+        """
+        if self.first_at and self.recipe is not None and not self.recipe.repeatable:
+            self.recipe = None
 
     def delta(self) -> GenerateDelta | None:
-        """What can be sent now, if anything; the last one says how the answer ended."""
-        if self.whole and self.reason is None:
+        """What can be sent now, if anything; the last one says how the answer ended.
+
+        None where there is an `error`, which this may set.
+        """
+        if self.error is not None or (self.whole and self.reason is None):
             return None
+        try:
+            return self._delta()
+        except BaseException as error:
+            self.error = as_model_error(error)
+            return None
+
+    def _delta(self) -> GenerateDelta | None:
         if self.reason is None:
             return self.output.delta(None)
         self.output.finish()

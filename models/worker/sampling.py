@@ -4,6 +4,7 @@ In this order: biases and penalties, what a grammar forbids, temperature, then t
 typical_p, top_p and min_p, as vLLM and Transformers have it.
 """
 
+import math
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.types import Sampling
 
 __all__ = ["Grammar", "Sampler", "log_probabilities"]
@@ -21,6 +23,7 @@ Row = NDArray[np.float32]
 SORTED_FIRST = 256
 GREEDY_BELOW = 1e-5  # a temperature that float32 could not divide by, and nobody could tell from 0
 BLOCK = 256  # sums of blocks are added up in float64, not every weight
+LARGEST = float(np.finfo(np.float32).max)
 
 
 class Grammar(Protocol):
@@ -71,14 +74,17 @@ class Sampler:
             self._seen.add(token)
 
     def pick(self, logits: Row, grammar: Grammar | None = None) -> int:
-        """Token id for `logits` of shape (vocabulary,), of those that the grammar allows."""
+        """Token id for `logits` of shape (vocabulary,), of those that the grammar allows.
+
+        Raises ModelError where none of them has a finite logit, or any is not a number.
+        """
         if self._edits:
             logits = self._edited(logits)
         if self._sampling.temperature < GREEDY_BELOW or self._sampling.top_k == 1:
-            best = int(logits.argmax())
+            best = _likeliest(logits)
             if grammar is None or grammar.allows(best):
                 return best
-            return int(np.where(grammar.allowed(), logits, -np.inf).argmax())
+            return _likeliest(np.where(grammar.allowed(), logits, -np.inf))
         if grammar is None:
             return self._draw(logits)
         if not self._cuts:
@@ -96,9 +102,12 @@ class Sampler:
         edited: Row = logits.copy()
         if self._seen:
             seen = np.fromiter(self._seen, np.intp, len(self._seen))
-            values = edited[seen]
-            penalty = np.float32(sampling.repetition_penalty)
-            edited[seen] = np.where(values > 0, values / penalty, values * penalty)
+            values = edited[seen].astype(np.float64)
+            penalty = sampling.repetition_penalty
+            with np.errstate(over="ignore"):
+                values = np.where(values > 0, values / penalty, values * penalty)
+            # The API takes any penalty above 0; what outgrows float32 would be no number later.
+            edited[seen] = np.clip(values, -LARGEST, LARGEST)
         if self._made:
             made = np.fromiter(self._made, np.intp, len(self._made))
             counts = np.fromiter(self._made.values(), np.float32, len(self._made))
@@ -113,8 +122,9 @@ class Sampler:
         if 0 < sampling.top_k < len(logits):
             ids = np.argpartition(logits, -sampling.top_k)[-sampling.top_k :]
             logits = logits[ids]
-        scaled: Row = logits - logits.max()
-        scaled *= np.float32(1 / sampling.temperature)
+        with np.errstate(over="ignore"):  # to -inf, the weight of which is 0
+            scaled: Row = logits - logits[_likeliest(logits)]
+            scaled *= np.float32(1 / sampling.temperature)
         weights: Row = np.exp(scaled)
         for kept in self._kept(weights):
             weights = weights[kept]
@@ -156,6 +166,14 @@ def log_probabilities(logits: Row, token: int, top: int) -> tuple[float, list[tu
 def _entropy(seed: int | None) -> int | None:
     """NumPy takes no negative seeds, the API does: as 64 unsigned bits they stay distinct."""
     return None if seed is None else seed & (2**64 - 1)
+
+
+def _likeliest(logits: Row) -> int:
+    """Index of the largest. NumPy takes one that is not a number for the largest of all."""
+    best = int(logits.argmax())
+    if not math.isfinite(logits[best]):
+        raise ModelError("The model gave no token a finite score, so that none can be drawn.")
+    return best
 
 
 def _at(weights: Row, uniform: float) -> int:

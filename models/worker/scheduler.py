@@ -283,10 +283,13 @@ class Scheduler:
         sequence.to_prefill, sequence.known = sequence.pending, len(sequence.tokens)
         self.running.append(sequence)
 
-    def _turn_to_prefill(self, sequence: Sequence) -> tuple[bool, int, int]:
-        last = sequence.flex and self._unfed < FLEX_TURN
+    def _turn_to_prefill(self, sequence: Sequence) -> tuple[int, int, int]:
+        """Flex comes last, and on its turn first: what the tiers spent is not comparable."""
+        rank = 1
+        if sequence.flex:
+            rank = 0 if self._unfed >= FLEX_TURN else 2
         spent = self._service[sequence.flex].spent(sequence.owner)
-        return last, spent, sequence.arrival
+        return rank, spent, sequence.arrival
 
     def _add(self, pieces: list[Piece], sequence: Sequence, count: int) -> int:
         if count <= 0:

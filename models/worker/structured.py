@@ -5,7 +5,6 @@ import re
 import threading
 import time
 from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import llguidance
@@ -13,9 +12,10 @@ import llguidance.numpy as llnumpy
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest
+from models.errors import InvalidRequest, Unsupported
 from models.types import Constraint
 from models.worker.answer_grammar import Shape, Split, compose
+from models.worker.fair_threads import FairThreads, Job
 from models.worker.gbnf import to_lark
 from models.worker.schemas import MAX_MULTIPLE, prepare
 
@@ -91,50 +91,60 @@ class Grammars:
         self._split = split
         self._tokenizer: Any = None
         self._tokenizer_at = math.inf
+        self._unusable = ""  # why llguidance does not take the vocabulary, if it does not
         self._lock = threading.Lock()
         self._vocabulary = vocabulary
         self._keep = keep
-        self._compiled: dict[Wanted, Future[Matcher]] = {}
+        self._jobs: dict[Wanted, Job[Matcher]] = {}
         # Two, so that one schema that takes long does not hold up all others.
-        self._threads = ThreadPoolExecutor(2, thread_name_prefix="grammar")
+        self._threads: FairThreads[Matcher] = FairThreads(2, "grammar", STACK_BYTES)
+
+    @property
+    def abandoned(self) -> list[str]:
+        """Owners of the compiles that run on although nobody waits for them."""
+        return self._threads.abandoned
 
     def compile(
-        self, constraint: Constraint | None, shape: Shape | None = None
-    ) -> "Future[Matcher]":
+        self, constraint: Constraint | None, shape: Shape | None = None, owner: str = ""
+    ) -> Job[Matcher]:
         """Under way, or done before. The result raises InvalidRequest for what is refused.
 
-        `constraint` is of the answer's text, `shape` of what else may stand around it.
+        `constraint` is of the answer's text, `shape` of what else may stand around it. Who does
+        not wait for it any more says so with `leave`.
         """
         wanted = (constraint, shape)
-        compiled = self._compiled.pop(wanted, None)
-        if compiled is None:
-            before = threading.stack_size(STACK_BYTES)
-            try:
-                compiled = self._threads.submit(self._compile, constraint, shape)
-            finally:
-                threading.stack_size(before)
-        self._compiled[wanted] = compiled  # most recently used last
-        while len(self._compiled) > self._keep:
-            del self._compiled[next(iter(self._compiled))]
-        return compiled
+        job = self._jobs.pop(wanted, None)
+        if job is None:
+            job = self._threads.submit(lambda: self._compile(constraint, shape), owner)
+        else:
+            self._threads.join(job, owner)
+        self._jobs[wanted] = job  # most recently used last
+        while len(self._jobs) > self._keep:
+            del self._jobs[next(iter(self._jobs))]
+        return job
 
-    def waited_s(self, since: float) -> float:
-        """Seconds of compiling since then, without those that the vocabulary took."""
-        return time.perf_counter() - max(since, self._tokenizer_at)
+    def leave(self, job: Job[Matcher], owner: str) -> None:
+        """One request of this owner does not wait for it any more."""
+        self._threads.leave(job, owner)
+        if job.future.cancelled():
+            self._jobs = {wanted: each for wanted, each in self._jobs.items() if each is not job}
+
+    def compiling_s(self, job: Job[Matcher]) -> float | None:
+        """Seconds since a thread began with it, the vocabulary's own aside; None: none has."""
+        if job.begun_at is None:
+            return None
+        return max(0.0, time.perf_counter() - max(job.begun_at, self._tokenizer_at))
 
     def _compile(self, constraint: Constraint | None, shape: Shape | None) -> Matcher:
-        with self._lock:
-            if self._tokenizer is None:
-                self._tokenizer = self._make_tokenizer()
-                self._tokenizer_at = time.perf_counter()
         param = parameter_of(constraint)
+        tokenizer = self._known_tokenizer(param)
         try:
             grammar = None if constraint is None else _grammar(constraint)
             if shape is not None:
                 grammar = compose(shape, self._split, grammar)
             assert grammar is not None
             limits = llguidance.LLParserLimits(initial_lexer_fuel=LEXER_FUEL)
-            inner = llguidance.LLMatcher(self._tokenizer, grammar, log_level=0, limits=limits)
+            inner = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
         except ValueError as error:
             raise _refused(str(error), param) from error
         except InvalidRequest:
@@ -149,6 +159,23 @@ class Grammars:
         except InvalidRequest as error:
             raise _refused("nothing can satisfy it, or it is too complex", param) from error
         return matcher
+
+    def _known_tokenizer(self, param: str) -> Any:
+        """The vocabulary as llguidance sees it; raises Unsupported where it cannot."""
+        with self._lock:
+            if self._tokenizer is None and not self._unusable:
+                try:
+                    self._tokenizer = self._make_tokenizer()
+                except BaseException as error:  # a panic in Rust is none of Exception's
+                    self._unusable = (str(error).strip() or type(error).__name__).splitlines()[0]
+                self._tokenizer_at = time.perf_counter()
+        if self._unusable:
+            raise Unsupported(
+                f"'{param}' cannot be used with this model: no grammar can be followed in its "
+                f"vocabulary ({self._unusable[:200]}).",
+                param,
+            )
+        return self._tokenizer
 
 
 def parameter_of(constraint: Constraint | None) -> str:

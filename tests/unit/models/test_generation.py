@@ -5,9 +5,11 @@ only if sharing, cutting, preempting and recomputing never lost or mixed up a ce
 """
 
 import contextlib
+import itertools
+import queue
+import threading
 import zlib
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -18,7 +20,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from models.errors import ContextOverflow, InvalidRequest, QueueFull
+from models.errors import ContextOverflow, InvalidRequest, ModelError, QueueFull, Unsupported
 from models.types import (
     ChatPrompt,
     Constraint,
@@ -29,10 +31,15 @@ from models.types import (
     Prompt,
     Sampling,
     TextPrompt,
+    TokenizeRequest,
     TokenPrompt,
+    Tool,
+    ToolCall,
 )
-from models.worker import generation, messages, parked, slots
+from models.worker import generation, intake, messages, parked, prompts, sizes, slots
 from models.worker import scheduler as scheduling
+from models.worker.backend_sampling import Recipe
+from models.worker.fair_threads import Job
 from models.worker.generation import GenerationLoop
 from models.worker.llama import Rows
 from models.worker.prefix import common_prefix
@@ -81,6 +88,8 @@ class ArithmeticLlama:
     end_tokens = frozenset({END})
     control_tokens = frozenset[int]()
     shares_prefixes = True
+    draws = False  # tokens itself
+    longest_piece = 100
 
     def __init__(self, *_: object, sequences: int, split: bool, **__: object) -> None:
         self.context, self.sequences, self.split = CONTEXT, sequences, split
@@ -91,6 +100,9 @@ class ArithmeticLlama:
         self.refuse_restore = 0  # so many parked prefixes find no place
         self.refuse_cut = 0  # so many prefixes have lost a cell
         self.cleared = 0
+        self.refuse_draw_by = 0  # so many requests cannot be set up
+        self.drawn_by: dict[int, Recipe | None] = {}
+        self.spoiled: list[int] = []  # a beginning after which no logit is a number
         self.restored = 0
         self.decoded = 0
         self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
@@ -110,10 +122,33 @@ class ArithmeticLlama:
             self.cache.append(row.sequence, row.start, row.tokens)
             if row.logits:
                 logits = np.zeros(VOCABULARY, np.float32)
-                logits[next_token(self.cache.tokens(row.sequence))] = 1
+                tokens = self.cache.tokens(row.sequence)
+                logits[next_token(tokens)] = 100
+                if self.spoiled and tokens[: len(self.spoiled)] == self.spoiled:
+                    logits[:] = np.nan
                 wanted.append(logits)
         self._logits = np.stack(wanted) if wanted else self._logits[:0]
         return 0
+
+    def wait(self) -> None:
+        pass
+
+    def try_drawing(self) -> None:
+        pass
+
+    def draw_by(self, sequence: int, recipe: Recipe | None) -> None:
+        if self.refuse_draw_by:
+            self.refuse_draw_by -= 1
+            raise RuntimeError("no such sampler")
+        self.drawn_by[sequence] = recipe
+
+    def drawn(self, row: int) -> int:
+        if np.isnan(self._logits[row]).any():
+            raise ModelError("The device drew no token.")
+        return int(self._logits[row].argmax())
+
+    def tokenize(self, text: str, **_: object) -> list[int]:
+        raise AssertionError("counted")
 
     def logits(self, count: int) -> NDArray[np.float32]:
         assert count <= len(self._logits)
@@ -136,7 +171,7 @@ class ArithmeticLlama:
         return len(self.cache.tokens(sequence)) == length
 
     def grammar_tokenizer(self) -> None:
-        raise AssertionError("nobody asked for a grammar")
+        raise ValueError("no end")
 
     def save(self, sequence: int) -> "State":
         return State(self.cache.tokens(sequence))
@@ -155,6 +190,8 @@ class ArithmeticLlama:
 
     def piece(self, token: int) -> bytes:
         return b"%d " % token
+
+    special_piece = piece
 
     def special_text(self, token: int) -> str:
         return ""
@@ -179,6 +216,7 @@ class Bench:
         max_waiting: int = 1000,
         kv: str = "unified",
         prefix_scope: str = "owner",
+        prefix_cache_mb: int = 1,
     ) -> None:
         spec = messages.WorkerSpec(
             model="m",
@@ -187,7 +225,7 @@ class Bench:
             threads=1,
             parallel=parallel,
             max_waiting=max_waiting,
-            prefix_cache_mb=1,
+            prefix_cache_mb=prefix_cache_mb,
             kv=kv,
             prefix_scope=prefix_scope,
         )
@@ -277,7 +315,7 @@ class Bench:
 
     def _hear(self, message: messages.FromWorker) -> None:
         if isinstance(message, messages.Failed):
-            self.answers[message.id].error = message
+            self.answers.setdefault(message.id, Answer()).error = message
             return
         assert isinstance(message, messages.Step)
         for request, delta in message.deltas:
@@ -370,7 +408,7 @@ def world() -> Iterator[None]:
 
 
 # Few beginnings, so that prompts share prefixes of every length.
-prompts = st.builds(
+random_prompts = st.builds(
     lambda stem, cut, tail: ([*range(stem, stem + 30)][:cut] + tail) or [0],
     st.integers(0, 2),
     st.integers(0, 30),
@@ -378,7 +416,7 @@ prompts = st.builds(
 )
 submits = st.tuples(
     st.just("submit"),
-    prompts,
+    random_prompts,
     st.integers(1, 40),
     st.sampled_from(["ann", "ann", "bob"]),
     st.sampled_from([False, False, False, True]),
@@ -645,21 +683,108 @@ def test_prompts_that_cannot_be_served_are_refused() -> None:
     bench.check_answer(fits)
 
 
+WORDS = "word " * 60_000
+FAR_TOO_LONG: dict[str, tuple[Prompt, str]] = {
+    "text": (TextPrompt(WORDS), "prompt"),
+    "message": (ChatPrompt((Message("user", WORDS),)), "messages"),
+    "messages": (ChatPrompt((Message("user", WORDS[:100_000]),) * 3), "messages"),
+    "empty messages": (ChatPrompt((Message("user", ""),) * 10_000), "messages"),
+    "reasoning": (ChatPrompt((Message("assistant", "", reasoning=WORDS),)), "messages"),
+    "name": (ChatPrompt((Message("user", "", name=WORDS),)), "messages"),
+    "arguments": (
+        ChatPrompt((Message("assistant", "", (ToolCall("1", "f", WORDS),)),)),
+        "messages",
+    ),
+    "tool": (ChatPrompt((Message("user", "Hi"),), (Tool("f", "", WORDS),)), "tools"),
+    "description": (ChatPrompt((Message("user", "Hi"),), (Tool("f", WORDS, "{}"),)), "tools"),
+    "variable": (
+        ChatPrompt((Message("user", "Hi"),), variables=(("note", WORDS),)),
+        "chat_template_kwargs",
+    ),
+}
+
+
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("split", [1, 3])
-def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(split: int) -> None:
+@pytest.mark.parametrize("name", FAR_TOO_LONG)
+def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(name: str) -> None:
+    bench = Bench()  # whose model fails when it is asked to count
+    render = bench.loop._prompts._template.render = mock.Mock(side_effect=AssertionError)
+    prompt, param = FAR_TOO_LONG[name]
+    with pytest.raises(ContextOverflow, match=r"at least \d+ tokens.*48") as raised:
+        bench.loop.generate(messages.Generate(1, GenerateRequest(prompt)))
+    assert raised.value.param == param
+    assert raised.value.prompt_tokens >= (10_000 if name == "empty messages" else 3000)
+    assert raised.value.context == CONTEXT
+    render.assert_not_called()
+    with pytest.raises(AssertionError):  # so it would have been noticed
+        bench.loop.generate(
+            messages.Generate(1, GenerateRequest(ChatPrompt((Message("user", ""),))))
+        )
+
+
+class NoIds(tuple[int, ...]):
+    """As many ids as one likes, none of which may be looked at."""
+
+    def __iter__(self) -> Iterator[int]:
+        raise AssertionError("looked at")
+
+
+@pytest.mark.usefixtures("world")
+def test_ids_past_the_context_are_refused_by_their_number() -> None:
     bench = Bench()
-    bench.llama.longest_piece = 100
-    bench.loop._prompts.tokenize = mock.Mock(side_effect=AssertionError("counted"))
-    words = "word " * 60_000
-    prompts: list[Prompt] = [
-        TextPrompt(words),
-        ChatPrompt((Message("user", words[: len(words) // split]),) * split),
-    ]
-    for prompt in prompts:
-        with pytest.raises(ContextOverflow, match=r"at least 3000 tokens.*48") as raised:
-            bench.loop.generate(messages.Generate(1, GenerateRequest(prompt)))
-        assert (raised.value.prompt_tokens, raised.value.context) == (3000, CONTEXT)
+    request = GenerateRequest(TokenPrompt(NoIds([-1] * 1000)))
+    with pytest.raises(ContextOverflow, match="has 1000 tokens") as raised:
+        bench.loop.generate(messages.Generate(1, request))
+    assert raised.value.param == "prompt"
+
+
+@pytest.mark.usefixtures("world")
+def test_more_than_is_tokenised_or_spelled_at_once_is_refused() -> None:
+    bench = Bench()
+    text = "x" * (sizes.TOKENIZED_AT_MOST + 1)
+    chat = ChatPrompt((Message("user", text),))
+    for prompt, param in ((TextPrompt(text), "content"), (chat, "messages")):
+        with pytest.raises(InvalidRequest, match=r"40000\d\d") as raised:
+            bench.loop.tokenize(TokenizeRequest(prompt))
+        assert raised.value.param == param
+    with pytest.raises(AssertionError, match="counted"):
+        bench.loop.tokenize(TokenizeRequest(TextPrompt(text[1:])))
+    ids = (0,) * (sizes.SPELLED_AT_MOST + 1)
+    for ask in (bench.loop.spell, lambda ids: bench.loop.detokenize(ids, special=False)):
+        with pytest.raises(InvalidRequest, match="1000001") as raised:
+            ask(ids)
+        assert raised.value.param == "tokens"
+    assert bench.loop.detokenize((1, 2), special=False) == "1 2 "
+    for wrong in (-1, VOCABULARY):
+        with pytest.raises(InvalidRequest, match=str(wrong)):
+            bench.loop.detokenize((1, wrong, 2), special=False)
+
+
+@pytest.mark.usefixtures("world")
+def test_copies_of_a_prompt_are_rendered_and_counted_once_for_their_owner() -> None:
+    bench = Bench()
+    counted = bench.llama.tokenize = mock.Mock(side_effect=lambda text, **_: [len(text)])
+    now = 100.0
+
+    def ask(number: int, text: str, owner: str = "ann") -> int:
+        before = counted.call_count
+        prompt = ChatPrompt((Message("user", text),))
+        request = GenerateRequest(prompt, 3, Sampling(temperature=0), owner=owner)
+        bench.loop.generate(messages.Generate(number, request))
+        bench.answers[number] = Answer()
+        return counted.call_count - before
+
+    with mock.patch.object(prompts.time, "monotonic", side_effect=lambda: now):
+        assert [ask(n, "Hi") for n in (1, 2, 3)] == [1, 0, 0]
+        assert ask(4, "Hello") == 1
+        assert ask(5, "Hello", "bob") == 1
+        assert ask(6, "Hello", "bob") == 0
+        now += prompts.REMEMBERED_S + 1  # a template may have written the time
+        assert ask(7, "Hello", "bob") == 1
+    bench.finish()
+    texts = [bench.answers[n].text for n in range(1, 8)]
+    assert texts[0] == texts[1] == texts[2] != texts[3]
+    assert len(set(texts[3:])) == 1
 
 
 def logprobs_of(bench: Bench, **options: Any) -> tuple[list[bytes], str]:
@@ -700,15 +825,237 @@ def test_no_log_probabilities_are_reported_of_what_a_stop_string_cut_off() -> No
     assert pieces == whole[:2]
 
 
+GRAMMAR = Constraint("lark", "start: /x/")
+
+
 @pytest.mark.usefixtures("world")
 def test_requests_that_wait_for_grammars_are_bounded_too() -> None:
     bench = Bench(max_waiting=2)
-    compile_never: Any = mock.Mock(side_effect=lambda *_: Future())
-    bench.loop._grammars.compile = compile_never
-    request = GenerateRequest(TokenPrompt((1, 2)), constraint=Constraint("lark", "start: /x/"))
+    grammars: Any = bench.loop._intake._grammars
+    grammars.compile = mock.Mock(side_effect=lambda *_: Job(mock.Mock(), ["local"]))
+    request = GenerateRequest(TokenPrompt((1, 2)), constraint=GRAMMAR)
     for number in (1, 2):
         bench.loop.generate(messages.Generate(number, request))
     with pytest.raises(QueueFull):
         bench.loop.generate(messages.Generate(3, request))
     bench.loop.cancel(1)
     bench.loop.generate(messages.Generate(4, request))
+
+
+class SlowGrammars:
+    """Compiles in a bench nothing until it is let to."""
+
+    def __init__(self, bench: Bench) -> None:
+        self.bench = bench
+        self.begun: queue.Queue[str] = queue.Queue()
+        self.go_on = threading.Event()
+        bench.loop._intake._grammars._compile = self._compile
+        self.ids = itertools.count(1)
+
+    def ask(self, text: str, owner: str = "ann") -> int:
+        number = next(self.ids)
+        constraint = Constraint("lark", text)
+        request = GenerateRequest(TokenPrompt((1, 2)), constraint=constraint, owner=owner)
+        self.bench.loop.generate(messages.Generate(number, request))
+        return number
+
+    def settle(self) -> None:
+        """Let all be compiled."""
+        self.go_on.set()
+        while self.bench.loop.busy:
+            self.bench.loop.step()
+
+    def _compile(self, constraint: Any, _: object) -> Any:
+        self.begun.put(constraint.grammar)
+        assert self.go_on.wait(60)
+        raise Unsupported(f"{constraint.grammar} is done", "grammar")
+
+
+@pytest.fixture
+def slow(world: None) -> Iterator[SlowGrammars]:
+    found = SlowGrammars(Bench(max_waiting=5))
+    yield found
+    found.go_on.set()
+
+
+def errors(bench: Bench) -> dict[int, tuple[str, str]]:
+    return {
+        number: (answer.error.error, answer.error.message)
+        for number, answer in bench.answers.items()
+        if answer.error is not None
+    }
+
+
+def test_a_grammar_that_nobody_waits_for_any_more_is_not_compiled(slow: SlowGrammars) -> None:
+    begun = [slow.ask("a"), slow.ask("b")]
+    assert {slow.begun.get(timeout=60) for _ in begun} == {"a", "b"}
+    cancelled, twice, once = slow.ask("c"), slow.ask("d"), slow.ask("d")
+    slow.bench.loop.cancel(cancelled)
+    slow.bench.loop.cancel(twice)  # the other one still waits for it
+    slow.settle()
+    assert slow.begun.get_nowait() == "d"
+    assert slow.begun.empty()
+    assert {n for n, (_, why) in errors(slow.bench).items() if why == "d is done"} == {once}
+    again = slow.ask("c")  # it was not kept as a grammar that is cancelled
+    slow.settle()
+    assert errors(slow.bench)[again] == ("Unsupported", "c is done")
+
+
+def test_compiles_that_were_given_up_and_run_on_count_as_waiting(slow: SlowGrammars) -> None:
+    given_up = [slow.ask("a"), slow.ask("b")]
+    assert {slow.begun.get(timeout=60) for _ in given_up} == {"a", "b"}
+    for number in given_up:
+        slow.bench.loop.cancel(number)
+    for text in "cde":
+        slow.ask(text)
+    with pytest.raises(QueueFull, match="5 requests"):
+        slow.ask("f")
+    slow.ask("f", owner="bob")
+
+
+def test_who_waits_too_long_for_a_thread_is_told_to_come_back(slow: SlowGrammars) -> None:
+    begun = [slow.ask("a"), slow.ask("b")]
+    assert {slow.begun.get(timeout=60) for _ in begun} == {"a", "b"}
+    innocent = slow.ask("c")
+    with mock.patch.object(intake, "THREAD_S", -1.0):
+        slow.bench.loop.step()
+    assert {number: name for number, (name, _) in errors(slow.bench).items()} == {
+        innocent: "QueueFull"
+    }
+
+
+def test_a_compile_is_timed_from_its_own_beginning(slow: SlowGrammars) -> None:
+    begun = [slow.ask("a"), slow.ask("b")]
+    assert {slow.begun.get(timeout=60) for _ in begun} == {"a", "b"}
+    innocent = slow.ask("c")
+    slow.bench.loop._intake._grammars._tokenizer_at = 0.0  # the vocabulary has long been there
+    with mock.patch.object(intake, "COMPILE_S", -1.0):
+        slow.bench.loop.step()
+    refused = errors(slow.bench)
+    assert set(refused) == set(begun)
+    assert {name for name, _ in refused.values()} == {"InvalidRequest"}
+    assert all("takes longer than" in why for _, why in refused.values())
+    slow.settle()
+    assert errors(slow.bench)[innocent] == ("Unsupported", "c is done")
+
+
+@pytest.mark.usefixtures("world")
+def test_a_vocabulary_without_grammars_costs_only_the_requests_for_one() -> None:
+    bench = Bench()  # whose model has no such vocabulary
+    request = GenerateRequest(TokenPrompt((1, 2)), constraint=GRAMMAR)
+    for number in (101, 102):
+        bench.loop.generate(messages.Generate(number, request))
+    free = bench.submit([1, 2, 3])
+    bench.finish()
+    bench.check_answer(free)
+    for number in (101, 102):
+        error = bench.answers[number].error
+        assert error is not None
+        assert (error.error, error.param) == ("Unsupported", "grammar")
+        assert "no end" in error.message
+
+
+@pytest.mark.usefixtures("world")
+def test_a_row_that_is_no_number_ends_its_own_request(capfd: pytest.CaptureFixture[str]) -> None:
+    bench = Bench()
+    good, bad = bench.submit([1, 2, 3]), bench.submit([4, 5, 6])
+    bench.llama.spoiled = [4, 5, 6]
+    bench.finish()
+    bench.check_answer(good)
+    assert errors(bench).keys() == {bad}
+    assert "finite" in errors(bench)[bad][1]
+    assert "Traceback" not in capfd.readouterr().err
+    bench.llama.spoiled = []
+    again = bench.submit([4, 5, 6])  # nothing of it was kept
+    bench.check_answer_of(again)
+    assert bench.cached(again) == 0
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_a_device_that_draws_no_token_ends_its_own_request() -> None:
+    bench = Bench()
+    bench.llama.draws = True
+    good, bad = bench.submit([1, 2, 3]), bench.submit([4, 5, 6])
+    bench.llama.spoiled = [4, 5, 6]
+    bench.finish()
+    bench.check_answer(good)
+    assert errors(bench) == {bad: ("ModelError", "The device drew no token.")}
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("where", ["sampling", "the text", "its beginning"])
+def test_what_nobody_expected_ends_one_request_and_is_logged(
+    where: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    bench = Bench()
+    bad = bench.submit([4, 5, 6])
+    if where == "sampling":
+        bench.loop._requests[bad].sampler.pick = mock.Mock(side_effect=KeyError("sampling"))
+    elif where == "the text":
+        bench.loop._requests[bad].output.delta = mock.Mock(side_effect=KeyError("the text"))
+    else:
+        bench.llama.refuse_draw_by = 1
+    good = bench.submit([1, 2, 3])
+    bench.finish()
+    bench.check_answer(good)
+    (name, why) = errors(bench)[bad]
+    assert name == "ModelError"
+    assert "its log says how" in why
+    assert "Traceback" in capfd.readouterr().err
+    assert bench.loop.load == (0, 0)
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("seed", [None, 5])
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_seeded_request_that_was_interrupted_does_not_repeat_its_numbers(
+    seed: int | None, begun: bool
+) -> None:
+    bench = Bench()
+    bench.llama.draws = True
+    set_up = bench.llama.draw_by = mock.Mock()
+    for number in (1, 2):
+        prompt = [number, 2, 3]
+        sampling = Sampling(temperature=1, seed=seed)
+        request = GenerateRequest(TokenPrompt(tuple(prompt)), 6, sampling)
+        bench.loop.generate(messages.Generate(number, request))
+        bench.answers[number], bench.prompts[number] = Answer(), (prompt, 6)
+    if begun:
+        bench.step()
+    bench.llama.refuse = 1
+    bench.step()
+    assert bench.preempted == 1
+    bench.finish()
+    for number in (1, 2):
+        bench.check_answer(number)
+    recipe = Recipe(1.0, seed=seed)
+    again = None if begun and seed is not None else recipe
+    assert [call.args[1] for call in set_up.call_args_list] == [recipe, recipe, again]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_lone_request_that_finds_no_room_is_tried_again_without_idle_prefixes() -> None:
+    bench = Bench(prefix_cache_mb=0)
+    bench.check_answer_of(bench.submit(list(range(20)), 1))
+    assert bench.llama.cache.cells  # too long to be parked
+    request = bench.submit([1, 2, 3], 10)
+    bench.llama.refuse = 1
+    bench.finish()
+    bench.check_answer(request)
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_when_all_failed_nobody_is_said_to_run() -> None:
+    bench = Bench()
+    request = bench.submit([1, 2, 3], 10)
+    bench.step()
+    heard: list[messages.FromWorker] = []
+    bench.loop._send = heard.append
+    bench.llama.refuse = 1
+    bench.loop.step()
+    assert [getattr(each, "id", None) for each in heard] == [request, None]
+    assert heard[1] == messages.Step((), 0, 0)

@@ -18,6 +18,7 @@ from models.types import GenerateEnd, GenerateRequest, Sampling, TokenPrompt
 from models.worker import messages
 from models.worker.generation import GenerationLoop
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.llama import llama_cpp as llama_library
 from tests.tiny_models import CONTEXT, WINDOW, write_hybrid, write_recurrent, write_windowed
 
 
@@ -284,3 +285,17 @@ def test_a_model_with_states_serves_many_with_one_beginning(stateful: Path) -> N
     assert len(served.ends) == 16
     assert all(end.usage.cached_tokens == 0 for end in served.ends.values())
     assert all(end.usage.completion_tokens == 8 for end in served.ends.values())
+
+
+@pytest.mark.filterwarnings("ignore:llama_token_get_attr:DeprecationWarning")  # llguidance's
+def test_grammars_need_a_token_that_ends_a_text_but_not_the_one_called_eos(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_windowed(tmp_path / "plain.gguf", window=0)
+    llama = load(tmp_path / "plain.gguf")
+    monkeypatch.setattr(llama_library, "llama_vocab_eos", lambda _: -1)
+    (end,) = llama.end_tokens
+    assert llama.grammar_tokenizer().eos_token == end
+    llama.end_tokens = frozenset()
+    with pytest.raises(ValueError, match="no token that ends"):
+        llama.grammar_tokenizer()

@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from models.errors import ModelError
 from models.types import Sampling
 from models.worker.sampling import Sampler, _at, _typical, log_probabilities
 
@@ -280,3 +281,28 @@ def test_the_ends_of_the_range_are_drawn_from_too() -> None:
     weights[[3, 997]] = 1
     assert _at(weights, 0.0) == 3
     assert _at(weights, float(np.nextafter(1.0, 0.0))) == 997
+
+
+@pytest.mark.parametrize("penalty", [5e-324, 1e-300, 1e-38, 1e-30, 1e38, 1e300])
+@pytest.mark.parametrize("temperature", [0, 1e-4, 0.7])
+@pytest.mark.parametrize("seen", [{3}, set(range(50))])
+def test_no_penalty_is_too_much_for_a_draw(
+    penalty: float, temperature: float, seen: set[int]
+) -> None:
+    logits = random_row(50)
+    sampler = Sampler(Sampling(temperature, repetition_penalty=penalty, seed=1), sorted(seen))
+    drawn = {sampler.pick(logits) for _ in range(20)}
+    if seen == {3}:  # out of reach of all others, or they of it
+        favoured = (penalty < 1) == (logits[3] > 0)
+        assert (drawn == {3}) == favoured
+
+
+@pytest.mark.parametrize("values", [(math.nan, 1.0), (-math.inf, -math.inf), (math.inf, 1.0)])
+@pytest.mark.parametrize("temperature", [0, 0.7])
+@pytest.mark.parametrize("constrained", [False, True])
+def test_without_a_finite_logit_nothing_is_drawn(
+    values: tuple[float, ...], temperature: float, constrained: bool
+) -> None:
+    grammar = Mask(np.array([True, False])) if constrained else None
+    with pytest.raises(ModelError, match="finite"):
+        Sampler(Sampling(temperature)).pick(row(*values), grammar)

@@ -5,6 +5,7 @@ which knows nothing of the policy, and the books of both are compared after ever
 """
 
 import contextlib
+import itertools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from unittest import mock
@@ -339,3 +340,43 @@ def test_nobody_starves_in_a_flood(
         work = max(simulation.limit.values())
         before = FLEX_TURN * (2 + len(simulation.scheduler.running)) + 3 * world.parallel
         assert taken <= 4 * work * (before + 1)
+
+
+@settings(max_examples=60)
+@given(
+    st.sampled_from([Budget(1, 1), Budget(2, 4), Budget(8, 8)]),
+    st.integers(0, 3),
+    st.integers(1, 20),
+    st.booleans(),
+)
+def test_a_flex_prompt_gets_pieces_beside_long_prompts_without_end(
+    budget: Budget, served_before: int, length: int, streaming: bool
+) -> None:
+    """As many as leave it its slot, and its owner served in its tier more than all others."""
+    with small_world():
+        simulation = Simulation(World(4, 4 * LONGEST, 0, budget))
+        numbers = itertools.count(1000, 100)
+
+        def arrival(owner: str, flex: bool, prompt: int, answer: int) -> Arrival:
+            start = next(numbers)
+            return Arrival(owner, flex, tuple(range(start, start + prompt)), answer)
+
+        def others() -> None:
+            running = [each for each in simulation.present if each.owner == "bob"]
+            if len(running) < 2:
+                simulation.submit(arrival("bob", flex=False, prompt=LONGEST - 1, answer=1))
+
+        others()  # somebody is always there, or what was served is forgotten
+        for _ in range(served_before):
+            before = simulation.submit(arrival("ann", flex=True, prompt=4, answer=30))
+            while before.id not in simulation.finished:
+                simulation.step()
+                others()
+        if streaming:
+            simulation.submit(arrival("cid", flex=False, prompt=1, answer=LONGEST))
+        one = simulation.submit(arrival("ann", flex=True, prompt=length, answer=1))
+        began = simulation.steps
+        while one.id not in simulation.finished:
+            simulation.step()
+            others()
+            assert simulation.steps - began < 2 * (FLEX_TURN + 2) * (length + 3), "it starves"
