@@ -40,6 +40,7 @@ class SentenceEncoder:
         self.dimension = int(self._model.get_embedding_dimension())
         self.context = int(self._model.max_seq_length or 512)
         self.vocabulary = len(self._tokenizer)
+        self.longest_token = max(map(len, self._tokenizer.get_vocab()))
         self.special = _special_tokens(self._tokenizer)
         self.batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
         self.batch_rows = BATCH_ROWS
@@ -49,10 +50,6 @@ class SentenceEncoder:
             "document": prompts.get("document", prompts.get("passage", "")),
         }
         self._pad = int(self._tokenizer.pad_token_id or 0)
-
-    @functools.cached_property
-    def longest_token(self) -> int:
-        return max(map(len, self._tokenizer.get_vocab()))
 
     def prompt(self, kind: str) -> str:
         return self._prompts[kind]
