@@ -1,5 +1,7 @@
 """A sentence-transformers model. The only home of sentence_transformers and torch."""
 
+import copy
+import functools
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
@@ -38,6 +40,7 @@ class SentenceEncoder:
         self.dimension = int(self._model.get_embedding_dimension())
         self.context = int(self._model.max_seq_length or 512)
         self.vocabulary = len(self._tokenizer)
+        self.longest_token = max(map(len, self._tokenizer.get_vocab()))
         self.special = _special_tokens(self._tokenizer)
         self.batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
         self.batch_rows = BATCH_ROWS
@@ -53,10 +56,20 @@ class SentenceEncoder:
 
     def tokenize(self, texts: Sequence[str], *, parse_special: bool = True) -> list[list[int]]:
         clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
-        found = self._tokenizer(
+        tokenizer = self._tokenizer if parse_special else self._literal_tokenizer
+        found = tokenizer(
             clean, add_special_tokens=False, split_special_tokens=not parse_special, verbose=False
         )["input_ids"]
         return [list(ids) for ids in found]
+
+    @functools.cached_property
+    def _literal_tokenizer(self) -> Any:
+        """Reads special tokens as text.
+
+        A copy, because the switch is part of a tokenizer and may not be thrown while another
+        thread uses it.
+        """
+        return copy.deepcopy(self._tokenizer)
 
     def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
         return str(self._tokenizer.decode(list(tokens), skip_special_tokens=not special))
@@ -91,8 +104,10 @@ def _device() -> str:
 
 def _special_tokens(tokenizer: Any) -> tuple[list[int], list[int]]:
     """What the tokenizer puts before and after a text."""
-    bare = list(tokenizer("a", add_special_tokens=False)["input_ids"])
-    full = list(tokenizer("a", add_special_tokens=True)["input_ids"])
+    bare, full = (
+        list(tokenizer("a", add_special_tokens=added, split_special_tokens=False)["input_ids"])
+        for added in (False, True)
+    )
     for at in range(len(full) - len(bare) + 1):
         if full[at : at + len(bare)] == bare:
             return full[:at], full[at + len(bare) :]

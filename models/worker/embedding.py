@@ -3,6 +3,7 @@
 What runs the model is a `TextEncoder`: sentence-transformers or llama.cpp.
 """
 
+import functools
 import time
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -16,13 +17,17 @@ from models.errors import InvalidRequest, ModelError, QueueFull, Unsupported
 from models.types import ChatPrompt, EmbedRequest, EmbedResult, TokenizeRequest
 from models.worker import messages
 from models.worker.cores import CoreLock
+from models.worker.long_texts import LongTexts
 from models.worker.windows import Window, WindowQueue
 
 __all__ = ["EmbeddingLoop", "TextEncoder"]
 
 MAX_WINDOWS = 256  # of one input; beyond that the input is refused
 MAX_WAITING = 4_000_000  # characters of an owner's requests, about a million tokens; then 429
-TOKENIZED_AT_ONCE = 50_000  # characters between two forward passes: some 20 ms
+MAX_CHARACTERS = 4_000_000  # of one input: its ids take some 40 bytes each, and seconds to find
+TOKENIZED_AT_ONCE = 20_000  # characters between two forward passes: some 20 ms
+CHARACTERS_OF_A_CALL = 40  # what a text costs beside its length, however short
+IDLE_S = 0.02  # between looks at the socket while only a long text is being tokenised
 CHARACTERS_OF_A_TOKEN = 4  # about
 FIRST_GUESS = 4000.0  # tokens a second, until they are measured
 LONGEST_RETRY_S = 600.0
@@ -57,6 +62,11 @@ class TextEncoder(Protocol):
         ...
 
     @property
+    def longest_token(self) -> int:
+        """Characters of the longest token of the vocabulary, at least."""
+        ...
+
+    @property
     def batch_rows(self) -> int:
         """Rows of one pass at most."""
         ...
@@ -68,6 +78,7 @@ class TextEncoder(Protocol):
     def tokenize(self, texts: Sequence[str], *, parse_special: bool = ...) -> list[list[int]]:
         """Ids of each text, without special ones around it, however long.
 
+        A thread may ask this while another one does, or runs a forward pass.
         `parse_special` says whether a text may spell special tokens; if unsaid, as the model's
         own library has it.
         """
@@ -116,7 +127,10 @@ class EmbeddingLoop:
         self._before, self._after = encoder.special
         self._queue = WindowQueue(encoder.batch_tokens, encoder.batch_rows)
         self._requests: dict[int, _Request] = {}
-        self._texts: deque[_Request] = deque()  # those with inputs that are not yet windows
+        # Requests with inputs that are not yet windows stand in one of these: in `_long` while the
+        # next of them is a long text.
+        self._texts: deque[_Request] = deque()
+        self._long = LongTexts(lambda text: encoder.tokenize([text])[0])
         self._waiting: dict[str, int] = {}  # size of each owner's requests
         self._pace = FIRST_GUESS
 
@@ -133,7 +147,7 @@ class EmbeddingLoop:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._texts or self._queue)
+        return bool(self._texts or self._queue or self._long)
 
     def probe(self) -> None:
         """Two short rows, one as long as a batch, several at once: what serving will compute."""
@@ -164,10 +178,11 @@ class EmbeddingLoop:
             self._forget(request)
 
     def tokenize(self, request: TokenizeRequest) -> list[int]:
-        """Ids of a text, however long."""
+        """Ids of a text, as long as an input may be."""
         if isinstance(request.prompt, ChatPrompt):
             raise InvalidRequest("An embedding model tokenises text only.", "messages")
         text, parse = request.prompt.text, request.parse_special
+        self._check_length("The text", text, None)
         ids = self._encoder.tokenize([text], parse_special=parse)[0]
         return [*self._before, *ids, *self._after] if request.add_special else ids
 
@@ -183,6 +198,10 @@ class EmbeddingLoop:
 
     def step(self) -> None:
         """Some more texts to windows, and one forward pass; finished requests are sent."""
+        self._take_long()
+        if not self._texts and not self._queue:
+            self._long.wait(IDLE_S)
+            return
         with self._cores:
             self._tokenize_some()
             if not self._queue:
@@ -202,10 +221,12 @@ class EmbeddingLoop:
 
     def _accept(self, request_id: int, request: EmbedRequest) -> _Request:
         size = 0
-        for item in request.inputs:
+        for row, item in enumerate(request.inputs):
             if isinstance(item, str):
+                self._check_length(f"Input {row}", item, "input")
                 size += len(item)
             else:
+                self._check_count(row, len(item))
                 self._check_ids(item, "input")
                 size += CHARACTERS_OF_A_TOKEN * len(item)
         waiting = self._waiting.get(request.owner, 0)
@@ -225,13 +246,19 @@ class EmbeddingLoop:
         )
 
     def _tokenize_some(self) -> None:
-        """Inputs of each request in turn become windows."""
+        """Inputs of each request in turn become windows; long texts are set aside."""
         chosen: list[tuple[_Request, int]] = []
         size = 0
-        while self._texts and size < TOKENIZED_AT_ONCE:
-            request = self._texts.popleft()
-            chosen.append((request, request.at))
-            size += len(request.inputs[request.at])
+        while self._texts:
+            request = self._texts[0]
+            item = request.inputs[request.at]
+            if isinstance(item, str) and len(item) > TOKENIZED_AT_ONCE:
+                self._long.add(self._texts.popleft().id, request.prompt + item)
+                continue
+            size += len(item) + CHARACTERS_OF_A_CALL
+            if chosen and size > TOKENIZED_AT_ONCE:
+                break
+            chosen.append((self._texts.popleft(), request.at))
             request.at += 1
             if request.at < len(request.inputs):
                 self._texts.append(request)
@@ -245,18 +272,30 @@ class EmbeddingLoop:
             item = request.inputs[row]
             self._cut(request, row, next(tokenized) if isinstance(item, str) else list(item))
 
+    def _take_long(self) -> None:
+        """A long text that has been tokenised becomes windows."""
+        found = self._long.take()
+        if found is None:
+            return
+        request = self._requests[found[0]]
+        row = request.at
+        request.at += 1
+        if request.at < len(request.inputs):
+            self._texts.append(request)
+        self._cut(request, row, found[1])
+
     def _cut(self, request: _Request, row: int, ids: list[int]) -> None:
         """An input's ids as windows, each with the special tokens around it."""
         if request.id not in self._requests:  # an earlier input failed it
             return
-        room = self.context - len(self._before) - len(self._after)
-        if len(ids) > room * MAX_WINDOWS:
-            message = f"Input {row} has {len(ids)} tokens; the most is {room * MAX_WINDOWS}."
-            self._fail(request, InvalidRequest(message, "input"))
+        try:
+            self._check_count(row, len(ids))
+        except InvalidRequest as error:
+            self._fail(request, error)
             return
         request.counts[row] = len(ids) + len(self._before) + len(self._after)
-        for at in range(0, max(len(ids), 1), room):
-            tokens = [*self._before, *ids[at : at + room], *self._after]
+        for at in range(0, max(len(ids), 1), self._room):
+            tokens = [*self._before, *ids[at : at + self._room], *self._after]
             self._queue.add(request.owner, Window(request.id, row, tokens))
             request.left += 1
 
@@ -276,6 +315,7 @@ class EmbeddingLoop:
     def _forget(self, request: _Request) -> None:
         del self._requests[request.id]
         self._queue.remove(request.id)
+        self._long.remove(request.id)
         if request.at < len(request.inputs):
             self._texts = deque(each for each in self._texts if each is not request)
         self._waiting[request.owner] -= request.size
@@ -285,6 +325,27 @@ class EmbeddingLoop:
     def _result(self, request: _Request) -> EmbedResult:
         vectors = _unit(request.sums).astype("<f4", copy=False)
         return EmbedResult(vectors.tobytes(), self.dimension, tuple(request.counts))
+
+    @property
+    def _room(self) -> int:
+        """Tokens of a text in one window."""
+        return self.context - len(self._before) - len(self._after)
+
+    @functools.cached_property
+    def _most_characters(self) -> int:
+        """Of one input: no text of words has more in as many tokens as an input may have."""
+        return min(MAX_CHARACTERS, self._room * MAX_WINDOWS * self._encoder.longest_token)
+
+    def _check_length(self, what: str, text: str, param: str | None) -> None:
+        """Refuse what is far too long by its size: to count its tokens would take long."""
+        if len(text) > TOKENIZED_AT_ONCE and len(text) > self._most_characters:
+            message = f"{what} has {len(text)} characters; the most is {self._most_characters}."
+            raise InvalidRequest(message, param)
+
+    def _check_count(self, row: int, tokens: int) -> None:
+        most = self._room * MAX_WINDOWS
+        if tokens > most:
+            raise InvalidRequest(f"Input {row} has {tokens} tokens; the most is {most}.", "input")
 
     def _check_ids(self, tokens: tuple[int, ...], param: str) -> None:
         size = self._encoder.vocabulary

@@ -51,6 +51,10 @@ class LlamaEncoder:
         before = next((at for at in range(len(full)) if full[at : at + len(bare)] == bare), 0)
         self.special = full[:before], full[before + len(bare) :]
 
+    @property
+    def longest_token(self) -> int:
+        return self._llama.longest_piece
+
     def prompt(self, kind: str) -> str:
         return ""  # GGUF files do not say
 

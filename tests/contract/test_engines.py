@@ -75,11 +75,12 @@ async def registry(
         "split": replace(SMOLLM2, context=CONTEXT, kv="split", parallel=6),
         "minilm": MINILM,
         "minilm-gguf": replace(MINILM, source=f"file:{gguf_file}", threads=1),
-        "smollm2-embedder": replace(SMOLLM2, kind="embedding", context=128, threads=1),
+        "smollm2-embedder": replace(SMOLLM2, kind="embedding", context=128),
     }
     registry = Registry(models, tmp_path_factory.mktemp("data"))
-    for name in models:  # one after the other: the first finds out whether safe mode is needed
-        await registry.get(name).start()
+    first, *others = models
+    await registry.get(first).start()  # which finds out whether this machine needs safe mode
+    await asyncio.gather(*(registry.get(name).start() for name in others))
     yield registry
     await registry.stop(20)
 

@@ -70,7 +70,7 @@ def test_a_stream_past_the_limit_ends_with_an_error(
 @pytest.fixture(scope="module")
 def slow(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """A real model with room for a prompt of several pieces."""
-    chat = replace(SMOLLM2, context=2048, kv_tokens=2048, threads=1)
+    chat = replace(SMOLLM2, context=2048, kv_tokens=2048)
     found = configuration(tmp_path_factory.mktemp("slow"), models=("fake", chat))
     with running(found, chat.id, "fake", 32) as gateway:
         yield gateway
@@ -88,7 +88,7 @@ def wait_for(gateway: Gateway, count: int) -> None:
 def test_a_client_that_goes_while_its_prompt_is_prefilled_costs_no_more(
     slow: Gateway, stream: bool
 ) -> None:
-    text = f"{stream} story. " + "The old clock on the wall had stopped again. " * 170
+    text = f"{stream} story. " + "The old clock on the wall had stopped again. " * 130
     body = {
         "model": slow.chat_model,
         "messages": [{"role": "user", "content": text}],
@@ -106,6 +106,6 @@ def test_a_client_that_goes_while_its_prompt_is_prefilled_costs_no_more(
     wait_for(slow, 0)
     again = slow.http.post("/v1/chat/completions", json=body, timeout=WITHIN_S).json()
     usage = again["usage"]
-    assert usage["prompt_tokens"] > 3 * 512
+    assert usage["prompt_tokens"] > 2 * 512
     # What had been done is kept, and it was not all.
     assert 512 <= usage["prompt_tokens_details"]["cached_tokens"] < usage["prompt_tokens"] - 1

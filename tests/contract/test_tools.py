@@ -71,7 +71,7 @@ PARALLEL = ["generic", "hermes", "mistral", "control"]
 @pytest.fixture(scope="module")
 def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     """One model, taken for several by its template."""
-    small = replace(SMOLLM2, context=640, kv_tokens=640, threads=1, parallel=2)
+    small = replace(SMOLLM2, context=640, kv_tokens=640, parallel=2)
     models = [replace(small, id=name, chat_template=text) for name, text in TEMPLATES.items()]
     models.append(replace(small, id="thinking", chat_template=THINKING))
     found = configuration(tmp_path_factory.mktemp("tools"), models=["fake", *models])

@@ -31,7 +31,7 @@ class Served(NamedTuple):
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings) -> Iterator[Served]:
-    small = {"context": CONTEXT, "kv_tokens": CONTEXT, "threads": 1, "small": True}
+    small = {"context": CONTEXT, "kv_tokens": CONTEXT, "small": True}
     first, second = replace(SMOLLM2, **small), replace(gemma3, **small)
     embedder = replace(MINILM, threads=1)
     found = configuration(tmp_path_factory.mktemp("across"), models=(embedder, first, second))

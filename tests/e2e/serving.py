@@ -34,6 +34,28 @@ def mapped(worker: psutil.Process) -> list[str]:
     return []
 
 
+def refusal(data_dir: Path, *arguments: str) -> str:
+    """What `jurat serve` says where it must not start: an error for its user, no trace."""
+    found = subprocess.run(
+        [JURAT, "serve", *arguments],
+        env=_environment(data_dir),
+        cwd=data_dir,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert found.returncode == 1, found.stdout
+    assert "Traceback" not in found.stderr, found.stderr
+    return found.stderr
+
+
+def _environment(data_dir: Path) -> dict[str, str]:
+    """This process's, without settings of a gateway."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("JURAT_")}
+    return kept | {"JURAT_DATA_DIR": str(data_dir)}
+
+
 @dataclass
 class Gateway:
     url: str
@@ -104,8 +126,7 @@ def serve(
 ) -> Iterator[Gateway]:
     """`jurat serve` on a free port; whatever happens, nothing of it is left afterwards."""
     log = data_dir / "serve.log"
-    env = {k: v for k, v in os.environ.items() if not k.startswith("JURAT_")}
-    env |= {"JURAT_DATA_DIR": str(data_dir), **(environment or {})}
+    env = _environment(data_dir) | dict(environment or {})
     command = [*prefix, str(JURAT), "serve", *(arguments or ("--port", "0"))]
     with log.open("wb") as sink:
         process = psutil.Popen(

@@ -3,16 +3,16 @@
 import json
 import os
 import signal
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import NamedTuple
 
 import openai
 import psutil
 import pytest
 
-from tests.e2e.serving import JURAT, Gateway, folder_of, serve
+from tests.e2e.serving import JURAT, Gateway, folder_of, refusal, serve
 
 ROOT = Path(__file__).parents[2]
 RESET = "How long must I hold the reset button of an R200 router?"
@@ -20,11 +20,53 @@ UNKNOWN = "Who painted the ceiling of the Sistine Chapel?"
 ENDS_WITHIN_S = 10
 
 
+class Ended(NamedTuple):
+    """What a signal left of a gateway that was ready."""
+
+    workers: int
+    alive: list[psutil.Process]
+    status: int | None
+    folder: bool
+
+
+def ended(gateway: Gateway, name: signal.Signals) -> Ended:
+    workers = gateway.workers()
+    folder = folder_of(workers[0])
+    assert folder.is_dir()
+    gateway.process.send_signal(name)
+    _, alive = psutil.wait_procs([gateway.process, *workers], timeout=ENDS_WITHIN_S)
+    return Ended(len(workers), alive, gateway.process.returncode, folder.exists())
+
+
+class FirstRun(NamedTuple):
+    """A start in an empty folder, which took in the sample documents; Ctrl-C ended it."""
+
+    data: Path
+    stores: dict[str, dict[str, str]]
+    database_ns: int
+    ended: Ended
+
+
 @pytest.fixture(scope="module")
-def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
-    with serve(tmp_path_factory.mktemp("data")) as found:
+def first_run(tmp_path_factory: pytest.TempPathFactory) -> FirstRun:
+    data = tmp_path_factory.mktemp("data")
+    with serve(data) as gateway:
+        gateway.wait_ready()
+        stores = gateway.get("/health")["stores"]
+        after = ended(gateway, signal.SIGINT)
+    return FirstRun(data, stores, database_of(data).stat().st_mtime_ns, after)
+
+
+@pytest.fixture(scope="module")
+def gateway(first_run: FirstRun) -> Iterator[Gateway]:
+    """The second run in that folder."""
+    with serve(first_run.data) as found:
         found.wait_ready()
         yield found
+
+
+def database_of(data: Path) -> Path:
+    return sorted(data.rglob("*.sqlite3"))[0]
 
 
 @pytest.fixture
@@ -128,46 +170,19 @@ def test_embeddings_of_the_real_embedder(client: openai.OpenAI) -> None:
     assert cosine(router, wireless) > cosine(router, onions) + 0.2
 
 
-def test_the_sample_documents_are_taken_in_once(gateway: Gateway, tmp_path: Path) -> None:
-    assert gateway.get("/health")["stores"]["handbook"]["state"] == "ready"
-    with serve(tmp_path) as first:
-        first.wait_ready()
-    database = sorted(tmp_path.rglob("*.sqlite3"))[0]
-    before = database.stat().st_mtime_ns
-    with serve(tmp_path) as second:
-        second.wait_ready()
-        assert database.stat().st_mtime_ns == before
+def test_the_sample_documents_are_taken_in_once(first_run: FirstRun, gateway: Gateway) -> None:
+    for stores in (first_run.stores, gateway.get("/health")["stores"]):
+        assert stores["handbook"]["state"] == "ready"
+    assert database_of(first_run.data).stat().st_mtime_ns == first_run.database_ns
 
 
-@pytest.mark.parametrize("name", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_ends_every_process(tmp_path: Path, name: signal.Signals) -> None:
-    with serve(tmp_path) as gateway:
-        gateway.wait_ready()
-        workers = gateway.workers()
-        assert len(workers) == 2
-        folder = folder_of(workers[0])
-        assert folder.is_dir()
-        gateway.process.send_signal(name)
-        _, alive = psutil.wait_procs([gateway.process, *workers], timeout=ENDS_WITHIN_S)
-        assert not alive
-        assert gateway.process.returncode == 0
-        assert not folder.exists()
+def test_ctrl_c_ends_every_process(first_run: FirstRun) -> None:
+    assert first_run.ended == Ended(workers=2, alive=[], status=0, folder=False)
 
 
 def test_a_port_in_use(gateway: Gateway, tmp_path: Path) -> None:
     port = gateway.url.rpartition(":")[2]
-    found = subprocess.run(
-        [JURAT, "serve", "--port", port],
-        env={**os.environ, "JURAT_DATA_DIR": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 1
-    assert port in found.stderr
-    assert "Traceback" not in found.stderr
+    assert port in refusal(tmp_path, "--port", port)
 
 
 def test_the_containers_command_as_an_unprivileged_user(tmp_path: Path) -> None:
@@ -205,21 +220,13 @@ def test_the_containers_command_as_an_unprivileged_user(tmp_path: Path) -> None:
             assert "rag-ensemble" in [model.id for model in right.models.list()]
             with pytest.raises(openai.AuthenticationError):
                 wrong.models.list()
+        # What the end of a container sends.
+        assert ended(gateway, signal.SIGTERM) == Ended(2, [], 0, folder=False)
     assert list(empty.iterdir()) == []
 
 
 def test_beyond_loopback_without_a_key_is_refused(tmp_path: Path) -> None:
-    found = subprocess.run(
-        [JURAT, "serve", "--host", "0.0.0.0", "--port", "0"],
-        env={**os.environ, "JURAT_DATA_DIR": str(tmp_path)},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 1
-    assert "JURAT_API_KEYS" in found.stderr
+    assert "JURAT_API_KEYS" in refusal(tmp_path, "--host", "0.0.0.0", "--port", "0")
 
 
 def test_the_gateway_process_stays_small(gateway: Gateway) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import os
 import shutil
 import signal
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,8 @@ import psutil
 import pytest
 
 from models.engines.local import CRASHES_ALLOWED
-from tests.e2e.serving import JURAT, Gateway, folder_of, serve
+from tests.e2e import serving
+from tests.e2e.serving import Gateway, folder_of, serve
 from tests.real_models import MINILM, smollm2_path
 
 ENDS_WITHIN_S = 10
@@ -131,18 +131,8 @@ def test_a_model_whose_file_is_gone_is_named_and_the_others_serve(gateway: Gatew
 
 def test_a_model_that_is_not_there_at_the_start_is_said_at_once(tmp_path: Path) -> None:
     config = write_config(tmp_path, here=MINILM.source, lost="file:nowhere/lost.gguf")
-    found = subprocess.run(
-        [JURAT, "serve", "--config", str(config)],
-        env={**os.environ, "JURAT_DATA_DIR": str(tmp_path / "state")},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert found.returncode == 1
-    assert str(tmp_path / "nowhere" / "lost.gguf") in found.stderr
-    assert "Traceback" not in found.stderr
+    said = serving.refusal(tmp_path, "--config", str(config))
+    assert str(tmp_path / "nowhere" / "lost.gguf") in said
 
 
 def test_a_worker_that_keeps_dying_is_given_up_and_the_others_serve(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -24,17 +25,26 @@ class Letters:
 
     dimension, context, vocabulary, batch_tokens, batch_rows = 302, CONTEXT, 302, 40, 8
     special = ([BEGIN], [END])
+    longest_token = 1
 
     def __init__(self) -> None:
         self.passes: list[list[list[int]]] = []
         self.broken = False
         self.watch: Callable[[], None] = lambda: None
+        self.read: list[list[str]] = []
+        self.hold: threading.Event | None = None  # what other threads than the steps' wait for
+        self.held = threading.Event()
 
     def prompt(self, kind: str) -> str:
         return "?" if kind == "query" else ""
 
     def tokenize(self, texts: Sequence[str], *, parse_special: bool = False) -> list[list[int]]:
-        self.watch()
+        self.read.append(list(texts))
+        if threading.current_thread() is threading.main_thread():
+            self.watch()
+        elif self.hold is not None:
+            self.held.set()
+            assert self.hold.wait(60)
         return [list(text.encode()) for text in texts]
 
     def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
@@ -143,6 +153,107 @@ def test_tokenising_a_giant_holds_up_nobody(
     assert worker.order() == [2]
     worker.run()
     assert worker.order() == [2, 1]
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Texts of more than 100 characters are long ones."""
+    monkeypatch.setattr(embedding, "TOKENIZED_AT_ONCE", 100)
+
+
+LONG = "a long text; " * 10
+
+
+def windows(text: str) -> list[str]:
+    return [text[at : at + 8] for at in range(0, len(text), 8)]
+
+
+@pytest.mark.usefixtures("short")
+def test_while_a_long_text_is_tokenised_others_are_served_and_the_cores_are_free(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "cores"
+    worker = Worker(str(path))
+    worker.encoder.hold = threading.Event()
+    worker.embed(1, "before", LONG, "after")
+    while not worker.encoder.held.is_set():
+        worker.loop.step()
+    worker.embed(2, "small")
+    while worker.order() != [2]:
+        worker.loop.step()
+    with path.open() as file:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # or it raises
+    assert worker.loop.busy
+    worker.encoder.hold.set()
+    worker.run()
+    assert worker.order() == [2, 1]
+    assert worker.vectors(1)[1] == pytest.approx(expected(*windows(LONG)), abs=1e-6)
+    assert worker.vectors(1)[2] == pytest.approx(expected("after"), abs=1e-6)
+    assert [LONG] in worker.encoder.read
+
+
+@pytest.mark.usefixtures("short")
+def test_what_is_tokenised_between_two_passes_is_bounded(worker: Worker) -> None:
+    worker.encoder.watch = lambda: between.append(len("".join(worker.encoder.read[-1])))
+    between: list[int] = []
+    worker.embed(1, *["x" * 99, "y", LONG, "z" * 60] * 3)
+    worker.embed(2, *["tiny"] * 20)
+    worker.run()
+    assert sorted(worker.order()) == [1, 2]
+    assert max(between) <= 100
+    assert max(map(len, worker.encoder.read)) <= 3, "calls have a price too"
+
+
+@pytest.mark.usefixtures("short")
+def test_a_long_text_is_dropped_with_its_request(worker: Worker) -> None:
+    worker.encoder.hold = threading.Event()
+    worker.embed(1, LONG)
+    worker.embed(2, LONG.upper())
+    while not worker.encoder.held.is_set():
+        worker.loop.step()
+    worker.loop.cancel(1)
+    worker.loop.cancel(2)  # which waited for the other
+    assert not worker.loop.busy
+    worker.embed(3, LONG.title())
+    worker.encoder.hold.set()
+    worker.run()
+    assert worker.order() == [3]
+    assert worker.encoder.read == [[LONG], [LONG.title()]]
+    assert worker.vectors(3)[0] == pytest.approx(expected(*windows(LONG.title())), abs=1e-6)
+
+
+@pytest.mark.usefixtures("short")
+def test_long_texts_of_two_requests_take_turns(worker: Worker) -> None:
+    worker.embed(1, *["1" * 101] * 3)
+    worker.embed(2, "2" * 101)
+    worker.run()
+    assert [text[0] for (text,) in worker.encoder.read] == ["1", "2", "1", "1"]
+
+
+def test_what_is_far_too_long_is_refused_before_it_is_tokenised(
+    worker: Worker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "x" * 20_001
+    most = embedding.MAX_WINDOWS * 8
+    with pytest.raises(InvalidRequest) as raised:
+        worker.embed(1, "fine", text)
+    assert str(raised.value) == f"Input 1 has 20001 characters; the most is {most}."
+    assert raised.value.param == "input"
+    with pytest.raises(InvalidRequest, match=f"The text has 20001 characters; the most is {most}"):
+        worker.loop.tokenize(TokenizeRequest(TextPrompt(text)))
+    with pytest.raises(InvalidRequest, match=f"Input 0 has 20001 tokens; the most is {most}"):
+        worker.embed(2, (5,) * 20_001)
+    # Where words are long, memory is the limit.
+    monkeypatch.setattr(Letters, "longest_token", 10**6)
+    other = Worker()
+    with pytest.raises(InvalidRequest, match="Input 0 has 4000001 characters; the most is 4000000"):
+        other.embed(1, "x" * 4_000_001)
+    for each in (worker, other):
+        assert not each.loop.busy
+        assert not each.encoder.read
+        each.embed(3, "fine")
+        each.run()
+        assert each.order() == [3]
 
 
 def test_a_cancelled_request_costs_nothing_more(worker: Worker) -> None:
