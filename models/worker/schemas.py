@@ -5,19 +5,27 @@ llguidance compiles no `oneOf`. Where no value can match two of its branches it 
 """
 
 import json
+from collections import ChainMap
+from collections.abc import Sequence
 from itertools import combinations
 from typing import Any, cast
+from urllib.parse import unquote
 
 from models.errors import InvalidRequest
 from models.worker.disjoint import Disjointness, properties, required
 
-__all__ = ["MAX_MULTIPLE", "prepare"]
+__all__ = ["prepare"]
 
 MAX_CHARACTERS = 128_000
 MAX_DEPTH = 64
 MAX_MULTIPLE = 100_000  # its automaton has so many states: seconds, beyond
+MAX_BRANCHES = 200  # of a oneOf, each of which is compared with all others
 # Keywords whose values are no schemas, whatever they look like.
 VALUES = frozenset({"const", "enum", "default", "examples", "example"})
+# Keywords whose values have a schema for each name, whatever the names look like.
+MAPS = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
+)
 
 # llguidance's own dates have a 29th of February in every year; and Python's have no year 0.
 YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
@@ -77,10 +85,7 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
         return node
     schema = cast("Schema", node)
     _check(schema)
-    found: Schema = {
-        key: value if key in VALUES else _rewritten(value, disjointness)
-        for key, value in schema.items()
-    }
+    found: Schema = {key: _value(key, schema[key], disjointness) for key in schema}
     if found.get("uniqueItems") is False:  # says nothing, and llguidance knows no uniqueItems
         del found["uniqueItems"]
     pattern = PATTERNS.get(schema["format"]) if isinstance(schema.get("format"), str) else None
@@ -88,29 +93,63 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
     if pattern is not None and isinstance(others, list):
         found["allOf"] = [*cast("list[object]", others), {"pattern": pattern}]
     branches = schema.get("oneOf")
-    if isinstance(branches, list) and "anyOf" not in schema:
-        whole = [_within(schema, branch) for branch in cast("list[object]", branches)]
-        if _all_disjoint(whole, disjointness):
-            found["anyOf"] = found.pop("oneOf")
+    if (
+        isinstance(branches, list)
+        and "anyOf" not in schema
+        and _all_disjoint(schema, cast("list[object]", branches), disjointness)
+    ):
+        found["anyOf"] = found.pop("oneOf")
     return found
+
+
+def _value(key: str, value: object, disjointness: Disjointness) -> object:
+    """Of a keyword, rewritten as far as it is schemas; what nobody knows may be referred to."""
+    if key in VALUES:
+        return value
+    if key in MAPS and isinstance(value, dict):
+        named = cast("Schema", value)
+        return {name: _rewritten(each, disjointness) for name, each in named.items()}
+    return _rewritten(value, disjointness)
 
 
 def _check(schema: Schema) -> None:
     """Raise InvalidRequest for what llguidance takes and cannot do, or cannot do in time."""
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not (
+        _is_schema(reference) and _is_schema(unquote(reference))
+    ):
+        raise _refused(f"'$ref' to {reference[:100]!r} does not lead to a schema")
     multiple = schema.get("multipleOf")
     if isinstance(multiple, (int, float)) and multiple > MAX_MULTIPLE:
         raise _refused(f"'multipleOf' is {multiple}; at most {MAX_MULTIPLE} is taken")
     least = schema.get("minProperties")
     # Names that `properties` does not list may come twice, and one name twice is one property.
-    if isinstance(least, int) and least > len(required(schema)) + 1:
+    if isinstance(least, (int, float)) and least > len(required(schema)) + 1:
         raise _refused(
             f"'minProperties' is {least}; at most one more than are in 'required' is taken"
         )
 
 
-def _all_disjoint(branches: list[object], disjointness: Disjointness) -> bool:
+def _is_schema(reference: str) -> bool:
+    """Whether what is referred to was looked at as one: values, and maps of schemas, were not."""
+    pointer = reference.partition("#")[2]
+    if not pointer.startswith("/"):  # the name of an anchor, which only a schema has
+        return True
+    in_map = False
+    for part in pointer.split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if not in_map and key in VALUES:
+            return False
+        in_map = not in_map and key in MAPS
+    return not in_map
+
+
+def _all_disjoint(parent: Schema, branches: Sequence[object], disjointness: Disjointness) -> bool:
+    if len(branches) > MAX_BRANCHES:
+        raise _refused(f"'oneOf' has {len(branches)} branches; at most {MAX_BRANCHES} are taken")
+    whole = [_within(parent, branch) for branch in branches]
     try:
-        return all(disjointness.shown(one, other) for one, other in combinations(branches, 2))
+        return all(disjointness.shown(one, other) for one, other in combinations(whole, 2))
     except RecursionError:  # branches that refer to themselves
         return False
 
@@ -123,7 +162,8 @@ def _within(parent: Schema, branch: object) -> object:
     found: Schema = {key: parent[key] for key in ("type", "const", "enum") if key in parent} | own
     # A name that the parent knows counts as allowed, even if the branch bans all but its own.
     found["required"] = [*required(parent), *required(own)]
-    found["properties"] = properties(parent) | properties(own)
+    # A view of both: a copy for each branch could take gigabytes.
+    found["properties"] = ChainMap(properties(own), properties(parent))
     return found
 
 
