@@ -5,8 +5,10 @@ llguidance compiles no `oneOf`. Where no value can match two of its branches it 
 """
 
 import json
+import math
 from collections import ChainMap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import combinations
 from typing import Any, cast
 from urllib.parse import unquote
@@ -57,6 +59,10 @@ def prepare(text: str) -> str:
         # llguidance's own switches; one of them has it ignore what it cannot do.
         raise _refused("'x-guidance' is not taken")
     root = cast("object", schema)
+    found = list(_schemas(root))
+    for each in found:
+        _check(each)
+    _check_multiples([each["multipleOf"] for each in found if "multipleOf" in each])
     return json.dumps(_rewritten(root, Disjointness(root)), ensure_ascii=False)
 
 
@@ -78,13 +84,27 @@ def _depth(text: str) -> int:
     return deepest
 
 
+def _schemas(node: object) -> Iterator[Schema]:
+    """Every schema in a node. What stands under a keyword that nobody knows may be referred to."""
+    if isinstance(node, list):
+        for item in cast("list[object]", node):
+            yield from _schemas(item)
+    elif isinstance(node, dict):
+        schema = cast("Schema", node)
+        yield schema
+        for key, value in schema.items():
+            if key in MAPS and isinstance(value, dict):
+                yield from _schemas([*cast("Schema", value).values()])
+            elif key not in VALUES:
+                yield from _schemas(value)
+
+
 def _rewritten(node: object, disjointness: Disjointness) -> object:
     if isinstance(node, list):
         return [_rewritten(item, disjointness) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
     schema = cast("Schema", node)
-    _check(schema)
     found: Schema = {key: _value(key, schema[key], disjointness) for key in schema}
     if found.get("uniqueItems") is False:  # says nothing, and llguidance knows no uniqueItems
         del found["uniqueItems"]
@@ -103,7 +123,7 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
 
 
 def _value(key: str, value: object, disjointness: Disjointness) -> object:
-    """Of a keyword, rewritten as far as it is schemas; what nobody knows may be referred to."""
+    """Of a keyword, rewritten as far as it is schemas."""
     if key in VALUES:
         return value
     if key in MAPS and isinstance(value, dict):
@@ -119,15 +139,41 @@ def _check(schema: Schema) -> None:
         _is_schema(reference) and _is_schema(unquote(reference))
     ):
         raise _refused(f"'$ref' to {reference[:100]!r} does not lead to a schema")
-    multiple = schema.get("multipleOf")
-    if isinstance(multiple, (int, float)) and multiple > MAX_MULTIPLE:
-        raise _refused(f"'multipleOf' is {multiple}; at most {MAX_MULTIPLE} is taken")
     least = schema.get("minProperties")
     # Names that `properties` does not list may come twice, and one name twice is one property.
     if isinstance(least, (int, float)) and least > len(required(schema)) + 1:
         raise _refused(
             f"'minProperties' is {least}; at most one more than are in 'required' is taken"
         )
+
+
+def _check_multiples(multiples: Sequence[object]) -> None:
+    """Raise InvalidRequest where one needs too large an automaton, or may together with others.
+
+    Which of them meet in one number is not looked into: a number of all of them bounds it.
+    """
+    common = Fraction(1)
+    for each in multiples:
+        if isinstance(each, bool) or not isinstance(each, (int, float)) or not 0 < each < math.inf:
+            continue  # the compiler says what is wrong with it
+        multiple = Fraction(repr(each))
+        if _states(multiple) > MAX_MULTIPLE:
+            raise _refused(f"'multipleOf' is {repr(each)[:40]}; at most {MAX_MULTIPLE} is taken")
+        common = Fraction(
+            math.lcm(common.numerator, multiple.numerator),
+            math.gcd(common.denominator, multiple.denominator),
+        )
+        if _states(common) > MAX_MULTIPLE:
+            raise _refused(
+                f"the values of 'multipleOf' have no common multiple up to {MAX_MULTIPLE}"
+            )
+
+
+def _states(multiple: Fraction) -> int:
+    """How many remainders its automaton tells apart: 25 of 2.5, as of 25."""
+    while multiple.denominator > 1:
+        multiple *= 10
+    return multiple.numerator
 
 
 def _is_schema(reference: str) -> bool:

@@ -123,9 +123,12 @@ def test_branches_that_may_overlap_stay_one_of(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"enum": ["' + "x" * 200_000 + '"]}', "characters"),
+        ('{"enum": ["' + "x" * 1_000_000 + '"]}', "characters"),
         ("[" * 1000 + "]" * 1000, "nested"),
         ('{"multipleOf": 999983}', "'multipleOf' is 999983"),
+        ('{"multipleOf": 1.000003}', "'multipleOf' is 1.000003"),
+        ('{"multipleOf": 1' + "0" * 4000 + "}", "'multipleOf' is 1000"),
+        ('{"allOf": [{"multipleOf": 997}, {"multipleOf": 1009}]}', "no common multiple"),
         ("{", "not JSON"),
         ('{"oneOf": [' + ",".join(["{}"] * 201) + "]}", "'oneOf' has 201 branches"),
     ],
@@ -217,6 +220,11 @@ def test_what_nobody_knows_may_be_referred_to_and_is_checked() -> None:
     odd = {"$ref": "#/x-mine/a", "x-mine": {"a": {"type": "object", "minProperties": 3}}}
     with pytest.raises(InvalidRequest, match="minProperties"):
         prepare(json.dumps(odd))
+
+
+def test_multiples_of_common_sizes_are_taken() -> None:
+    sizes = [0.01, 1e-7, 2.5, 5, 60, 1000, True, "x", -3, 0]
+    prepare(json.dumps({"anyOf": [{"multipleOf": size} for size in sizes]}))
 
 
 def test_bounds_beyond_floats_are_compared() -> None:
