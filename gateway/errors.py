@@ -159,13 +159,16 @@ def _from_models(error: model_errors.ModelError) -> ApiError:
         case model_errors.EngineUnavailable():
             return _unavailable(text, "model_unavailable", error.retry_after_s)
         case model_errors.EngineCrashed():
-            # What could be repeated safely was; a request that kills a worker must not come back.
+            # Nobody repeats it: a request that kills a worker must not come back.
             return _unavailable(text, "model_crashed")
         case model_errors.RequestTimeout():
             # Repeating would do the same work a second time and be late again.
             return ApiError(504, text, kind="server_error", code="timeout", headers=NO_RETRY)
-        case _:
+        case model_errors.LoadFailed() | model_errors.SourceError():
             return _unavailable(text, "model_load_failed")
+        case _:
+            # May be repeated, and the SDK does: whoever shared a step that failed is innocent.
+            return ApiError(500, text, kind="server_error", code="model_error")
 
 
 def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:

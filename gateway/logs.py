@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, Scope, Send
 from gateway.auth import owner_of
 from gateway.errors import send_error, shutting_down
 
-__all__ = ["AccessLog", "configure", "request_id_of"]
+__all__ = ["AccessLog", "configure"]
 
 access = logging.getLogger("jurat.access")
 
@@ -84,11 +84,6 @@ class AccessLog:
         finally:
             elapsed_ms = (time.perf_counter() - started) * 1000
             _log_access(scope, status, elapsed_ms, request_id)
-
-
-def request_id_of(scope: Scope) -> str:
-    """The id that AccessLog gave the request."""
-    return str(scope["state"].get("request_id", ""))
 
 
 def _client_id(scope: Scope) -> str | None:

@@ -71,7 +71,7 @@ OPERATIONS = (
         "Tokens",
         PromptTokens,
         TokenizeRequest,
-        errors=(400, 401, 404, 413, 500, 503),
+        errors=(400, 401, 404, 413, 500, 503, 504),
     ),
     Operation(
         "post",
@@ -81,7 +81,7 @@ OPERATIONS = (
         "Tokens",
         DetokenizedText,
         DetokenizeRequest,
-        errors=(400, 401, 404, 413, 500, 503),
+        errors=(400, 401, 404, 413, 500, 503, 504),
     ),
     Operation(
         "post",

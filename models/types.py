@@ -152,7 +152,6 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     stop: tuple[str, ...] = ()
     constraint: Constraint | None = None
     owner: str = "local"
-    deadline_s: float | None = None
     whole: bool = False
     tool_use: ToolUse | None = None
     flex: bool = False

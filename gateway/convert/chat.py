@@ -14,7 +14,13 @@ from gateway.schema.chat import ChatRequest
 from models import types
 from models.settings import ModelSettings
 
-__all__ = ["ensemble_request", "generate_request", "max_tokens_of", "refuse_unsupported"]
+__all__ = [
+    "chat_prompt",
+    "ensemble_request",
+    "generate_request",
+    "max_tokens_of",
+    "refuse_unsupported",
+]
 
 
 def _is(*neutral: object) -> Callable[[Any], bool]:
@@ -94,18 +100,22 @@ def refuse_unsupported(request: ChatRequest) -> None:
         )
 
 
+def chat_prompt(request: ChatRequest) -> types.ChatPrompt:
+    """All that the chat template gets. Raises BadRequest."""
+    variables = (request.chat_template_kwargs or {}).items()
+    return types.ChatPrompt(
+        turns(request.messages),
+        tools_of(request),
+        tuple((name, msgspec.json.encode(value).decode()) for name, value in variables),
+        request.reasoning_effort,
+    )
+
+
 def generate_request(
     request: ChatRequest, settings: ModelSettings, owner: str
 ) -> types.GenerateRequest:
     """A chat request for one model, with the model's own defaults."""
-    tools = tools_of(request)
-    variables = (request.chat_template_kwargs or {}).items()
-    prompt = types.ChatPrompt(
-        turns(request.messages),
-        tools,
-        tuple((name, msgspec.json.encode(value).decode()) for name, value in variables),
-        request.reasoning_effort,
-    )
+    prompt = chat_prompt(request)
     return types.GenerateRequest(
         prompt=prompt,
         max_tokens=max_tokens_of(request) or settings.max_tokens,
@@ -118,7 +128,7 @@ def generate_request(
         constraint=_schema_of(request) or grammar_of(request),
         owner=owner,
         whole=not request.stream,
-        tool_use=tool_use(request, tools),
+        tool_use=tool_use(request, prompt.tools),
         flex=request.service_tier == "flex",
         deterministic=bool(request.deterministic),
     )

@@ -42,16 +42,20 @@ def _turn(message: Message, number: int) -> types.Message:
                 called = message.function_call
                 calls.append(types.ToolCall(called.name, called.name, called.arguments))
             return types.Message(
-                "assistant", text, tuple(calls), reasoning=message.reasoning_content or ""
+                "assistant",
+                text or message.refusal or "",
+                tuple(calls),
+                name=message.name or "",
+                reasoning=message.reasoning_content or "",
             )
         case ToolMessage():
             return types.Message("tool", text, tool_call_id=message.tool_call_id)
         case FunctionMessage():
             return types.Message("tool", text, tool_call_id=message.name, name=message.name)
         case UserMessage():
-            return types.Message("user", text)
+            return types.Message("user", text, name=message.name or "")
         case _:
-            return types.Message("system", text)
+            return types.Message("system", text, name=message.name or "")
 
 
 def _text(content: Any, place: str) -> str:

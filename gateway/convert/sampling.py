@@ -13,7 +13,8 @@ from models.settings import SamplingDefaults
 
 __all__ = ["copies", "grammar_of", "refuse_contradictions", "sampling_of", "stops_of"]
 
-GBNF_RULE = re.compile(r"^\s*[\w-]+\s*::=", re.MULTILINE)
+# Blanks but no line breaks: else a text of many empty lines is looked through from each of them.
+GBNF_RULE = re.compile(r"^[^\S\n]*[\w-]+[^\S\n]*::=", re.MULTILINE)
 
 
 def sampling_of(
@@ -24,10 +25,12 @@ def sampling_of(
     `logprobs` alternatives are reported for each token; None reports none.
     """
     penalty = _repetition_penalty(request)
+    top_p: float = _first(request.top_p, defaults.top_p, 1.0)
     return types.Sampling(
         temperature=_first(request.temperature, defaults.temperature, 1.0),
-        top_p=_first(request.top_p, defaults.top_p, 1.0),
-        top_k=_first(request.top_k, defaults.top_k, 0),
+        top_p=top_p,
+        # None of the mass is still one token, the likeliest.
+        top_k=1 if top_p == 0 else _first(request.top_k, defaults.top_k, 0),
         min_p=_first(request.min_p, defaults.min_p, 0.0),
         seed=0 if request.seed is None and request.deterministic else request.seed,
         typical_p=_first(request.typical_p, defaults.typical_p, 1.0),

@@ -83,7 +83,6 @@ def questions(
                     sampling=_sampling(member, request, place),
                     constraint=constraint,
                     owner=request.owner,
-                    deadline_s=settings.timeout_s,
                     whole=True,
                     flex=request.flex,
                 ),

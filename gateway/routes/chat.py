@@ -49,7 +49,7 @@ async def create_chat_completion(
     engine = runtime.engine(body.model, "chat")
     requests = copies(generate_request(body, settings, owner), body.n or 1)
     source = within(server.request_timeout_s, generate(engine, requests, settings.parallel))
-    reply = Reply.to(body, settings)
+    reply = Reply(body, settings)
     functions = bool(body.functions)
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source, functions))

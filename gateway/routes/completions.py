@@ -20,7 +20,7 @@ from gateway.convert.completions import (
     likeliest,
     refuse_unsupported,
 )
-from gateway.deadline import within
+from gateway.deadline import finished_within, within
 from gateway.disconnect import until_disconnect
 from gateway.runtime import Runtime
 from gateway.schema.completions import (
@@ -48,8 +48,12 @@ async def create_completion(
     engine = runtime.engine(body.model, "text completions")
     settings = runtime.registry.settings(body.model)
     requests = completion_requests(body, settings, owner_of(request.scope))
-    echoes = await _echoes(engine, requests) if body.echo else [""] * len(requests)
-    source = within(server.request_timeout_s, generate(engine, requests, settings.parallel))
+    limit_s = server.request_timeout_s
+    source = within(limit_s, generate(engine, requests, settings.parallel))  # the clock runs
+    echoes = [""] * len(requests)
+    if body.echo:
+        work = finished_within(limit_s, _echoes(engine, requests))
+        echoes = await until_disconnect(request.receive, work)
     reply = TextReply(body, settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _whole(body, reply, source, echoes))

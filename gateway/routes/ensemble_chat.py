@@ -35,7 +35,7 @@ async def answer(
 ) -> ASGIApp:
     """Answer in one piece or as a stream."""
     source = within(server.request_timeout_s, ensemble.run(ensemble_request(body, owner)))
-    reply = Reply.to(body, ensemble.settings)
+    reply = Reply(body, ensemble.settings)
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source))
         return ASGIResponse(body=content, media_type="application/json")

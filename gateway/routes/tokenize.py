@@ -9,18 +9,14 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
 from gateway.body import read_json
-from gateway.convert.tokenize import engine_request, spelled
+from gateway.convert.tokenize import answer, engine_request, with_pieces
+from gateway.deadline import finished_within
 from gateway.disconnect import until_disconnect
 from gateway.errors import BadRequest
 from gateway.runtime import Runtime
-from gateway.schema.tokenize import (
-    ContentTokens,
-    DetokenizedText,
-    DetokenizeRequest,
-    PromptTokens,
-    TokenizeRequest,
-)
+from gateway.schema.tokenize import DetokenizedText, DetokenizeRequest, TokenizeRequest
 from models.engine import Engine
+from models.types import TokenizeRequest as EngineRequest
 
 __all__ = ["detokenize", "tokenize"]
 
@@ -28,39 +24,34 @@ __all__ = ["detokenize", "tokenize"]
 @post("/tokenize")
 async def tokenize(request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """Token ids of a text or a chat, in the dialect of the question."""
-    body = await read_json(request, TokenizeRequest, runtime.settings.server.max_body_bytes)
-    asked = engine_request(body)
+    server = runtime.settings.server
+    body = await read_json(request, TokenizeRequest, server.max_body_bytes)
+    asked, spell = engine_request(body), with_pieces(body)
     engine = _engine(runtime, body.model)
-    tokens = await until_disconnect(request.receive, engine.tokenize(asked))
-    pieces: list[bytes] = []
-    if body.with_pieces or body.return_token_strs:
-        pieces = await until_disconnect(request.receive, engine.spell(tokens))
-    answer: ContentTokens | PromptTokens
-    if body.content is not None:
-        if body.with_pieces:
-            each = [spelled(token, piece) for token, piece in zip(tokens, pieces, strict=True)]
-            answer = ContentTokens(tokens=[*each])
-        else:
-            answer = ContentTokens(tokens=[*tokens])
-    else:
-        strings = [piece.decode("utf-8", "replace") for piece in pieces]
-        answer = PromptTokens(
-            count=len(tokens),
-            max_model_len=engine.stats().context,
-            tokens=tokens,
-            token_strs=strings if body.return_token_strs else None,
-        )
-    return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
+    work = finished_within(server.request_timeout_s, _tokens(engine, asked, spell))
+    tokens, pieces = await until_disconnect(request.receive, work)
+    found = answer(body, tokens, pieces, engine.stats().context)
+    return ASGIResponse(body=msgspec.json.encode(found), media_type="application/json")
 
 
 @post("/detokenize")
 async def detokenize(request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """The text of token ids, control tokens spelled out."""
-    body = await read_json(request, DetokenizeRequest, runtime.settings.server.max_body_bytes)
+    server = runtime.settings.server
+    body = await read_json(request, DetokenizeRequest, server.max_body_bytes)
     engine = _engine(runtime, body.model)
-    text = await until_disconnect(request.receive, engine.detokenize(body.tokens, special=True))
-    answer = DetokenizedText(content=text, prompt=text)
-    return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")
+    work = finished_within(server.request_timeout_s, engine.detokenize(body.tokens, special=True))
+    text = await until_disconnect(request.receive, work)
+    found = DetokenizedText(content=text, prompt=text)
+    return ASGIResponse(body=msgspec.json.encode(found), media_type="application/json")
+
+
+async def _tokens(
+    engine: Engine, asked: EngineRequest, spell: bool
+) -> tuple[list[int], list[bytes] | None]:
+    """The ids, and each one's bytes if they are to be spelled."""
+    tokens = await engine.tokenize(asked)
+    return tokens, await engine.spell(tokens) if spell else None
 
 
 def _engine(runtime: Runtime, model: str | None) -> Engine:

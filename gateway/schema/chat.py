@@ -30,6 +30,7 @@ __all__ = [
     "Delta",
     "JsonSchema",
     "Logprobs",
+    "ReasoningEffort",
     "ResponseFormat",
     "ServiceTier",
     "TokenLogprob",
@@ -38,6 +39,7 @@ __all__ = [
 ]
 
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
+ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 ServiceTier = Literal["default", "flex"]  # what a request was served as
 
 
@@ -75,9 +77,10 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     parallel_tool_calls: bool | None = None
     functions: Annotated[list[FunctionDefinition], Meta(max_length=MAX_TOOLS)] | None = None
     function_call: Literal["none", "auto"] | FunctionName | None = None
-    reasoning_effort: Literal["none", "minimal", "low", "medium", "high", "xhigh"] | None = None
+    reasoning_effort: ReasoningEffort | None = None
     chat_template_kwargs: dict[str, Any] | None = None
-    service_tier: Literal["auto", "default", "flex"] | None = None
+    # Only "flex" is a tier of its own; all others are served as "default".
+    service_tier: Literal["auto", "default", "flex", "scale", "priority", "fast"] | None = None
     ensemble: EnsembleOverride | None = None
     # Without effect on the answer.
     metadata: Any = None

@@ -8,12 +8,14 @@ __all__ = ["Grammar", "SamplingParameters", "StreamOptions", "Tokens"]
 
 INT64 = 2**63 - 1
 INT32 = 2**31 - 1
+MAX_GRAMMAR = 32_000  # characters; the worker takes no more either
 StopString = Annotated[str, Meta(min_length=1, max_length=1000)]
 Tokens = Annotated[int, Meta(ge=1, le=INT32)]
 Penalty = Annotated[float, Meta(ge=-2, le=2)]
-RepetitionPenalty = Annotated[float, Meta(gt=0, le=10)]
+# Logits are divided by it: by almost nothing they would become infinite.
+RepetitionPenalty = Annotated[float, Meta(ge=0.01, le=10)]
 TokenId = Annotated[str, Meta(pattern="^[0-9]{1,9}$")]
-GrammarText = Annotated[str, Meta(min_length=1)]
+GrammarText = Annotated[str, Meta(min_length=1, max_length=MAX_GRAMMAR)]
 
 
 class StreamOptions(Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class SamplingParameters(Struct, frozen=True, kw_only=True):
     stream_options: StreamOptions | None = None
     max_tokens: Tokens | None = None
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
-    top_p: Annotated[float, Meta(gt=0, le=1)] | None = None
+    top_p: Annotated[float, Meta(ge=0, le=1)] | None = None  # 0: the likeliest token alone
     seed: Annotated[int, Meta(ge=-INT64 - 1, le=INT64)] | None = None
     stop: StopString | Annotated[list[StopString], Meta(max_length=4)] | None = None
     n: Annotated[int, Meta(ge=1, le=128)] | None = None

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import msgspec
 
-from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError, RequestTimeout
+from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError
 from models.hardware import fingerprint
 from models.types import (
     EmbedRequest,
@@ -105,19 +105,18 @@ class LocalEngine:
             raise EngineUnavailable(f"The model '{self._spec.model}' was stopped while loading.")
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
-        deadline = None if request.deadline_s is None else time.monotonic() + request.deadline_s
-        await self._until_ready(deadline)
+        await self._until_ready()
         request_id, pending = self._open()
         done = False
         try:
             self._send(messages.Generate(request_id, request))
             while not done:
-                delta = await _next(pending, deadline)
+                delta = await _next(pending)
                 assert isinstance(delta, GenerateDelta)
                 done = delta.end is not None
                 yield delta
-        except ModelError as error:
-            done = not isinstance(error, RequestTimeout)
+        except ModelError:
+            done = True  # the worker knows no more of it
             raise
         finally:
             self._close(request_id, cancel=not done)
@@ -280,14 +279,12 @@ class LocalEngine:
         else:
             self._settled.set()
 
-    async def _until_ready(self, deadline: float | None = None) -> None:
-        left_s = LOAD_WAIT_S if deadline is None else deadline - time.monotonic()
-        wait_s = min(LOAD_WAIT_S, left_s)
+    async def _until_ready(self) -> None:
         if self._state == "unloaded":
             await self.start()
         if self._state == "loading":
             try:
-                await asyncio.wait_for(self._settled.wait(), wait_s)
+                await asyncio.wait_for(self._settled.wait(), LOAD_WAIT_S)
             except TimeoutError:
                 raise EngineUnavailable(
                     f"The model '{self._spec.model}' is still loading.", retry_after_s=5
@@ -307,7 +304,7 @@ class LocalEngine:
         done = False
         try:
             self._send(message(request_id))
-            answer = await _next(pending, None)
+            answer = await _next(pending)
             done = True
             return answer
         finally:
@@ -332,12 +329,8 @@ class LocalEngine:
             pending.queue.put_nowait(error)
 
 
-async def _next(pending: _Pending, deadline: float | None) -> GenerateDelta | messages.FromWorker:
-    wait_s = None if deadline is None else max(0.0, deadline - time.monotonic())
-    try:
-        message = await asyncio.wait_for(pending.queue.get(), wait_s)
-    except TimeoutError:
-        raise RequestTimeout("The request's deadline passed.") from None
+async def _next(pending: _Pending) -> GenerateDelta | messages.FromWorker:
+    message = await pending.queue.get()
     if isinstance(message, ModelError):
         raise message
     return message

@@ -1,28 +1,32 @@
 """Whether two JSON schemas can have a value in common. Pure."""
 
+from collections.abc import MutableMapping
 from typing import Any, cast
 
 __all__ = ["Disjointness", "properties", "required"]
 
 REFERENCES = 16  # followed in a row, so that a circle of them ends
-MAX_COMPARISONS = 20_000
+MAX_WORK = 1_000_000  # of all comparisons: half a second
+COMPARISON = 20  # of this work, and one for each value and name to be looked at
 
 Schema = dict[str, Any]
+Values = frozenset[tuple[str, str]]  # types and values
 
 
 class Disjointness:
-    """Comparisons within one schema, whose references they follow: so many, then none is shown.
+    """Comparisons within one schema, whose references they follow: so much, then none is shown.
 
-    Branches can refer to branches that refer to branches: without a bound it takes for ever.
+    Branches can refer to branches that refer to branches, and each to names by the thousand:
+    without a bound it takes for ever.
     """
 
     def __init__(self, root: object) -> None:
         self._root = root
-        self._left = MAX_COMPARISONS
+        self._left = MAX_WORK
 
     def shown(self, one: object, other: object) -> bool:
         """Whether it is certain that no value matches both."""
-        self._left -= 1
+        self._left -= COMPARISON
         if self._left < 0:
             return False
         one, other = _resolved(one, self._root), _resolved(other, self._root)
@@ -31,6 +35,9 @@ class Disjointness:
         if not isinstance(one, dict) or not isinstance(other, dict):
             return False
         a, b = cast("Schema", one), cast("Schema", other)
+        self._left -= _size(a) + _size(b)
+        if self._left < 0:
+            return False
         for first, second in ((a, b), (b, a)):
             for key in ("anyOf", "oneOf"):
                 branches = first.get(key)
@@ -38,21 +45,21 @@ class Disjointness:
                     self.shown(branch, second) for branch in cast("list[object]", branches)
                 ):
                     return True
-        return (
-            not _types(a) & _types(b)
-            or _apart(_values(a), _values(b))
-            or _lengths_apart(a, b)
-            or self._properties_apart(a, b)
-        )
+        values = _values(a), _values(b)
+        types = _types(a, values[0]), _types(b, values[1])
+        if not types[0] & types[1] or _apart(*values):
+            return True
+        if len(types[0] | types[1]) != 1:
+            return False
+        (kind,) = types[0]
+        return self._properties_apart(a, b) if kind == "object" else _lengths_apart(a, b, kind)
 
     def _properties_apart(self, a: Schema, b: Schema) -> bool:
-        """Of objects only: a property that both need, or that one needs and the other bans."""
-        if _types(a) | _types(b) != frozenset({"object"}):
-            return False
+        """Of objects: a property that both need, or that one needs and the other bans."""
         known = [properties(a), properties(b)]
         needed = [set(map(str, required(a))), set(map(str, required(b)))]
         for number, other in ((0, 1), (1, 0)):
-            banned = needed[number] - known[other].keys()
+            banned = any(name not in known[other] for name in needed[number])
             closed = (a, b)[other].get("additionalProperties") is False
             if banned and closed and "patternProperties" not in (a, b)[other]:
                 return True
@@ -69,10 +76,17 @@ def required(schema: Schema) -> list[str]:
     return cast("list[str]", found) if isinstance(found, list) else []
 
 
-def properties(schema: Schema) -> Schema:
+def properties(schema: Schema) -> MutableMapping[str, Any]:
     """What is said of each name; nothing where that is no object."""
     found = schema.get("properties")
-    return cast("Schema", found) if isinstance(found, dict) else {}
+    return cast("MutableMapping[str, Any]", found) if isinstance(found, MutableMapping) else {}
+
+
+def _size(schema: Schema) -> int:
+    """How many values and names there are to look at."""
+    values = schema.get("enum")
+    count = len(cast("list[object]", values)) if isinstance(values, list) else 0
+    return count + len(required(schema))
 
 
 def _resolved(node: object, root: object) -> object:
@@ -95,9 +109,8 @@ def _resolved(node: object, root: object) -> object:
 ALL_TYPES = frozenset({"null", "boolean", "number", "string", "array", "object"})
 
 
-def _types(schema: Schema) -> frozenset[str]:
-    """Types a value may have; integers are numbers."""
-    values = _values(schema)
+def _types(schema: Schema, values: Values | None) -> frozenset[str]:
+    """Types a value may have, of `values` if these are all; integers are numbers."""
     if values is not None:
         return frozenset(kind for kind, _ in values)
     given = schema.get("type", list(ALL_TYPES))
@@ -105,7 +118,7 @@ def _types(schema: Schema) -> frozenset[str]:
     return frozenset("number" if name == "integer" else str(name) for name in names)
 
 
-def _values(schema: Schema) -> frozenset[tuple[str, str]] | None:
+def _values(schema: Schema) -> Values | None:
     """The values a `const` or `enum` allows, with their types, or None for any."""
     if "const" in schema:
         return frozenset({_canonical(schema["const"])})
@@ -131,28 +144,19 @@ def _canonical(value: Any) -> tuple[str, str]:
             return "object", ""  # taken for equal: two of them are never shown to differ
 
 
-def _apart(
-    one: frozenset[tuple[str, str]] | None, other: frozenset[tuple[str, str]] | None
-) -> bool:
+def _apart(one: Values | None, other: Values | None) -> bool:
     return one is not None and other is not None and not one & other
 
 
-def _lengths_apart(a: Schema, b: Schema) -> bool:
-    """Of two that allow one and the same type only: bounds that leave nothing in common."""
-    if len(_types(a) | _types(b)) != 1:
-        return False
-    (kind,) = _types(a)
+def _lengths_apart(a: Schema, b: Schema, kind: str) -> bool:
+    """Of two that allow this type only: bounds that leave nothing in common."""
     low, high = {
         "string": ("minLength", "maxLength"),
         "array": ("minItems", "maxItems"),
         "number": ("minimum", "maximum"),
     }.get(kind, ("", ""))
     return any(
-        _number(first.get(high)) < _number(second.get(low))
+        first[high] < second[low]
         for first, second in ((a, b), (b, a))
         if isinstance(first.get(high), (int, float)) and isinstance(second.get(low), (int, float))
     )
-
-
-def _number(value: Any) -> float:
-    return float(value)

@@ -10,12 +10,14 @@ import llguidance.gbnf_to_lark as converter
 __all__ = ["to_lark"]
 
 MAX_RULES = 500  # the converter's time grows with their square
+# What has no end is a part too, and refused: else its end is looked for from each such beginning.
 PARTS = re.compile(
     r"""(?P<comment>\#[^\r\n]*)
     | (?P<literal>"(?:\\.|[^"\\])*")
     | (?P<chars>\[(?:\\.|[^\]\\])*\])
+    | (?P<open>["\[])
     | (?P<any>\.)
-    | (?P<token>!?<[^>\s]*>)""",
+    | (?P<token>!?<[^>\s]*>?)""",
     re.VERBOSE | re.DOTALL,
 )
 CODE = re.compile(r"\\(?:x([0-9a-fA-F]{2})|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|(.))", re.DOTALL)
@@ -49,13 +51,21 @@ def _rewritten(part: re.Match[str]) -> str:
             return f'"{CODE.sub(_in_literal, found[1:-1])}"'
         case "chars":
             inverted = "^" if found[1:2] == "^" else ""
-            # Two of these in a row are operators of a regular expression, and none here.
-            inside = re.sub(r"&&|~~", lambda pair: pair.group()[0], found[1 + len(inverted) : -1])
+            # Several of these in a row are operators of a regular expression, and none here.
+            inside = re.sub(r"&&+|~~+", lambda run: run.group()[0], found[1 + len(inverted) : -1])
             return f"[{inverted}{CODE.sub(_in_chars, inside)}]"
         case "any":
             return ANY
+        case "open":
+            name = "literal" if found == '"' else "bracket"
+            raise ValueError(f"the {name} that begins {_place(part)} has no end")
         case _:
-            raise ValueError(f"{found}: tokens in angle brackets are not taken")
+            raise ValueError(f"{found[:40]}: tokens in angle brackets are not taken")
+
+
+def _place(part: re.Match[str]) -> str:
+    before = part.string[: part.start()]
+    return f"in line {before.count(chr(10)) + 1}, column {len(before) - before.rfind(chr(10))}"
 
 
 def _in_literal(escape: re.Match[str]) -> str:

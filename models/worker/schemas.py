@@ -5,19 +5,29 @@ llguidance compiles no `oneOf`. Where no value can match two of its branches it 
 """
 
 import json
+import math
+from collections import ChainMap
+from collections.abc import Iterator, Sequence
+from fractions import Fraction
 from itertools import combinations
 from typing import Any, cast
+from urllib.parse import unquote
 
 from models.errors import InvalidRequest
 from models.worker.disjoint import Disjointness, properties, required
 
-__all__ = ["MAX_MULTIPLE", "prepare"]
+__all__ = ["prepare"]
 
 MAX_CHARACTERS = 128_000
 MAX_DEPTH = 64
 MAX_MULTIPLE = 100_000  # its automaton has so many states: seconds, beyond
+MAX_BRANCHES = 200  # of a oneOf, each of which is compared with all others
 # Keywords whose values are no schemas, whatever they look like.
 VALUES = frozenset({"const", "enum", "default", "examples", "example"})
+# Keywords whose values have a schema for each name, whatever the names look like.
+MAPS = frozenset(
+    {"properties", "patternProperties", "$defs", "definitions", "dependentSchemas", "dependencies"}
+)
 
 # llguidance's own dates have a 29th of February in every year; and Python's have no year 0.
 YEAR = "(?:[0-9]{3}[1-9]|[0-9]{2}[1-9][0-9]|[0-9][1-9][0-9]{2}|[1-9][0-9]{3})"
@@ -49,6 +59,10 @@ def prepare(text: str) -> str:
         # llguidance's own switches; one of them has it ignore what it cannot do.
         raise _refused("'x-guidance' is not taken")
     root = cast("object", schema)
+    found = list(_schemas(root))
+    for each in found:
+        _check(each)
+    _check_multiples([each["multipleOf"] for each in found if "multipleOf" in each])
     return json.dumps(_rewritten(root, Disjointness(root)), ensure_ascii=False)
 
 
@@ -70,17 +84,28 @@ def _depth(text: str) -> int:
     return deepest
 
 
+def _schemas(node: object) -> Iterator[Schema]:
+    """Every schema in a node. What stands under a keyword that nobody knows may be referred to."""
+    if isinstance(node, list):
+        for item in cast("list[object]", node):
+            yield from _schemas(item)
+    elif isinstance(node, dict):
+        schema = cast("Schema", node)
+        yield schema
+        for key, value in schema.items():
+            if key in MAPS and isinstance(value, dict):
+                yield from _schemas([*cast("Schema", value).values()])
+            elif key not in VALUES:
+                yield from _schemas(value)
+
+
 def _rewritten(node: object, disjointness: Disjointness) -> object:
     if isinstance(node, list):
         return [_rewritten(item, disjointness) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
     schema = cast("Schema", node)
-    _check(schema)
-    found: Schema = {
-        key: value if key in VALUES else _rewritten(value, disjointness)
-        for key, value in schema.items()
-    }
+    found: Schema = {key: _value(key, schema[key], disjointness) for key in schema}
     if found.get("uniqueItems") is False:  # says nothing, and llguidance knows no uniqueItems
         del found["uniqueItems"]
     pattern = PATTERNS.get(schema["format"]) if isinstance(schema.get("format"), str) else None
@@ -88,29 +113,89 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
     if pattern is not None and isinstance(others, list):
         found["allOf"] = [*cast("list[object]", others), {"pattern": pattern}]
     branches = schema.get("oneOf")
-    if isinstance(branches, list) and "anyOf" not in schema:
-        whole = [_within(schema, branch) for branch in cast("list[object]", branches)]
-        if _all_disjoint(whole, disjointness):
-            found["anyOf"] = found.pop("oneOf")
+    if (
+        isinstance(branches, list)
+        and "anyOf" not in schema
+        and _all_disjoint(schema, cast("list[object]", branches), disjointness)
+    ):
+        found["anyOf"] = found.pop("oneOf")
     return found
+
+
+def _value(key: str, value: object, disjointness: Disjointness) -> object:
+    """Of a keyword, rewritten as far as it is schemas."""
+    if key in VALUES:
+        return value
+    if key in MAPS and isinstance(value, dict):
+        named = cast("Schema", value)
+        return {name: _rewritten(each, disjointness) for name, each in named.items()}
+    return _rewritten(value, disjointness)
 
 
 def _check(schema: Schema) -> None:
     """Raise InvalidRequest for what llguidance takes and cannot do, or cannot do in time."""
-    multiple = schema.get("multipleOf")
-    if isinstance(multiple, (int, float)) and multiple > MAX_MULTIPLE:
-        raise _refused(f"'multipleOf' is {multiple}; at most {MAX_MULTIPLE} is taken")
+    reference = schema.get("$ref")
+    if isinstance(reference, str) and not (
+        _is_schema(reference) and _is_schema(unquote(reference))
+    ):
+        raise _refused(f"'$ref' to {reference[:100]!r} does not lead to a schema")
     least = schema.get("minProperties")
     # Names that `properties` does not list may come twice, and one name twice is one property.
-    if isinstance(least, int) and least > len(required(schema)) + 1:
+    if isinstance(least, (int, float)) and least > len(required(schema)) + 1:
         raise _refused(
             f"'minProperties' is {least}; at most one more than are in 'required' is taken"
         )
 
 
-def _all_disjoint(branches: list[object], disjointness: Disjointness) -> bool:
+def _check_multiples(multiples: Sequence[object]) -> None:
+    """Raise InvalidRequest where one needs too large an automaton, or may together with others.
+
+    Which of them meet in one number is not looked into: a number of all of them bounds it.
+    """
+    common = Fraction(1)
+    for each in multiples:
+        if isinstance(each, bool) or not isinstance(each, (int, float)) or not 0 < each < math.inf:
+            continue  # the compiler says what is wrong with it
+        multiple = Fraction(repr(each))
+        if _states(multiple) > MAX_MULTIPLE:
+            raise _refused(f"'multipleOf' is {repr(each)[:40]}; at most {MAX_MULTIPLE} is taken")
+        common = Fraction(
+            math.lcm(common.numerator, multiple.numerator),
+            math.gcd(common.denominator, multiple.denominator),
+        )
+        if _states(common) > MAX_MULTIPLE:
+            raise _refused(
+                f"the values of 'multipleOf' have no common multiple up to {MAX_MULTIPLE}"
+            )
+
+
+def _states(multiple: Fraction) -> int:
+    """How many remainders its automaton tells apart: 25 of 2.5, as of 25."""
+    while multiple.denominator > 1:
+        multiple *= 10
+    return multiple.numerator
+
+
+def _is_schema(reference: str) -> bool:
+    """Whether what is referred to was looked at as one: values, and maps of schemas, were not."""
+    pointer = reference.partition("#")[2]
+    if not pointer.startswith("/"):  # the name of an anchor, which only a schema has
+        return True
+    in_map = False
+    for part in pointer.split("/"):
+        key = part.replace("~1", "/").replace("~0", "~")
+        if not in_map and key in VALUES:
+            return False
+        in_map = not in_map and key in MAPS
+    return not in_map
+
+
+def _all_disjoint(parent: Schema, branches: Sequence[object], disjointness: Disjointness) -> bool:
+    if len(branches) > MAX_BRANCHES:
+        raise _refused(f"'oneOf' has {len(branches)} branches; at most {MAX_BRANCHES} are taken")
+    whole = [_within(parent, branch) for branch in branches]
     try:
-        return all(disjointness.shown(one, other) for one, other in combinations(branches, 2))
+        return all(disjointness.shown(one, other) for one, other in combinations(whole, 2))
     except RecursionError:  # branches that refer to themselves
         return False
 
@@ -123,7 +208,8 @@ def _within(parent: Schema, branch: object) -> object:
     found: Schema = {key: parent[key] for key in ("type", "const", "enum") if key in parent} | own
     # A name that the parent knows counts as allowed, even if the branch bans all but its own.
     found["required"] = [*required(parent), *required(own)]
-    found["properties"] = properties(parent) | properties(own)
+    # A view of both: a copy for each branch could take gigabytes.
+    found["properties"] = ChainMap(properties(own), properties(parent))
     return found
 
 

@@ -1,5 +1,6 @@
 """Structured output: a grammar says which tokens may come next (llguidance)."""
 
+import json
 import math
 import re
 import threading
@@ -17,7 +18,7 @@ from models.types import Constraint
 from models.worker.answer_grammar import Shape, Split, compose
 from models.worker.fair_threads import FairThreads, Job
 from models.worker.gbnf import to_lark
-from models.worker.schemas import MAX_MULTIPLE, prepare
+from models.worker.schemas import prepare
 
 __all__ = ["Grammars", "Matcher", "parameter_of"]
 
@@ -28,7 +29,7 @@ MAX_CHARACTERS = 32_000  # of a grammar or regular expression
 STACK_BYTES = 128 * 2**20  # address space; only what is used becomes memory
 # A quarter of the default: what needs more would hold up every step for half a second.
 LEXER_FUEL = 250_000
-MULTIPLE = re.compile(r'"multipleOf"\s*:\s*([0-9][0-9.eE+]*)')
+JSON_SCHEMA = re.compile(r"%json\s*")  # what follows in Lark is a JSON schema
 
 
 class Matcher:
@@ -202,12 +203,37 @@ def _grammar(constraint: Constraint) -> str:
         raise ValueError(f"it has {len(text)} characters; at most {MAX_CHARACTERS} are taken")
     if constraint.kind == "regex":
         return llguidance.LLMatcher.grammar_from_regex(text)
-    for multiple in MULTIPLE.findall(text):
-        if float(multiple) > MAX_MULTIPLE:
-            raise ValueError(f"'multipleOf' is {multiple}; at most {MAX_MULTIPLE} is taken")
     return llguidance.LLMatcher.grammar_from_lark(
-        to_lark(text) if constraint.kind == "gbnf" else text
+        to_lark(text) if constraint.kind == "gbnf" else _with_schemas_prepared(text)
     )
+
+
+def _with_schemas_prepared(lark: str) -> str:
+    """The grammar, what is wrong with the JSON schemas in it refused or rewritten.
+
+    Looks into texts and comments too: no schema is overlooked because something seems to be one.
+    """
+    parts: list[str] = []
+    done = 0
+    for mark in JSON_SCHEMA.finditer(lark):
+        if mark.end() < done:
+            continue
+        try:
+            schema, end = json.JSONDecoder().raw_decode(lark, mark.end())
+        except RecursionError as error:
+            raise ValueError("a JSON schema in it is nested too deeply") from error
+        except ValueError:  # the compiler says what is wrong with it
+            continue
+        if not isinstance(schema, dict):
+            continue
+        try:
+            prepared = prepare(lark[mark.end() : end])
+        except InvalidRequest as error:
+            raise ValueError(str(error)) from error
+        if json.loads(prepared) != schema:
+            parts += [lark[done : mark.end()], prepared]
+            done = end
+    return "".join((*parts, lark[done:]))
 
 
 def _refused(why: str, param: str) -> InvalidRequest:

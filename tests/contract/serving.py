@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping
+from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gateway.settings import AuthSettings, GatewaySettings, RetrievalSection, Se
 from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.settings import ModelSettings
-from models.types import GenerateDelta, GenerateRequest
+from models.types import GenerateDelta, GenerateRequest, TokenizeRequest
 
 __all__ = ["WatchedEngine", "configuration", "serve", "wait_ready"]
 
@@ -28,13 +28,15 @@ class WatchedEngine(FakeEngine):
     """A fake engine whose generations tell other threads when they begin and end.
 
     The message "hold" is answered with one word and then nothing, "silence" with nothing at all,
-    until `release` is called or the generation is closed.
+    until `release` is called or the generation is closed. While it is `mute` no words become
+    tokens and no tokens words.
     """
 
     def __init__(self, **options: object) -> None:
         super().__init__(**options)  # type: ignore[arg-type]
         self.began = threading.Event()
         self.closed = threading.Event()
+        self.mute = False
         self.requests: list[GenerateRequest] = []
         self._released = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -46,6 +48,22 @@ class WatchedEngine(FakeEngine):
     def release(self) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._released.set)
+
+    async def tokenize(self, request: TokenizeRequest) -> list[int]:
+        await self._speech()
+        return await super().tokenize(request)
+
+    async def detokenize(self, tokens: Sequence[int], *, special: bool = False) -> str:
+        await self._speech()
+        return await super().detokenize(tokens, special=special)
+
+    async def _speech(self) -> None:
+        try:
+            if self.mute:
+                await self._released.wait()
+        except asyncio.CancelledError:
+            self.closed.set()
+            raise
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
         self.requests.append(request)

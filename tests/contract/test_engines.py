@@ -23,7 +23,6 @@ from models.errors import (
     EngineUnavailable,
     InvalidRequest,
     QueueFull,
-    RequestTimeout,
     Unsupported,
 )
 from models.registry import Registry
@@ -416,13 +415,6 @@ async def test_a_full_queue_refuses_and_says_when_to_come_back(registry: Registr
     assert refused[0].retry_after_s > 0
     assert all(a.end.usage.completion_tokens > 0 for a in answers if isinstance(a, Answer))
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
-
-
-async def test_a_deadline_ends_a_request(smollm2: Engine) -> None:
-    with pytest.raises(RequestTimeout):
-        await ask(smollm2, chat(STORY), max_tokens=400, deadline_s=0.01)
-    await ask(smollm2, chat("Hello"), max_tokens=2)
-    assert smollm2.stats().running == 0
 
 
 async def test_a_lark_grammar_is_followed(smollm2: Engine) -> None:

@@ -228,7 +228,7 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
         regex,
     )
 } | {
-    "top_p": narrows("top_p", 1e-6),
+    "top_p": narrows("top_p", 0),
     "top_k": narrows("top_k", 1),
     "min_p": narrows("min_p", 1),
     "frequency_penalty": discourages("frequency_penalty", 2),
@@ -297,6 +297,11 @@ def test_the_hottest_answer_validates(local_gateway: Gateway, schema: Any, seed:
         ({"regex": "x", "response_format": {"type": "json_object"}}, "regex"),
         ({"grammar": 'start: "x"', "ignore_eos": True}, "ignore_eos"),
         ({"grammar": ""}, "grammar"),
+        ({"grammar": "\n" * 100_000}, "grammar"),
+        ({"grammar": {"type": "gbnf", "value": "[" * 32_000}}, "grammar"),
+        ({"regex": "x" * 32_001}, "regex"),
+        ({"repeat_penalty": 1e-38}, "repeat_penalty"),
+        ({"repetition_penalty": 0.0099}, "repetition_penalty"),
         ({"grammar": {"type": "bnf", "value": "x"}}, "grammar.type"),
         ({"regex": "(a"}, "regex"),
         (

@@ -22,7 +22,14 @@ WITHIN_S = 120.0
 
 @pytest.mark.parametrize(
     ("asked", "used"),
-    [({}, "default"), ({"service_tier": "auto"}, "default"), ({"service_tier": "flex"}, "flex")],
+    [
+        ({}, "default"),
+        ({"service_tier": "auto"}, "default"),
+        ({"service_tier": "flex"}, "flex"),
+        ({"service_tier": "priority"}, "default"),
+        ({"service_tier": "scale"}, "default"),
+        ({"service_tier": "fast"}, "default"),
+    ],
 )
 def test_the_tier_that_was_used_is_told(gateway: Gateway, asked: dict[str, Any], used: str) -> None:
     given: dict[str, Any] = {"model": gateway.chat_model, "messages": HELLO, "max_tokens": 4}
@@ -53,6 +60,37 @@ def test_a_request_past_the_limit_is_a_504_that_is_not_repeated(
     assert error["code"] == "timeout"
     assert "request_timeout_s" in error["message"]
     assert engine.closed.wait(10)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/tokenize", {"content": "silence"}),
+        ("/detokenize", {"tokens": [0]}),
+        ("/v1/completions", {"model": "fake", "prompt": [0], "echo": True}),
+        ("/v1/completions", {"model": "fake", "prompt": [0], "echo": True, "stream": True}),
+    ],
+)
+def test_words_and_their_numbers_are_limited_too(
+    limited: httpx.Client, engine: WatchedEngine, path: str, body: dict[str, Any]
+) -> None:
+    engine.mute = True
+    answer = limited.post(path, json=body)
+    assert answer.status_code == 504
+    assert answer.json()["error"]["code"] == "timeout"
+    assert engine.closed.is_set()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_goes_while_its_prompt_is_spelled_is_not_answered(
+    watched: httpx.Client, engine: WatchedEngine, stream: bool
+) -> None:
+    engine.mute = True
+    body = {"model": "fake", "prompt": [0], "echo": True, "stream": stream}
+    with pytest.raises(httpx.ReadTimeout):
+        watched.post("/v1/completions", json=body, timeout=0.3)
+    assert engine.closed.wait(10)
+    assert not engine.requests
 
 
 def test_a_stream_past_the_limit_ends_with_an_error(

@@ -8,6 +8,7 @@ import pytest
 from tests.contract.conftest import Gateway
 
 TEXT = "zero one two"
+TOOL = {"type": "function", "function": {"name": "f"}}
 
 
 def post(gateway: Gateway, path: str, **fields: Any) -> httpx.Response:
@@ -31,6 +32,14 @@ def test_vllms_dialect(gateway: Gateway) -> None:
     assert post(gateway, "/tokenize", prompt=TEXT).json()["token_strs"] is None
     back = post(gateway, "/detokenize", tokens=answer["tokens"]).json()
     assert back["prompt"] == TEXT
+
+
+@pytest.mark.parametrize("name", ["with_pieces", "return_token_strs"])
+def test_both_names_ask_for_pieces_in_both_dialects(gateway: Gateway, name: str) -> None:
+    pieces = post(gateway, "/tokenize", content=TEXT, **{name: True}).json()["tokens"]
+    assert "".join(each["piece"] for each in pieces) == TEXT
+    strings = post(gateway, "/tokenize", prompt=TEXT, **{name: True}).json()["token_strs"]
+    assert "".join(strings).endswith(TEXT)
 
 
 def test_messages_are_rendered(gateway: Gateway) -> None:
@@ -106,12 +115,25 @@ def test_the_only_model_need_not_be_named(watched: httpx.Client, gateway: Gatewa
             {"messages": [{"role": "user", "content": "x"}], "parse_special": True},
             "parse_special",
         ),
+        ("/tokenize", {"content": "a", "tools": [TOOL]}, "tools"),
+        ("/tokenize", {"prompt": "a", "reasoning_effort": "low"}, "reasoning_effort"),
+        ("/tokenize", {"prompt": "a", "chat_template_kwargs": {"a": 1}}, "chat_template_kwargs"),
+        (
+            "/tokenize",
+            {"content": "a", "with_pieces": True, "return_token_strs": False},
+            "with_pieces",
+        ),
+        ("/tokenize", {"content": "a" * 4_000_001}, "content"),
+        ("/tokenize", {"prompt": "a" * 4_000_001}, "prompt"),
+        ("/tokenize", {"messages": [{"role": "user", "content": "a" * 4_000_001}]}, "messages"),
+        ("/detokenize", {"tokens": [0] * 1_000_001}, "tokens"),
         ("/detokenize", {}, "tokens"),
         ("/detokenize", {"tokens": [-1]}, "tokens[0]"),
         ("/detokenize", {"tokens": [2**31 - 1]}, "tokens"),
         ("/detokenize", {"tokens": ["a"]}, "tokens[0]"),
         ("/tokenize", {"model": "nope", "content": "a"}, "model"),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_what_is_refused_names_the_parameter(
     gateway: Gateway, path: str, fields: dict[str, Any], param: str

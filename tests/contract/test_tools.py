@@ -32,7 +32,7 @@ ASK: Any = [{"role": "user", "content": "What is the weather in Paris? Use Celsi
 
 CHATML = (
     "{% if tools %}<|im_start|>system\n{{ tools | tojson }}<|im_end|>\n{% endif %}"
-    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}"
+    "{% for m in messages %}<|im_start|>{{ m.role }}{{ ' ' ~ m.name if m.name }}\n{{ m.content }}"
     "{% if m.tool_calls %}CALLS{% endif %}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\nPROMPT{% endif %}"
 )
@@ -170,6 +170,28 @@ def test_none_means_none_and_the_prompt_does_not_name_them(gateway: Gateway) -> 
     assert without.usage.prompt_tokens == plain.usage.prompt_tokens
     assert not without.choices[0].message.tool_calls
     assert ask(gateway, "hermes", max_tokens=5).usage.prompt_tokens > plain.usage.prompt_tokens
+
+
+@pytest.mark.parametrize(
+    ("model", "fields"),
+    [
+        ("hermes", {}),
+        ("generic", {}),
+        ("hermes", {"tool_choice": "none"}),
+        ("hermes", {"messages": [{**ASK[0], "name": "Ann"}]}),
+        ("thinking", {"reasoning_effort": "none"}),
+        ("thinking", {"chat_template_kwargs": {"enable_thinking": False}}),
+    ],
+)
+def test_tokens_are_counted_as_the_chat_has_them(
+    gateway: Gateway, model: str, fields: dict[str, Any]
+) -> None:
+    body = {"model": model, "messages": ASK, "tools": TOOLS, **fields}
+    counted = gateway.http.post("/tokenize", json=body).json()["count"]
+    answered = gateway.http.post("/v1/chat/completions", json={**body, "max_tokens": 1}).json()
+    assert counted == answered["usage"]["prompt_tokens"]
+    plain = {"model": model, "messages": ASK, "tools": TOOLS if fields else []}
+    assert counted != gateway.http.post("/tokenize", json=plain).json()["count"]
 
 
 def test_only_some_of_the_tools_are_allowed(gateway: Gateway) -> None:

@@ -51,13 +51,24 @@ def test_token_ids_are_one_prompt_or_several() -> None:
         ({"grammar": 'root ::= "a"'}, Constraint("gbnf", 'root ::= "a"')),
         ({"grammar": '# x\n  root  ::= "a"'}, Constraint("gbnf", '# x\n  root  ::= "a"')),
         ({"grammar": 'start: "::="'}, Constraint("lark", 'start: "::="')),
+        ({"grammar": 'start: x\nx\n::= "a"'}, Constraint("lark", 'start: x\nx\n::= "a"')),
+        ({"grammar": "\n" * 32_000}, Constraint("lark", "\n" * 32_000)),
+        ({"grammar": "\n" * 31_000 + "a ::= b"}, Constraint("gbnf", "\n" * 31_000 + "a ::= b")),
+        ({"grammar": " " * 32_000}, Constraint("lark", " " * 32_000)),
+        ({"grammar": "a" * 32_000}, Constraint("lark", "a" * 32_000)),
         ({"grammar": {"type": "lark", "value": "x ::="}}, Constraint("lark", "x ::=")),
         ({}, None),
     ],
+    ids=lambda value: str(value)[:40],
 )
 def test_a_grammar_is_told_by_its_notation(fields: Any, expected: Constraint | None) -> None:
     (found,) = completion_requests(completion(**fields), SETTINGS, "ann")
     assert found.constraint == expected
+
+
+def test_none_of_the_mass_is_the_likeliest_token() -> None:
+    (one,) = completion_requests(completion(top_p=0, top_k=5), SETTINGS, "ann")
+    assert one.sampling.top_k == 1
 
 
 def test_the_likeliest_are_found_by_their_mean() -> None:

@@ -1,10 +1,12 @@
 """Requests into the engines' terms; what is not built is refused by name."""
 
-from typing import Any
+from typing import Any, get_args
 
 import msgspec
 import numpy as np
 import pytest
+from openai.types.chat import ChatCompletion
+from openai.types.shared import ReasoningEffort
 
 from gateway.convert.chat import (
     NEUTRAL,
@@ -56,6 +58,44 @@ def test_roles_and_parts_become_text() -> None:
             Message("tool", "43", tool_call_id="g", name="g"),
         )
     )
+
+
+def test_names_and_refusals_reach_the_model() -> None:
+    request = chat(
+        messages=[
+            {"role": "system", "content": "be kind", "name": "boss"},
+            {"role": "developer", "content": "be brief", "name": "dev"},
+            {"role": "user", "content": "hi", "name": "ann"},
+            {"role": "assistant", "refusal": "No.", "name": "bot"},
+            {"role": "assistant", "content": "Yes.", "refusal": "No."},
+        ]
+    )
+    prompt = generate_request(request, SETTINGS, "o").prompt
+    assert prompt == ChatPrompt(
+        (
+            Message("system", "be kind", name="boss"),
+            Message("system", "be brief", name="dev"),
+            Message("user", "hi", name="ann"),
+            Message("assistant", "No.", name="bot"),
+            Message("assistant", "Yes."),
+        )
+    )
+
+
+@pytest.mark.parametrize(
+    ("field", "kind"),
+    [
+        ("reasoning_effort", ReasoningEffort),
+        ("service_tier", ChatCompletion.model_fields["service_tier"].annotation),
+    ],
+)
+def test_every_value_that_the_sdk_knows_is_taken(field: str, kind: Any) -> None:
+    values = [value for one in get_args(kind) for value in get_args(one)]
+    assert len(values) > 5
+    for value in values:
+        request = chat(**{field: value})
+        refuse_unsupported(request)
+        assert getattr(request, field) == value
 
 
 def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:

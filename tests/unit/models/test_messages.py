@@ -32,7 +32,6 @@ FULL = GenerateRequest(
     stop=("\n\n", "###"),
     constraint=Constraint("json_schema", '{"type": "object"}'),
     owner="ann",
-    deadline_s=1.5,
 )
 SPEC = messages.WorkerSpec(
     model="m",

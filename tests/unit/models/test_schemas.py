@@ -1,4 +1,5 @@
 import json
+import tracemalloc
 from itertools import product
 from typing import Any
 
@@ -9,7 +10,7 @@ from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
 from models.worker.disjoint import Disjointness
-from models.worker.schemas import prepare
+from models.worker.schemas import MAPS, VALUES, prepare
 
 SCALARS: list[Any] = [None, True, False, 0, 1, 1.5, 2, -3, "", "a", "b", "longer"]
 OBJECTS: list[Any] = [
@@ -122,15 +123,113 @@ def test_branches_that_may_overlap_stay_one_of(one: Any, other: Any) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ('{"enum": ["' + "x" * 200_000 + '"]}', "characters"),
+        ('{"enum": ["' + "x" * 1_000_000 + '"]}', "characters"),
         ("[" * 1000 + "]" * 1000, "nested"),
         ('{"multipleOf": 999983}', "'multipleOf' is 999983"),
+        ('{"multipleOf": 1.000003}', "'multipleOf' is 1.000003"),
+        ('{"multipleOf": 1' + "0" * 4000 + "}", "'multipleOf' is 1000"),
+        ('{"allOf": [{"multipleOf": 997}, {"multipleOf": 1009}]}', "no common multiple"),
         ("{", "not JSON"),
+        ('{"oneOf": [' + ",".join(["{}"] * 201) + "]}", "'oneOf' has 201 branches"),
     ],
+    ids=lambda value: value[:20],
 )
 def test_what_is_too_much_is_refused_and_named(text: str, says: str) -> None:
     with pytest.raises(InvalidRequest, match=says):
         prepare(text)
+
+
+def test_branches_share_the_properties_of_their_parent() -> None:
+    """A copy for each branch would take gigabytes."""
+    names = {f"p{n}": {} for n in range(6_000)}
+    parent = {"type": "object", "properties": names, "oneOf": [{}] * 200}
+    tracemalloc.start()
+    try:
+        prepare(json.dumps(parent))
+        assert tracemalloc.get_traced_memory()[1] < 50e6
+    finally:
+        tracemalloc.stop()
+
+
+def test_names_without_number_are_given_up() -> None:
+    names = [f"p{n}" for n in range(5_000)]
+    parent = {"type": "object", "required": names, "oneOf": [{"const": n} for n in range(200)]}
+    assert "oneOf" in json.loads(prepare(json.dumps(parent)))
+
+
+KEYWORDS = sorted(MAPS | VALUES | {"format", "multipleOf", "oneOf", "allOf", "uniqueItems", "$ref"})
+
+
+@pytest.mark.parametrize("keyword", sorted(MAPS))
+@pytest.mark.parametrize("name", KEYWORDS)
+@pytest.mark.parametrize(
+    "bad", [{"type": "object", "minProperties": 3}, {"type": "integer", "multipleOf": 1_000_003}]
+)
+def test_a_property_may_be_called_like_a_keyword(keyword: str, name: str, bad: Any) -> None:
+    with pytest.raises(InvalidRequest, match=r"minProperties|multipleOf"):
+        prepare(json.dumps({keyword: {name: bad}}))
+    found = json.loads(prepare(json.dumps({keyword: {name: {"format": "date"}}})))
+    assert "allOf" in found[keyword][name]
+
+
+@pytest.mark.parametrize(
+    "map_",
+    [
+        {"multipleOf": {"type": "integer"}, "format": {"type": "string"}, "required": {}},
+        {"minProperties": {"type": "integer"}, "oneOf": {"const": 1}, "allOf": {"const": 2}},
+        {"uniqueItems": False, "$ref": {"type": "string"}, "x-guidance": {}},
+        {"const": {"oneOf": [{"type": "null"}, {"type": "string"}]}, "anyOf": {}},
+    ],
+)
+@pytest.mark.parametrize("keyword", sorted(MAPS))
+def test_names_are_not_taken_for_keywords(keyword: str, map_: Any) -> None:
+    found = json.loads(prepare(json.dumps({keyword: map_})))
+    assert found[keyword].keys() == map_.keys()
+    assert "anyOf" in found[keyword].get("const", {"anyOf": []})
+    assert found[keyword].get("uniqueItems", False) is False
+
+
+@pytest.mark.parametrize(
+    "reference",
+    [
+        "#/default",
+        "#/%64efault",
+        "#%2Fdefault",
+        "http://here/#/default",
+        "#/$defs",
+        "#/$defs/x/properties",
+        "#/$defs/x/enum/0",
+        "#/x-mine/const",
+    ],
+)
+def test_a_reference_to_what_is_no_schema_is_refused(reference: str) -> None:
+    """Nothing there was looked at."""
+    with pytest.raises(InvalidRequest, match="does not lead to a schema"):
+        prepare(json.dumps({"$ref": reference}))
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["#", "#/$defs/default", "#/properties/enum/items", "#default", "#/allOf/0", "#/x-mine/a"],
+)
+def test_a_reference_to_a_schema_is_followed(reference: str) -> None:
+    assert json.loads(prepare(json.dumps({"$ref": reference}))) == {"$ref": reference}
+
+
+def test_what_nobody_knows_may_be_referred_to_and_is_checked() -> None:
+    odd = {"$ref": "#/x-mine/a", "x-mine": {"a": {"type": "object", "minProperties": 3}}}
+    with pytest.raises(InvalidRequest, match="minProperties"):
+        prepare(json.dumps(odd))
+
+
+def test_multiples_of_common_sizes_are_taken() -> None:
+    sizes = [0.01, 1e-7, 2.5, 5, 60, 1000, True, "x", -3, 0]
+    prepare(json.dumps({"anyOf": [{"multipleOf": size} for size in sizes]}))
+
+
+def test_bounds_beyond_floats_are_compared() -> None:
+    branches = [{"type": "number", "maximum": 10**400}, {"type": "number", "minimum": 10**401}]
+    assert "anyOf" in json.loads(prepare(json.dumps({"oneOf": branches})))
 
 
 def test_brackets_in_strings_are_not_depth() -> None:

@@ -59,18 +59,51 @@ def arrays(inner: Schemas) -> Schemas:
     )
 
 
+def apart(inner: Schemas) -> Schemas:
+    """Branches that no value matches two of: of different types, or told apart by a property."""
+    by_type = st.builds(
+        lambda one, kinds: [{"type": "array", "items": one}, *kinds],
+        inner,
+        st.lists(
+            st.sampled_from([{"type": "null"}, {"const": "oneOf"}, {"type": "integer"}]),
+            min_size=1,
+            unique_by=json.dumps,
+        ),
+    )
+    by_name = st.lists(inner, min_size=2, max_size=3).map(
+        lambda found: [
+            {
+                "type": "object",
+                "properties": {"const": {"enum": [number]}, "oneOf": each},
+                "required": ["const"],
+                "additionalProperties": False,
+            }
+            for number, each in enumerate(found)
+        ]
+    )
+    return st.one_of(by_type, by_name).map(lambda found: {"oneOf": found})
+
+
+def combined(inner: Schemas) -> Schemas:
+    return st.lists(inner, min_size=1, max_size=2).map(lambda found: {"allOf": found})
+
+
 def objects(inner: Schemas) -> Schemas:
-    names = st.sampled_from(["a", "b", "c", 'q"'])
+    names = st.sampled_from(
+        ["a", "b", 'q"', "default", "enum", "format", "oneOf", "allOf", "properties", "$ref"]
+    )
     return st.builds(
-        lambda properties, required, others: {
+        lambda properties, required, others, least: {
             "type": "object",
             "properties": properties,
             "required": sorted(required & properties.keys()),
             **({} if others is None else {"additionalProperties": others}),
+            **least,
         },
         st.dictionaries(names, inner, max_size=3),
         st.sets(names),
         st.one_of(st.just(False), st.none(), inner),
+        st.sampled_from([{}, {}, {"minProperties": 1}, {"minProperties": 2}, {"maxProperties": 2}]),
     )
 
 
@@ -79,6 +112,8 @@ schemas = st.recursive(
     lambda inner: st.one_of(
         arrays(inner),
         objects(inner),
+        apart(inner),
+        combined(inner),
         st.lists(inner, min_size=1, max_size=3).map(lambda found: {"anyOf": found}),
     ),
     max_leaves=6,
@@ -88,7 +123,10 @@ schemas = st.recursive(
 @given(schemas, st.integers(0, 2**32))
 @settings(max_examples=40, deadline=None, suppress_health_check=list(HealthCheck))
 def test_whatever_a_schema_allows_validates(schema: Any, seed: int) -> None:
-    text = vocabulary().walk(Constraint("json_schema", json.dumps(schema)), seed, limit=200)
+    try:
+        text = vocabulary().walk(Constraint("json_schema", json.dumps(schema)), seed, limit=200)
+    except InvalidRequest:  # nothing satisfies it, or nobody could tell
+        return
     if text is not None:
         Draft(schema, format_checker=Draft.FORMAT_CHECKER).validate(json.loads(text))
 
@@ -213,6 +251,17 @@ CROSS = json.dumps(
         ("gbnf", 'rot ::= "a"'),
         ("gbnf", 'root ::= <think> "a"'),
         ("gbnf", 'root ::= "a'),
+        ("gbnf", "[" * 32_000),
+        ("gbnf", '"\\' * 16_000),
+        ("gbnf", "<" * 32_000),
+        ("gbnf", "!" * 32_000),
+        ("gbnf", "\n" * 32_000),
+        ("gbnf", "root ::= " + "a" * 31_000),
+        ("gbnf", "root ::= a{" + "1" * 31_000 + "}"),
+        ("lark", "\n" * 32_000),
+        ("lark", "%json " * 5_000),
+        ("lark", "start: %json " + "[" * 31_000),
+        ("lark", "start: %json " + '{"a":' * 6_000),
         ("regex", "(" * 5000 + "a" + ")" * 5000),
         ("regex", "(ab"),
         ("regex", "(?=a)b"),
@@ -231,6 +280,51 @@ def test_what_is_too_much_is_refused_and_named(kind: Any, text: str) -> None:
     assert caught.value.param == names.get(kind, "grammar")
     assert len(str(caught.value)) < 500
     assert "panic" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ('root ::= "a"\nb ::= [a-z', "the bracket that begins in line 2, column 7 has no end"),
+        ('root ::= "a', "the literal that begins in line 1, column 10 has no end"),
+        ("root ::= <think", "angle brackets"),
+    ],
+)
+def test_what_has_no_end_is_named_by_its_place(text: str, says: str) -> None:
+    with pytest.raises(InvalidRequest, match=says):
+        vocabulary().grammars.compile(Constraint("gbnf", text)).result()
+
+
+@pytest.mark.parametrize(
+    ("schema", "says"),
+    [
+        (r'{"type":"integer","multiple\u004ff":300000}', "multipleOf"),
+        (r'{"type": "object", "min\u0050roperties": 3}', "minProperties"),
+        ('{"x-guidance": {"lenient": true}, "not": {}}', "x-guidance"),
+        ('{"$ref": "#/default", "default": {"multipleOf": 300000}}', "does not lead"),
+        ('{"allOf": ' * 70 + "[]" + "}" * 70, "nested"),
+    ],
+)
+def test_a_schema_in_a_grammar_is_checked_like_any(schema: str, says: str) -> None:
+    text = f"start: a | b\na: %json {{}}\nb: %json{schema}\n"
+    with pytest.raises(InvalidRequest, match=says) as caught:
+        vocabulary().grammars.compile(Constraint("lark", text)).result()
+    assert caught.value.param == "grammar"
+
+
+def test_a_schema_in_a_grammar_is_rewritten_like_any() -> None:
+    text = (
+        'start: "<" day ">" both "%json [\\"" // %json {}\n'
+        'day: %json { "type": "string", "format": "date", "pattern": "^[02468]{2}00-02-29" }\n'
+        'both: %json {"oneOf": [{"const": 1}, {"type": "string", "maxLength": 2}]}\n'
+    )
+    for seed in range(20):
+        found = vocabulary().walk(Constraint("lark", text), seed)
+        assert found is not None
+        day, _, rest = found.removeprefix("<").partition(">")
+        Draft({"format": "date"}, format_checker=Draft.FORMAT_CHECKER).validate(json.loads(day))
+        both = json.loads(rest.removesuffix('%json ["'))
+        assert both == 1 or len(both) <= 2
 
 
 @pytest.mark.parametrize(
