@@ -73,9 +73,12 @@ say "llama-batched-bench"
     -ntg "$tokens" -npl "$batches" ${THREADS:+-t "$THREADS"} | tee "$folder/batched-bench.txt"
 
 say "the engine without HTTP, of the same prompts and answers"
-PYTHONPATH=$here "$PYTHON" -m models.worker.measure "file:$model" --batch "$batches" --prompt "$prompt" \
-    --tokens "$tokens" --rounds 3 --prefix-cache-mb 0 --gpu-layers "$layers" \
-    ${THREADS:+--threads "$THREADS"} | tee "$folder/engine.txt"
+for sampling in auto off; do
+    say "backend_sampling = $sampling"
+    PYTHONPATH=$here "$PYTHON" -m models.worker.measure "file:$model" --batch "$batches" --prompt "$prompt" \
+        --tokens "$tokens" --rounds 3 --prefix-cache-mb 0 --gpu-layers "$layers" --backend-sampling "$sampling" \
+        ${THREADS:+--threads "$THREADS"} | tee "$folder/engine-$sampling.txt"
+done
 
 say "the gateway and llama-server"
 mkdir -p "$folder/configs/models" "$folder/configs/ensembles"

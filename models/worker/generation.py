@@ -281,6 +281,7 @@ class GenerationLoop:
 
     def _report(self, ids: list[int]) -> None:
         deltas: list[tuple[int, GenerateDelta]] = []
+        dropped: list[Dropped] = []
         for request_id in ids:
             request = self._requests[request_id]
             delta = request.delta()
@@ -290,10 +291,11 @@ class GenerationLoop:
             if request.reason is not None:
                 del self._requests[request_id]
                 self._turnover.observe(time.perf_counter() - request.placed_at)
-                self._drop(self._scheduler.remove(request.sequence))
+                dropped += self._scheduler.remove(request.sequence)
             if delta is not None:
                 deltas.append((request_id, delta))
         self._tell(tuple(deltas))
+        self._drop(dropped)  # to park them takes milliseconds that no answer need wait for
 
     def _tell(self, deltas: tuple[tuple[int, GenerateDelta], ...] = ()) -> None:
         """What there is to send, and the load, if that has changed."""
