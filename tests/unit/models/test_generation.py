@@ -1059,3 +1059,19 @@ def test_when_all_failed_nobody_is_said_to_run() -> None:
     bench.loop.step()
     assert [getattr(each, "id", None) for each in heard] == [request, None]
     assert heard[1] == messages.Step((), 0, 0)
+
+
+def test_an_answer_has_ended_before_its_prompt_is_parked() -> None:
+    bench = Bench()
+    save = bench.llama.save
+    ended: list[bool] = []
+
+    def watched_save(slot: int) -> State:
+        ended.append(bench.answers[request].end is not None)
+        return save(slot)
+
+    request = bench.submit(list(range(20)), max_tokens=4)
+    with mock.patch.object(bench.llama, "save", watched_save):
+        bench.finish()
+    assert ended == [True]
+    bench.check_answer(request)
