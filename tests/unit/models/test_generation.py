@@ -1061,6 +1061,7 @@ def test_when_all_failed_nobody_is_said_to_run() -> None:
     assert heard[1] == messages.Step((), 0, 0)
 
 
+@pytest.mark.usefixtures("world")
 def test_an_answer_has_ended_before_its_prompt_is_parked() -> None:
     bench = Bench()
     save = bench.llama.save
