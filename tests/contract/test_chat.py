@@ -219,8 +219,7 @@ def test_what_is_accepted(gateway: Gateway, fields: dict[str, Any]) -> None:
         ),
         ({"response_format": {"type": "json_object"}, "ignore_eos": True}, "ignore_eos"),
         ({"ensemble": {"top_k": 0}}, "ensemble.top_k"),
-        ({"service_tier": "priority"}, "service_tier"),
-        ({"service_tier": "scale"}, "service_tier"),
+        ({"service_tier": "turbo"}, "service_tier"),
     ],
 )
 def test_what_is_refused_names_the_parameter(
