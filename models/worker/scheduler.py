@@ -14,6 +14,9 @@ __all__ = ["Piece", "Placed", "Preempted", "Scheduler", "Sequence"]
 
 # A new request waits for a running prefill that will save it at least this many tokens.
 WORTH_WAITING = 32
+# From so many tokens a step on, llama.cpp's attention on a processor works in tiles: at the end of a
+# long prompt a token then costs less than half.
+WHOLE_TILE = 64
 # So often batch work is passed over, then it has a turn: of admissions, and of prompt pieces.
 FLEX_TURN = 8
 
@@ -137,9 +140,11 @@ class Scheduler:
         prompts = [s for s in self.running if not s.streaming]
         paced = burst = room
         if streams:
-            # Where more wait to begin than stream, these bear longer pauses.
-            crowd = max(1.0, len(prompts) / len(streams))
-            paced, burst = int(budget.paced * crowd), int(budget.short * crowd)
+            paced, burst = budget.paced, budget.short
+            crowd = len(prompts) / len(streams)
+            if crowd > 1:  # more wait to begin than stream, and these bear longer pauses
+                paced = int(max(paced, WHOLE_TILE) * crowd)
+                burst = int(burst * crowd)
         for sequence in sorted(prompts, key=self._turn_to_prefill):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))

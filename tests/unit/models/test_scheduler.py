@@ -1,6 +1,6 @@
 from models.worker.pace import Budget
 from models.worker.parked import ParkedPrefixes
-from models.worker.scheduler import FLEX_TURN, Placed, Preempted, Scheduler
+from models.worker.scheduler import FLEX_TURN, WHOLE_TILE, Placed, Preempted, Scheduler
 from models.worker.slots import Slots
 from models.worker.waiting import Sequence
 
@@ -127,17 +127,26 @@ def test_removing_a_waiting_sequence_touches_no_cache() -> None:
     assert subject.remove(waiting) == []
 
 
-def test_short_prompts_are_prefilled_whole_beside_a_stream_and_long_ones_in_pieces() -> None:
-    subject = scheduler(batch=100)
+def test_a_short_prompt_is_prefilled_whole_beside_a_stream_and_a_long_one_in_pieces() -> None:
+    for length, piece in ((20, 20), (60, 7)):
+        subject = scheduler(batch=100)
+        stream = streaming(subject, 1)
+        subject.submit(sequence(2, length))
+        admit(subject)
+        pieces = subject.plan(Budget(paced=7, short=20))
+        assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [(stream.id, 1), (2, piece)]
+
+
+def test_where_more_wait_than_stream_the_pieces_are_larger() -> None:
+    subject = scheduler(cells=2000, parallel=8, batch=500)
     stream = streaming(subject, 1)
-    for number, length in ((2, 60), (3, 20), (4, 20)):
+    for number, length in ((2, 300), (3, 20), (4, 20)):
         subject.submit(sequence(number, length))
     admit(subject)
     pieces = subject.plan(Budget(paced=7, short=20))
-    # Three wait and one streams: the pause is three times as long.
     assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [
         (stream.id, 1),
-        (2, 21),
+        (2, 3 * WHOLE_TILE),
         (3, 20),
         (4, 20),
     ]
