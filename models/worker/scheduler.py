@@ -14,8 +14,8 @@ __all__ = ["Piece", "Placed", "Preempted", "Scheduler", "Sequence"]
 
 # A new request waits for a running prefill that will save it at least this many tokens.
 WORTH_WAITING = 32
-# From so many tokens a step on, llama.cpp's attention on a processor works in tiles: at the end of a
-# long prompt a token then costs less than half.
+# From so many tokens a step on, llama.cpp's attention on a processor works in tiles: at the end of
+# a long prompt a token then costs less than half.
 WHOLE_TILE = 64
 # So often batch work is passed over, then it has a turn: of admissions, and of prompt pieces.
 FLEX_TURN = 8
