@@ -8,7 +8,7 @@ from pathlib import Path
 from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import load_configuration
 from gateway.toml import ConfigError
-from models.errors import SourceError
+from models.errors import NotDownloaded, SourceError
 from models.settings import ModelSettings
 from models.sources import locate
 
@@ -42,5 +42,7 @@ def main(argv: Sequence[str]) -> int:
 def _check_source(model: ModelSettings, directory: Path) -> None:
     try:
         locate(model, directory)
+    except NotDownloaded:
+        pass  # the configuration is right; what is missing is a download
     except SourceError as error:
         raise ConfigError(f"models.{model.id}: {error}") from error

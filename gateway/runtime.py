@@ -98,6 +98,9 @@ class Runtime:
         """An ensemble is as ready as its members and the stores it searches."""
         settings = self.ensembles[name]
         stats = self.registry.stats()
+        away = [model for model in settings.models if model not in stats]
+        if away:
+            return "failed", f"Not downloaded: {', '.join(away)}."
         needed = {model: stats[model].state for model in settings.models}
         embedder = self.settings.retrieval.embedder
         if embedder in stats:

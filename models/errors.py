@@ -3,6 +3,7 @@
 ModelError
 ├── ModelNotFound      no such model id in the catalog
 ├── SourceError        a model's file is missing, unreadable or not what it should be
+│   └── NotDownloaded      it is on a model hub and not on this machine yet
 ├── LoadFailed         the worker could not load the model; carries the tail of its log
 ├── EngineUnavailable  not loaded, loading, shutting down, or given up after repeated crashes
 ├── EngineCrashed      the worker process died while it had the request
@@ -21,6 +22,7 @@ __all__ = [
     "LoadFailed",
     "ModelError",
     "ModelNotFound",
+    "NotDownloaded",
     "QueueFull",
     "RequestTimeout",
     "SourceError",
@@ -43,6 +45,10 @@ class ModelNotFound(ModelError):
 
 class SourceError(ModelError):
     """A model's file is missing, unreadable or not what its source says."""
+
+
+class NotDownloaded(SourceError):
+    """The files of an `hf:` source are not on this machine; the message says how to get them."""
 
 
 class LoadFailed(ModelError):

@@ -13,7 +13,7 @@ import zmq
 from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
-from models.errors import LoadFailed, ModelError, ModelNotFound
+from models.errors import LoadFailed, ModelError, ModelNotFound, NotDownloaded
 from models.hardware import core_count
 from models.settings import ModelSettings
 from models.sources import locate
@@ -46,19 +46,22 @@ class Registry:
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._starting: list[asyncio.Task[None]] = []
+        self._missing: dict[str, NotDownloaded] = {}
         given = dict(engines or {})
         try:
-            self._engines: dict[str, Engine] = {
-                name: given.get(name) or self._build(model, base or Path.cwd())
-                for name, model in self._settings.items()
-            }
+            self._engines: dict[str, Engine] = {}
+            for name, model in self._settings.items():
+                try:
+                    self._engines[name] = given.get(name) or self._build(model, base or Path.cwd())
+                except NotDownloaded as missing:
+                    self._missing[name] = missing
         except ModelError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
     def ids(self) -> tuple[str, ...]:
-        """Model ids, in the catalog's order."""
-        return tuple(self._settings)
+        """Ids of the models whose files are here, in the catalog's order."""
+        return tuple(self._engines)
 
     def settings(self, model: str) -> ModelSettings:
         """A model's settings; raises ModelNotFound."""
@@ -67,8 +70,10 @@ class Registry:
         return self._settings[model]
 
     def get(self, model: str) -> Engine:
-        """A model's engine; raises ModelNotFound."""
+        """A model's engine; raises ModelNotFound, NotDownloaded."""
         self.settings(model)
+        if model in self._missing:
+            raise self._missing[model]
         return self._engines[model]
 
     def stats(self) -> dict[str, EngineStats]:

@@ -3,7 +3,7 @@
 import importlib.util
 from pathlib import Path
 
-from models.errors import SourceError
+from models.errors import NotDownloaded, SourceError
 from models.settings import ModelSettings
 
 __all__ = ["locate", "resolve"]
@@ -41,7 +41,9 @@ def resolve(source: str, base: Path) -> Path:
                 path = base / Path(rest).expanduser()
             except RuntimeError as error:  # ~NAME, and nobody has that name
                 raise SourceError(f"Source '{source}': {error}") from error
-        case "hf" | "upstream":
+        case "hf":
+            raise NotDownloaded(f"Source '{source}' is not on this machine.")
+        case "upstream":
             raise SourceError(
                 f"Source '{source}': {scheme}: sources are not built yet. Download the file and "
                 "name it as file:PATH."
