@@ -37,12 +37,15 @@ def overridden(
     changes: dict[str, object] = {}
     if override.members is not UNSET:
         changes["members"] = _chosen(settings, override.members, engines)
+        changes["quorum"] = min(settings.quorum, len(override.members))
     if override.strategy is not UNSET:
         changes["strategy"] = override.strategy
     if override.vector_store_ids is not UNSET:
         changes["stores"] = tuple(override.vector_store_ids)
-    if override.top_k is not UNSET:
-        changes["top_k"] = override.top_k
+    for name in ("top_k", "early_stop", "deliberation"):
+        value = getattr(override, name)
+        if value is not UNSET:
+            changes[name] = value
     try:
         return msgspec.structs.replace(settings, **changes)
     except ValueError as error:

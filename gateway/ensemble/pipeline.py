@@ -11,16 +11,18 @@ from gateway.ensemble import say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
-from gateway.ensemble.fanout import Reply, ask, most_telling
+from gateway.ensemble.fanout import Question, Reply
+from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan
 from gateway.ensemble.prompt import Conversation, Passage, number_passages, read
-from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.tally import Counted, Finding, Poll, conclude, count, speaks
+from gateway.ensemble.rewrite import Write, standalone, variants
+from gateway.ensemble.settings import EnsembleSettings
+from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks
 from gateway.schema.ensemble import EnsembleReport
 from models.engine import Engine
 from models.errors import InvalidRequest
-from models.types import Timings, Usage
+from models.types import ChatPrompt, GenerateRequest, Sampling, Timings, Usage
 from retrieval.types import Hit
 
 __all__ = [
@@ -39,7 +41,13 @@ class SearchFunction(Protocol):
     """How passages are found. Raises the errors of `retrieval.errors`."""
 
     def __call__(
-        self, query: str, *, owner: str, stores: Sequence[str], limit: int, score_floor: float
+        self,
+        query: str | Sequence[str],
+        *,
+        owner: str,
+        stores: Sequence[str],
+        limit: int,
+        score_floor: float,
     ) -> Awaitable[list[Hit]]: ...
 
 
@@ -90,27 +98,33 @@ class Ensemble:
         self, request: EnsembleRequest, settings: EnsembleSettings, talk: Conversation
     ) -> AsyncGenerator[Deliberation | Verdict, None]:
         began = time.perf_counter()
-        passages = await self._find(request.owner, settings, talk.question)
-        poll = await self._poll(request.owner, settings, talk.question, passages)
-        retrieval_ms = (time.perf_counter() - began) * 1000
-        yield Deliberation(say.found(passages, settings))
+        write = self._writer(request, settings)
+        queries = [await standalone(talk, write)]
+        queries += await variants(queries[0], settings.query_variants, write)
+        if queries != [talk.question]:
+            yield Deliberation(say.searching(queries))
         schedule = plan([member.model for member in settings.members])
         replies: list[Reply] = []
-        counted: list[Counted] = []
-        if speaks(poll):
-            yield Deliberation(say.asking(labels(settings.members), schedule.execution))
-            asked = questions(
-                settings, request, talk, passages, poll.ranked, poll.modes, self._engines
-            )
-            async with aclosing(ask(asked, schedule.waves, settings.timeout_s)) as coming:
-                async for reply in coming:
-                    replies.append(reply)
-                    counted.append(count(poll, reply))
-                    yield Deliberation(say.voted(counted[-1].vote))
-            errors = [reply.error for reply in replies if reply.error]
-            if len(errors) == len(replies):
-                raise most_telling(errors)
-            counted.sort(key=lambda one: one.place)
+        retrieval_ms = 0.0
+        top_k = settings.top_k
+        while True:
+            passages = await self._find(request.owner, settings, queries, top_k)
+            poll = await self._poll(request.owner, settings, talk.question, queries[0], passages)
+            retrieval_ms += (time.perf_counter() - began) * 1000
+            yield Deliberation(say.found(passages, settings))
+            counted: list[Counted] = []
+            if speaks(poll):
+                hearing = Hearing(poll, schedule, self._prepare(request, settings, talk, poll))
+                async with aclosing(hearing.run()) as told:
+                    async for text in told:
+                        yield Deliberation(text)
+                replies += hearing.replies
+                counted = hearing.counted
+            if not _blank(counted) or len(passages) < top_k or top_k >= settings.max_top_k:
+                break
+            top_k = min(2 * top_k, settings.max_top_k)
+            yield Deliberation(say.again(top_k))
+            began = time.perf_counter()
         finding = conclude(poll, counted)
         yield Deliberation(say.concluded(finding))
         yield Verdict(
@@ -123,8 +137,38 @@ class Ensemble:
             retrieval_ms=retrieval_ms,
         )
 
+    def _prepare(
+        self, request: EnsembleRequest, settings: EnsembleSettings, talk: Conversation, poll: Poll
+    ) -> Callable[[Sequence[Passage]], list[Question]]:
+        def prepare(passages: Sequence[Passage]) -> list[Question]:
+            return questions(
+                settings, request, talk, passages, poll.ranked, poll.modes, self._engines
+            )
+
+        return prepare
+
+    def _writer(self, request: EnsembleRequest, settings: EnsembleSettings) -> Write | None:
+        """The first member that is large enough to write for the others, if there is one."""
+        model = next((each for each in settings.models if not self._small(each)), None)
+        if model is None:
+            return None
+
+        async def write(prompt: ChatPrompt, max_tokens: int) -> str:
+            asked = GenerateRequest(
+                prompt=prompt,
+                max_tokens=max_tokens,
+                sampling=Sampling(temperature=0.0),
+                owner=request.owner,
+                whole=True,
+                flex=request.flex,
+            )
+            async with aclosing(self._engines(model).generate(asked)) as deltas:
+                return "".join([delta.text async for delta in deltas])
+
+        return write
+
     async def _find(
-        self, owner: str, settings: EnsembleSettings, question: str
+        self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
     ) -> tuple[Passage, ...]:
         if not settings.stores:
             raise InvalidRequest(
@@ -132,10 +176,10 @@ class Ensemble:
                 "ensemble.vector_store_ids",
             )
         hits = await self._search(
-            question,
+            queries if len(queries) > 1 else queries[0],
             owner=owner,
             stores=settings.stores,
-            limit=settings.top_k,
+            limit=top_k,
             score_floor=settings.score_floor,
         )
         # A passage without a word (a ruled line, say) can neither be read nor cited.
@@ -146,6 +190,7 @@ class Ensemble:
         owner: str,
         settings: EnsembleSettings,
         question: str,
+        query: str,
         passages: tuple[Passage, ...],
     ) -> Poll:
         forced = settings.extractive
@@ -155,13 +200,13 @@ class Ensemble:
         texts = [
             Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages
         ]
-        found = candidates(question, texts)
-        likeness = await self._likeness(question, [one.embed_text for one in found], owner=owner)
+        found = candidates(query, texts)
+        likeness = await self._likeness(query, [one.embed_text for one in found], owner=owner)
         return Poll(
             settings=settings,
             question=question,
             passages=passages,
-            ranked=rank(question, texts, found, likeness),
+            ranked=rank(query, texts, found, likeness),
             modes=tuple(modes),
         )
 
@@ -183,6 +228,13 @@ def _report(
         votes=[one.vote for one in counted],
         sources=sources(poll.passages),
     )
+
+
+def _blank(counted: Sequence[Counted]) -> bool:
+    """Whether more than half of the votes' weight says that there is no answer."""
+    votes = [one.vote for one in counted if one.vote.error is None]
+    blank = sum(vote.weight for vote in votes if vote.is_blank)
+    return bool(votes) and blank > sum(vote.weight for vote in votes) / 2
 
 
 def _usage(replies: Sequence[Reply]) -> Usage:

@@ -7,7 +7,7 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Finding
 from gateway.schema.ensemble import Vote
 
-__all__ = ["asking", "concluded", "found", "voted"]
+__all__ = ["again", "asking", "concluded", "found", "searching", "shortened", "spared", "voted"]
 
 
 def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
@@ -26,9 +26,34 @@ def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
 
 def asking(names: Sequence[str], execution: str) -> str:
     """Who is asked."""
-    how = {"parallel": "at the same time", "sequential": "one after the other"}
+    how = {
+        "parallel": "at the same time",
+        "sequential": "one after the other",
+        "swapped": "one after the other, as they do not fit into memory together",
+    }
     together = f", {how.get(execution, execution)}" if len(names) > 1 else ""
     return f"Asking {', '.join(names)}{together}.\n"
+
+
+def searching(queries: Sequence[str]) -> str:
+    """What is searched for, where it is not the question as it was asked."""
+    return f"Searching for {'; '.join(f'“{query}”' for query in queries)}.\n"
+
+
+def shortened(names: Sequence[str], passages: int) -> str:
+    """Who cannot read all passages."""
+    best = f"the best {passages} passages" if passages > 1 else "the best passage"
+    return f"The prompt is too long for {', '.join(names)}; asking again with {best}.\n"
+
+
+def spared(names: Sequence[str]) -> str:
+    """Whose votes are not needed."""
+    return f"Not waiting for {', '.join(names)}: the outcome stands.\n"
+
+
+def again(top_k: int) -> str:
+    """Nobody found an answer; there may be one in more passages."""
+    return f"Nobody finds an answer in them; looking at {top_k} passages.\n"
 
 
 def voted(vote: Vote) -> str:

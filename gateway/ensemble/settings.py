@@ -30,6 +30,8 @@ class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     instruction: str = ""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None  # None: what an answer may take at most
     weight: Annotated[float, Meta(ge=0)] = 1.0
+    # Those of a later stage are asked only where those before do not agree: a cascade.
+    stage: Annotated[int, Meta(ge=1, le=32)] = 1
 
 
 class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -74,6 +76,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strategy: Literal["majority"] = "majority"
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
+    # Where the members find no answer in `top_k` passages, twice as many are shown, up to this.
+    max_top_k: Annotated[int, Meta(ge=1, le=50)] = 10
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
     extractive: bool | None = None
@@ -83,10 +87,15 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     excerpt_margin: Annotated[float, Meta(ge=0, le=1)] = 0.98  # ... of the best one's score
     history_turns: Annotated[int, Meta(ge=0, le=100)] = 4  # earlier turns shown to the members
     history_chars: Annotated[int, Meta(ge=1)] = 600  # of one such turn
+    # Other ways to search for the same, written by the first member that is not small.
+    query_variants: Annotated[int, Meta(ge=0, le=8)] = 0
     prompts: Prompts = field(default_factory=Prompts)
     examples: tuple[Example, ...] = ()
     decline: NonEmpty = "The documents do not contain the answer."
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0  # for one member's answer
+    quorum: Annotated[int, Meta(ge=1)] = 1  # members that must answer, else 503
+    early_stop: bool = True  # cancel members whose votes cannot change the outcome
+    deliberation: bool = True  # tell every step as `reasoning_content`
 
     def __post_init__(self) -> None:
         if not self.members:
@@ -95,6 +104,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("members: the weights must not sum to zero")
         if self.strategy == "majority" and len(self.members) > 32:
             raise ValueError("members: at most 32")
+        if self.quorum > len(self.members):
+            raise ValueError(f"quorum: {self.quorum}, but there are {len(self.members)} members")
         names = Counter(member.name for member in self.members if member.name)
         for name, count in names.items():
             if count > 1:
@@ -127,7 +138,7 @@ def single(model_id: str, base: EnsembleSettings | None = None) -> EnsembleSetti
     members = (Member(model=model_id),)
     if base is None:
         return EnsembleSettings(id=model_id, members=members)
-    return msgspec.structs.replace(base, id=model_id, description="", members=members)
+    return msgspec.structs.replace(base, id=model_id, description="", members=members, quorum=1)
 
 
 def _check_template(

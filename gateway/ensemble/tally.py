@@ -14,7 +14,19 @@ from gateway.ensemble.settings import EnsembleSettings, labels
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
 from gateway.schema.ensemble import Vote
 
-__all__ = ["Counted", "Finding", "Poll", "conclude", "count", "speaks"]
+__all__ = [
+    "NOT_WAITED_FOR",
+    "Counted",
+    "Finding",
+    "Poll",
+    "ballots",
+    "conclude",
+    "count",
+    "spared",
+    "speaks",
+]
+
+NOT_WAITED_FOR = "Not waited for: the others had decided."
 
 
 class Poll(Struct, frozen=True, kw_only=True):
@@ -34,6 +46,7 @@ class Counted(Struct, frozen=True, kw_only=True):
     vote: Vote
     answer: MemberAnswer | None
     citations: tuple[Citation, ...]
+    spared: bool = False  # not asked, or not waited for: the outcome stood
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -84,16 +97,27 @@ def count(poll: Poll, reply: Reply) -> Counted:
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
 
 
-def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
-    """The winner's answer with its citations, or why there is none. `counted` in members' order."""
-    if not poll.passages:
-        return _declined(poll, "No passage is near enough to the question.")
-    if not speaks(poll):
-        best = max((sentence.score for sentence in poll.ranked), default=0.0)
-        needed = poll.settings.evidence_floor
-        reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
-        return _declined(poll, reason)
-    ballots = [
+def spared(poll: Poll, place: int) -> Counted:
+    """The place of a member that was not asked, or not waited for."""
+    vote = Vote(
+        model=labels(poll.settings.members)[place],
+        answer="",
+        answer_value="",
+        answer_unit="",
+        is_blank=False,
+        ref_id=[],
+        passages=[],
+        weight=poll.settings.members[place].weight,
+        grounded=False,
+        latency_ms=0.0,
+        error=NOT_WAITED_FOR,
+    )
+    return Counted(place=place, vote=vote, answer=None, citations=(), spared=True)
+
+
+def ballots(counted: Sequence[Counted]) -> list[Ballot]:
+    """The votes as they are counted."""
+    return [
         Ballot(
             value=one.vote.answer_value,
             unit=one.vote.answer_unit,
@@ -103,8 +127,21 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         )
         for one in counted
     ]
+
+
+def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
+    """The winner's answer with its citations, or why there is none. `counted` in members' order."""
+    if not poll.passages:
+        return _declined(poll, "No passage is near enough to the question.")
+    if not speaks(poll):
+        best = max((sentence.score for sentence in poll.ranked), default=0.0)
+        needed = poll.settings.evidence_floor
+        reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
+        return _declined(poll, reason)
+    # Members that were spared have no vote, rather than a failed one.
+    counted = [one for one in counted if not one.spared]
     try:
-        outcome = majority(ballots)
+        outcome = majority(ballots(counted))
     except NoVotes:
         return _declined(poll, "Every member whose vote counts failed.")
     winner = counted[outcome.winner]

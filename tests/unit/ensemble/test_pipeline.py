@@ -139,7 +139,8 @@ async def test_the_deliberation_tells_every_step() -> None:
     assert "[1] routers.md, Resetting (0.70)" in reasoning
     assert "[2] warranty.pdf, page 3 (0.50)" in reasoning
     assert "a answers “12 seconds” [1]" in reasoning
-    assert "3 of 3 votes" in reasoning
+    assert "Not waiting for c: the outcome stands." in reasoning
+    assert "2 of 2 votes" in reasoning
     assert reasoning.endswith("\n")
 
 
