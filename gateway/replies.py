@@ -1,5 +1,7 @@
 """The bodies of chat completions."""
 
+from typing import Any
+
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.envelope import Envelope
@@ -49,6 +51,10 @@ class Reply(Envelope):
     def delta(self, delta: Delta, index: int = 0, logprobs: Logprobs | None = None) -> bytes:
         """A framed chunk that adds something."""
         return self._framed([ChunkChoice(index=index, delta=delta, logprobs=logprobs)])
+
+    def event(self, event: dict[str, Any]) -> bytes:
+        """A framed chunk with no choices, and an event for the front-end."""
+        return self._framed([], event=event)
 
     def finish(
         self,

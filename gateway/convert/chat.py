@@ -64,7 +64,6 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
     "deterministic": _is(False),
-    "response_format": lambda value: value.type == "text",
     "grammar": _never,
     "regex": _never,
     "tools": _empty,
@@ -141,6 +140,7 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         if value is not None and not is_neutral(value):
             message = f"'{name}' is not supported by an ensemble."
             raise BadRequest(message, name, "unsupported_parameter")
+    schema = _schema_of(request)
     return EnsembleRequest(
         messages=turns(request.messages),
         owner=owner,
@@ -150,6 +150,7 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         top_p=request.top_p,
         seed=request.seed,
         flex=request.service_tier == "flex",
+        schema=schema.grammar if schema is not None else None,
     )
 
 

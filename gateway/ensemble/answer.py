@@ -16,6 +16,7 @@ __all__ = [
     "extractive_grammar",
     "json_schema",
     "parse",
+    "parse_free",
     "spans_of",
 ]
 
@@ -182,6 +183,15 @@ def encode(answer: MemberAnswer, extractive: bool) -> str:
     else:
         fields = answer
     return msgspec.json.encode(fields).decode()
+
+
+def parse_free(text: str) -> MemberAnswer:
+    """Read JSON of a client's own schema. Raises AnswerError unless it is JSON."""
+    try:
+        msgspec.json.decode(text.encode("utf-8", "surrogatepass"))
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+        raise AnswerError(f"it is not valid: {error}") from error
+    return MemberAnswer(answer_value=text.strip(), answer=text.strip())
 
 
 def parse(text: str, passages: Sequence[int]) -> MemberAnswer:

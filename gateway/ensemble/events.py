@@ -12,7 +12,8 @@ class EnsembleRequest(Struct, frozen=True, kw_only=True):
     """A chat for an ensemble. `owner` is whose stores are searched and whose caches are used.
 
     `max_tokens` bounds each member; `temperature` and `top_p` replace the members' own;
-    `flex` makes all of them batch work.
+    `flex` makes all of them batch work. With `schema` (JSON) they answer in it, and so does the
+    verdict.
     """
 
     messages: tuple[Message, ...]
@@ -23,12 +24,14 @@ class EnsembleRequest(Struct, frozen=True, kw_only=True):
     top_p: float | None = None
     seed: int | None = None
     flex: bool = False
+    schema: str | None = None
 
 
 class Deliberation(Struct, frozen=True):
-    """A step on the way, told for people: whole lines."""
+    """A step on the way, told for people: whole lines. Not `shown`: kept out of the answer."""
 
     text: str
+    shown: bool = True
 
 
 class Answer(Struct, frozen=True):
@@ -40,16 +43,18 @@ class Answer(Struct, frozen=True):
 class Verdict(Struct, frozen=True, kw_only=True):
     """The end: the answer and how it came to be. `usage` is the sum over the members.
 
-    `timings` are the members', those that ran at the same time counted once.
+    `timings` are the members', those that ran at the same time counted once. `refused`: there is
+    no answer in the schema that was asked for, and the text says why.
     """
 
     text: str
-    reasoning: str  # every Deliberation, joined
+    reasoning: str  # every Deliberation that is shown, joined
     annotations: list[Annotation]
     report: EnsembleReport
     usage: Usage
     timings: Timings
     retrieval_ms: float
+    refused: bool = False
 
 
 Event = Deliberation | Answer | Verdict

@@ -7,7 +7,7 @@ from contextlib import aclosing
 
 from msgspec import Struct
 
-from gateway.ensemble.answer import AnswerError, MemberAnswer, parse
+from gateway.ensemble.answer import AnswerError, MemberAnswer, parse, parse_free
 from models.engine import Engine
 from models.errors import (
     EngineCrashed,
@@ -36,12 +36,13 @@ TELLING: tuple[type[ModelError], ...] = (
 class Question(Struct, frozen=True, kw_only=True):
     """What one member is asked. `passages` are the numbers it may cite.
 
-    `engine` is the error that said so where the member has none.
+    `engine` is the error that said so where the member has none. `free`: it answers with any JSON.
     """
 
     engine: Engine | ModelError
     request: GenerateRequest
     passages: tuple[int, ...]
+    free: bool = False
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -121,7 +122,7 @@ async def _generate(question: Question) -> tuple[str, GenerateEnd | None]:
 
 def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswer:
     try:
-        return parse(text, question.passages)
+        return parse_free(text) if question.free else parse(text, question.passages)
     except AnswerError as error:
         if end is not None and end.reason == "length":
             limit = question.request.max_tokens

@@ -65,6 +65,12 @@ def questions(
     prepared: dict[bool, tuple[tuple[Message, ...], Constraint, tuple[int, ...]]] = {}
     for extractive in set(modes):
         shown = passages
+        if request.schema is not None:
+            # Worked examples show another format than the one that is asked for.
+            plain = msgspec.structs.replace(settings, examples=())
+            messages = shared(plain, talk, shown, extractive=False)
+            prepared[extractive] = (messages, Constraint("json_schema", request.schema), ())
+            continue
         if extractive:
             limit, margin = settings.excerpt_sentences, settings.excerpt_margin
             shown = excerpts(passages, ranked, limit, margin)
@@ -80,9 +86,10 @@ def questions(
             Question(
                 engine=_engine(member.model, engines),
                 passages=numbers,
+                free=request.schema is not None,
                 request=GenerateRequest(
                     prompt=member_prompt(messages, member.instruction),
-                    max_tokens=_max_tokens(settings, member, request.max_tokens, extractive),
+                    max_tokens=_max_tokens(settings, member, request, extractive),
                     sampling=_sampling(member, request, place),
                     constraint=constraint,
                     owner=request.owner,
@@ -143,8 +150,11 @@ def _constraint(
 
 
 def _max_tokens(
-    settings: EnsembleSettings, member: Member, asked: int | None, extractive: bool
-) -> int:
+    settings: EnsembleSettings, member: Member, request: EnsembleRequest, extractive: bool
+) -> int | None:
+    asked = request.max_tokens
+    if request.schema is not None:  # how long its JSON gets, only the schema's author knows
+        return min((n for n in (member.max_tokens, asked) if n), default=None)
     if extractive:
         needed = FRAME_TOKENS + TOKENS_PER_WORD * settings.max_value_words
     else:

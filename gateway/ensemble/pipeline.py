@@ -88,10 +88,12 @@ class Ensemble:
         async with aclosing(self._deliberate(request, settings, talk)) as steps:
             async for step in steps:
                 if isinstance(step, Deliberation):
-                    told.append(step.text)
-                    yield step
+                    if settings.deliberation:
+                        told.append(step.text)
+                    yield msgspec.structs.replace(step, shown=settings.deliberation)
                 else:
-                    yield Answer(step.text)
+                    if not step.refused:
+                        yield Answer(step.text)
                     yield msgspec.structs.replace(step, reasoning="".join(told))
 
     async def _deliberate(
@@ -109,7 +111,7 @@ class Ensemble:
         top_k = settings.top_k
         while True:
             passages = await self._find(request.owner, settings, queries, top_k)
-            poll = await self._poll(request.owner, settings, talk.question, queries[0], passages)
+            poll = await self._poll(request, settings, talk.question, queries[0], passages)
             retrieval_ms += (time.perf_counter() - began) * 1000
             yield Deliberation(say.found(passages, settings))
             counted: list[Counted] = []
@@ -129,6 +131,7 @@ class Ensemble:
         yield Deliberation(say.concluded(finding))
         yield Verdict(
             text=finding.cited.text,
+            refused=finding.refused,
             reasoning="",
             annotations=finding.cited.annotations,
             report=_report(poll, schedule.execution, counted, finding),
@@ -187,13 +190,14 @@ class Ensemble:
 
     async def _poll(
         self,
-        owner: str,
+        request: EnsembleRequest,
         settings: EnsembleSettings,
         question: str,
         query: str,
         passages: tuple[Passage, ...],
     ) -> Poll:
-        forced = settings.extractive
+        # In a schema of the client's own, nobody's answer is words of a passage.
+        forced = settings.extractive if request.schema is None else False
         modes = [
             self._small(member.model) if forced is None else forced for member in settings.members
         ]
@@ -201,13 +205,16 @@ class Ensemble:
             Text(p.n, p.hit.text, p.hit.heading, p.hit.score, p.hit.document_id) for p in passages
         ]
         found = candidates(query, texts)
-        likeness = await self._likeness(query, [one.embed_text for one in found], owner=owner)
+        likeness = await self._likeness(
+            query, [one.embed_text for one in found], owner=request.owner
+        )
         return Poll(
             settings=settings,
             question=question,
             passages=passages,
             ranked=rank(query, texts, found, likeness),
             modes=tuple(modes),
+            schema=request.schema,
         )
 
 

@@ -9,6 +9,7 @@ from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
 from gateway.ensemble.evidence import Sentence, echoes
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
+from gateway.ensemble.json_vote import grounding, vote_on_json
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
@@ -30,13 +31,17 @@ NOT_WAITED_FOR = "Not waited for: the others had decided."
 
 
 class Poll(Struct, frozen=True, kw_only=True):
-    """What is voted on. `modes` says which members are extractive."""
+    """What is voted on. `modes` says which members are extractive.
+
+    With a `schema` (JSON) the votes are JSON of that schema.
+    """
 
     settings: EnsembleSettings
     question: str
     passages: tuple[Passage, ...]
     ranked: list[Sentence]
     modes: tuple[bool, ...]
+    schema: str | None = None
 
 
 class Counted(Struct, frozen=True, kw_only=True):
@@ -56,6 +61,7 @@ class Finding(Struct, frozen=True, kw_only=True):
     answer: MemberAnswer | None  # the winner's; None: declined
     agreement: float
     explanation: str
+    refused: bool = False  # no answer in the schema that was asked for
 
 
 def speaks(poll: Poll) -> bool:
@@ -66,6 +72,8 @@ def speaks(poll: Poll) -> bool:
 
 def count(poll: Poll, reply: Reply) -> Counted:
     """One reply as a vote. An extracted value that only repeats the question is no answer."""
+    if poll.schema is not None:
+        return _count_json(poll, reply)
     member = poll.settings.members[reply.place]
     answer = reply.answer
     citations: tuple[Citation, ...] = ()
@@ -140,6 +148,8 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         return _declined(poll, reason)
     # Members that were spared have no vote, rather than a failed one.
     counted = [one for one in counted if not one.spared]
+    if poll.schema is not None:
+        return _conclude_json(poll, poll.schema, counted)
     try:
         outcome = majority(ballots(counted))
     except NoVotes:
@@ -159,6 +169,45 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     )
 
 
+def _count_json(poll: Poll, reply: Reply) -> Counted:
+    """JSON as a vote. Its value is the JSON itself; its passages are those its words are in."""
+    answer = reply.answer
+    text = answer.answer if answer else ""
+    grounded, cited = grounding(text, poll.passages) if text else (False, ())
+    documents = {passage.n: passage.hit.document_id for passage in poll.passages}
+    vote = Vote(
+        model=labels(poll.settings.members)[reply.place],
+        answer=text,
+        answer_value=text,
+        answer_unit="",
+        is_blank=False,
+        ref_id=list(dict.fromkeys(documents[n] for n in cited)),
+        passages=list(cited),
+        weight=poll.settings.members[reply.place].weight,
+        grounded=grounded,
+        latency_ms=round(reply.latency_ms, 1),
+        error=str(reply.error) if reply.error else None,
+    )
+    return Counted(place=reply.place, vote=vote, answer=answer, citations=())
+
+
+def _conclude_json(poll: Poll, schema: str, counted: Sequence[Counted]) -> Finding:
+    valid = [one for one in counted if one.answer is not None and one.vote.weight > 0]
+    if not valid:
+        return _declined(poll, "Every member whose vote counts failed.")
+    outcome = vote_on_json(
+        [one.vote.answer for one in valid], [one.vote.weight for one in valid], schema
+    )
+    _, cited = grounding(outcome.text, poll.passages)
+    documents = {passage.n: passage.hit.document_id for passage in poll.passages}
+    return Finding(
+        cited=Cited(outcome.text, [], list(dict.fromkeys(documents[n] for n in cited))),
+        answer=MemberAnswer(answer_value=outcome.text, passages=cited, answer=outcome.text),
+        agreement=outcome.agreement,
+        explanation=outcome.explanation,
+    )
+
+
 def _stands(answer: MemberAnswer, passages: Sequence[Passage]) -> bool:
     """Whether the value is in a passage that its own member cites."""
     own = [passage.hit.text for passage in passages if passage.n in answer.passages]
@@ -171,4 +220,5 @@ def _declined(poll: Poll, reason: str, outcome: Outcome | None = None) -> Findin
         answer=None,
         agreement=outcome.agreement if outcome and outcome.is_blank else 0.0,
         explanation=reason,
+        refused=poll.schema is not None,
     )

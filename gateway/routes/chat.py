@@ -23,6 +23,7 @@ from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.convert.sampling import copies
 from gateway.deadline import within
 from gateway.disconnect import until_disconnect
+from gateway.ensemble_events import task_of
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime
@@ -43,10 +44,15 @@ async def create_chat_completion(
     refuse_unsupported(body)
     owner = owner_of(request.scope)
     ensemble = runtime.ensemble(body.model, body.ensemble)
-    if ensemble is not None:
+    task: str | None = None
+    if ensemble is not None and task_of(request, body):
+        # A title or the like, about the talk and not the documents: any one model can do that.
+        task = ensemble.settings.members[0].model
+    elif ensemble is not None:
         return await ensemble_chat.answer(request, body, ensemble, owner, server)
-    settings = runtime.registry.settings(body.model)
-    engine = runtime.engine(body.model, "chat")
+    model = body.model if task is None else task
+    settings = runtime.registry.settings(model)
+    engine = runtime.engine(model, "chat")
     requests = copies(generate_request(body, settings, owner), body.n or 1)
     source = within(server.request_timeout_s, generate(engine, requests, settings.parallel))
     reply = Reply(body, settings)

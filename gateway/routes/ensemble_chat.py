@@ -7,6 +7,7 @@ from typing import Any
 from litestar import Request
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
+from msgspec import UNSET
 
 from gateway.convert.answers import wire_timings, wire_usage
 from gateway.convert.chat import ensemble_request
@@ -14,6 +15,7 @@ from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
+from gateway.ensemble_events import source_events, status_event, wants_events
 from gateway.replies import Reply
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.settings import ServerSettings
@@ -23,7 +25,7 @@ __all__ = ["answer"]
 
 # How long a stream may wait to begin, so that a refusal still gets its own status. The first
 # event is the end of the search; a client should not look at nothing for longer than this.
-FIRST_EVENT_S = 2.0
+FIRST_EVENT_S = 0.25
 
 
 async def answer(
@@ -41,7 +43,8 @@ async def answer(
         return ASGIResponse(body=content, media_type="application/json")
     prefetch = Prefetch(source)
     await prefetch.wait(request.receive, min(FIRST_EVENT_S, server.keep_alive_s))
-    return EventStream(_frames(reply, prefetch), prefetch, server.keep_alive_s)
+    frames = _frames(reply, prefetch, events=wants_events(request, body))
+    return EventStream(frames, prefetch, server.keep_alive_s)
 
 
 async def _collect(reply: Reply, source: AsyncGenerator[Event, None]) -> bytes:
@@ -55,26 +58,38 @@ async def _collect(reply: Reply, source: AsyncGenerator[Event, None]) -> bytes:
 
 def _completion(reply: Reply, verdict: Verdict) -> bytes:
     message = AssistantAnswer(
-        content=verdict.text,
+        content=None if verdict.refused else verdict.text,
+        refusal=verdict.text if verdict.refused else None,
         annotations=verdict.annotations,
-        reasoning_content=verdict.reasoning,
+        reasoning_content=verdict.reasoning or UNSET,
     )
     timings = wire_timings(verdict.usage, verdict.timings, verdict.retrieval_ms)
     choice = Choice(index=0, message=message, finish_reason="stop")
     return reply.completion([choice], wire_usage(verdict.usage), timings, verdict.report)
 
 
-async def _frames(reply: Reply, source: Prefetch[Event]) -> AsyncGenerator[bytes, None]:
+async def _frames(
+    reply: Reply, source: Prefetch[Event], *, events: bool
+) -> AsyncGenerator[bytes, None]:
     """The events of a stream; annotations and the report come with the last chunk."""
     yield reply.delta(Delta(role="assistant", content="", refusal=None))
     async for event in source:
         match event:
             case Deliberation():
-                yield reply.delta(Delta(reasoning_content=event.text))
+                if event.shown:
+                    yield reply.delta(Delta(reasoning_content=event.text))
+                if events:
+                    yield reply.event(status_event(event.text, done=False))
             case Answer():
                 yield reply.delta(Delta(content=event.text))
             case Verdict():
                 timings = wire_timings(event.usage, event.timings, event.retrieval_ms)
+                if event.refused:
+                    yield reply.delta(Delta(refusal=event.text))
+                if events:
+                    yield reply.event(status_event(event.report.explanation, done=True))
+                    for each in source_events(event.report.sources if event.annotations else []):
+                        yield reply.event(each)
                 annotations = Delta(annotations=event.annotations)
                 yield reply.finish("stop", delta=annotations, report=event.report, timings=timings)
                 yield reply.usage(wire_usage(event.usage), timings) + DONE

@@ -189,7 +189,7 @@ class Delta(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     role: Literal["assistant"] | UnsetType = UNSET
     content: str | UnsetType = UNSET
-    refusal: UnsetType | None = UNSET
+    refusal: str | UnsetType | None = UNSET
     reasoning_content: str | UnsetType = UNSET
     tool_calls: list[ToolCallDelta] | UnsetType = UNSET
     function_call: FunctionCallDelta | UnsetType = UNSET
@@ -218,3 +218,4 @@ class ChatCompletionChunk(Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     ensemble: EnsembleReport | UnsetType = UNSET
+    event: dict[str, Any] | UnsetType = UNSET  # of Open WebUI

@@ -1,0 +1,71 @@
+"""Open WebUI's own events in a stream: what is being done, and the sources of an answer."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from litestar import Request
+
+from gateway.schema.chat import ChatRequest
+from gateway.schema.ensemble import Source
+
+__all__ = ["source_events", "status_event", "task_of", "wants_events"]
+
+FRONT_END = b"x-openwebui-"
+TASK = "x-jurat-task"
+TASK_OPENING, TASK_MARK = "### Task:", "<chat_history>"
+
+Event = dict[str, Any]
+
+
+def wants_events(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
+    """Whether the client is Open WebUI, by the headers it can send, or asks for its events."""
+    asked = body.ensemble.events if body.ensemble is not None else None
+    if isinstance(asked, bool):
+        return asked
+    return any(
+        name.lower().startswith(FRONT_END) or name.lower() == TASK.encode()
+        for name, _ in request.scope["headers"]
+    )
+
+
+def task_of(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
+    """Whether a front-end asks for a title, for tags or the like, and not for an answer.
+
+    It says so in the header X-Jurat-Task ({{TASK}} in Open WebUI's connection settings), or its
+    one message reads like the tasks that Open WebUI writes.
+    """
+    named = request.headers.get(TASK, "").strip()
+    if named and named.lower() not in ("none", "null", "{{task}}"):
+        return True
+    if len(body.messages) != 1:
+        return False
+    content = getattr(body.messages[0], "content", None)
+    text = content if isinstance(content, str) else ""
+    return text.lstrip().startswith(TASK_OPENING) and TASK_MARK in text
+
+
+def status_event(text: str, *, done: bool) -> Event:
+    """A line of the deliberation as a status."""
+    lines = text.strip().splitlines() or [""]
+    return {"type": "status", "data": {"description": lines[0], "done": done}}
+
+
+def source_events(sources: Sequence[Source]) -> list[Event]:
+    """Every passage, in the order of its number: an inline [n] is the n-th source there is."""
+    return [
+        {
+            "type": "source",
+            "data": {
+                "source": {"id": source.file_id, "name": source.filename},
+                "document": [source.text],
+                # Sources of one name are shown as one; every passage is to be one of its own.
+                "metadata": [{"source": f"{_place(source)} [{source.n}]", "name": _place(source)}],
+                "distances": [min(1.0, max(0.0, source.score))],
+            },
+        }
+        for source in sources
+    ]
+
+
+def _place(source: Source) -> str:
+    return source.filename if source.page is None else f"{source.filename}, page {source.page}"
