@@ -7,22 +7,30 @@ from typing import Protocol
 
 import msgspec
 
-from gateway.ensemble import say
+from gateway.ensemble import consensus, say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
 from gateway.ensemble.fanout import Question, Reply
 from gateway.ensemble.hearing import Hearing
+from gateway.ensemble.judge import Judgement, candidates_of, judge
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan
-from gateway.ensemble.prompt import Conversation, Passage, number_passages, read
+from gateway.ensemble.prompt import (
+    Conversation,
+    Passage,
+    excerpts,
+    number_passages,
+    read,
+    shared,
+)
 from gateway.ensemble.rewrite import Write, standalone, variants
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks
 from gateway.schema.ensemble import EnsembleReport
 from models.engine import Engine
 from models.errors import InvalidRequest
-from models.types import ChatPrompt, GenerateRequest, Sampling, Timings, Usage
+from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Sampling, Timings, Usage
 from retrieval.types import Hit
 
 __all__ = [
@@ -87,18 +95,18 @@ class Ensemble:
         told: list[str] = []
         async with aclosing(self._deliberate(request, settings, talk)) as steps:
             async for step in steps:
-                if isinstance(step, Deliberation):
+                if isinstance(step, Answer):
+                    yield step
+                elif isinstance(step, Deliberation):
                     if settings.deliberation:
                         told.append(step.text)
                     yield msgspec.structs.replace(step, shown=settings.deliberation)
                 else:
-                    if not step.refused:
-                        yield Answer(step.text)
                     yield msgspec.structs.replace(step, reasoning="".join(told))
 
     async def _deliberate(
         self, request: EnsembleRequest, settings: EnsembleSettings, talk: Conversation
-    ) -> AsyncGenerator[Deliberation | Verdict, None]:
+    ) -> AsyncGenerator[Event, None]:
         began = time.perf_counter()
         write = self._writer(request, settings)
         queries = [await standalone(talk, write)]
@@ -127,18 +135,79 @@ class Ensemble:
             top_k = min(2 * top_k, settings.max_top_k)
             yield Deliberation(say.again(top_k))
             began = time.perf_counter()
-        finding = conclude(poll, counted)
+        finding = await self._conclude(request, poll, counted)
         yield Deliberation(say.concluded(finding))
+        ends: list[GenerateEnd] = []
+        if self._needs_judge(poll, counted):
+            async with aclosing(self._judge(request, talk, poll, counted, finding)) as judging:
+                async for piece in judging:
+                    if isinstance(piece, Judgement):
+                        finding = piece.finding
+                        ends += [piece.end] if piece.end else []
+                        if piece.error is not None:
+                            yield Deliberation(say.judge_failed(piece.error))
+                            yield Answer(finding.cited.text)
+                    else:
+                        yield Answer(piece)
+        elif not finding.refused:
+            yield Answer(finding.cited.text)
         yield Verdict(
             text=finding.cited.text,
             refused=finding.refused,
             reasoning="",
             annotations=finding.cited.annotations,
             report=_report(poll, schedule.execution, counted, finding),
-            usage=_usage(replies),
-            timings=_timings(replies, schedule),
+            usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
+            timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
         )
+
+    async def _conclude(
+        self, request: EnsembleRequest, poll: Poll, counted: Sequence[Counted]
+    ) -> Finding:
+        finding = conclude(poll, counted)
+        answered = [one for one in counted if one.answer is not None and not one.vote.is_blank]
+        wanted = poll.settings.strategy == "consensus" and poll.schema is None
+        if not wanted or not answered or _blank(counted):
+            return finding
+        texts = [consensus.text_of(one) for one in answered]
+        rows = [await self._likeness(text, texts, owner=request.owner) for text in texts]
+        place, agreement = consensus.nearest(rows, [one.vote.weight for one in answered])
+        return consensus.outcome(poll, answered, place, agreement)
+
+    def _needs_judge(self, poll: Poll, counted: Sequence[Counted]) -> bool:
+        """A small judge only chooses, so one candidate leaves it nothing to do."""
+        if poll.settings.strategy != "judge" or poll.schema is not None or _blank(counted):
+            return False
+        return len(candidates_of(counted)) > self._small(self._judging(poll.settings))
+
+    def _judging(self, settings: EnsembleSettings) -> str:
+        return settings.judge or settings.members[0].model
+
+    def _judge(
+        self,
+        request: EnsembleRequest,
+        talk: Conversation,
+        poll: Poll,
+        counted: Sequence[Counted],
+        majority: Finding,
+    ) -> AsyncGenerator[str | Judgement, None]:
+        settings = poll.settings
+        model = self._judging(settings)
+        small = self._small(model)
+        near = excerpts(
+            poll.passages, poll.ranked, settings.excerpt_sentences, settings.excerpt_margin
+        )
+        # No worked examples: they show what members write, and a judge writes otherwise.
+        plain = msgspec.structs.replace(settings, examples=())
+        shown = shared(plain, talk, near if small else poll.passages, extractive=small)
+        asked = GenerateRequest(
+            prompt=ChatPrompt(shown),
+            max_tokens=request.max_tokens,
+            owner=request.owner,
+            flex=request.flex,
+        )
+        return judge(poll, counted, majority, self._engines(model), shown, asked, small=small)
 
     def _prepare(
         self, request: EnsembleRequest, settings: EnsembleSettings, talk: Conversation, poll: Poll
@@ -244,16 +313,17 @@ def _blank(counted: Sequence[Counted]) -> bool:
     return bool(votes) and blank > sum(vote.weight for vote in votes) / 2
 
 
-def _usage(replies: Sequence[Reply]) -> Usage:
+def _usage(parts: Sequence[Usage]) -> Usage:
     return Usage(
-        prompt_tokens=sum(reply.usage.prompt_tokens for reply in replies),
-        completion_tokens=sum(reply.usage.completion_tokens for reply in replies),
-        cached_tokens=sum(reply.usage.cached_tokens for reply in replies),
+        prompt_tokens=sum(part.prompt_tokens for part in parts),
+        completion_tokens=sum(part.completion_tokens for part in parts),
+        cached_tokens=sum(part.cached_tokens for part in parts),
     )
 
 
-def _timings(replies: Sequence[Reply], schedule: Plan) -> Timings:
+def _timings(replies: Sequence[Reply], schedule: Plan, ends: Sequence[GenerateEnd]) -> Timings:
     waves = [[r.timings for r in replies if r.place in wave] for wave in schedule.waves]
+    waves += [[end.timings] for end in ends]
     return Timings(
         queue_ms=sum(max((t.queue_ms for t in wave), default=0.0) for wave in waves),
         prefill_ms=sum(max((t.prefill_ms for t in wave), default=0.0) for wave in waves),

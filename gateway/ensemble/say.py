@@ -7,7 +7,17 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Finding
 from gateway.schema.ensemble import Vote
 
-__all__ = ["again", "asking", "concluded", "found", "searching", "shortened", "spared", "voted"]
+__all__ = [
+    "again",
+    "asking",
+    "concluded",
+    "found",
+    "judge_failed",
+    "searching",
+    "shortened",
+    "spared",
+    "voted",
+]
 
 
 def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
@@ -73,3 +83,8 @@ def concluded(finding: Finding) -> str:
     """The count, and what follows from it."""
     end = "" if finding.answer else " Declined."
     return f"{finding.explanation}{end}\n"
+
+
+def judge_failed(error: Exception) -> str:
+    """The vote stands without a judge."""
+    return f"The judge failed, so the vote stands: {error}\n"

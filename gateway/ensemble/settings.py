@@ -73,7 +73,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: Name
     description: str = ""
     members: tuple[Member, ...]
-    strategy: Literal["majority"] = "majority"
+    strategy: Literal["majority", "consensus", "judge"] = "majority"
+    judge: str = ""  # the model that judges; empty: the first member's
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
     # Where the members find no answer in `top_k` passages, twice as many are shown, up to this.
@@ -102,7 +103,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("members must not be empty")
         if not sum(member.weight for member in self.members) > 0:
             raise ValueError("members: the weights must not sum to zero")
-        if self.strategy == "majority" and len(self.members) > 32:
+        if len(self.members) > 32:
             raise ValueError("members: at most 32")
         if self.quorum > len(self.members):
             raise ValueError(f"quorum: {self.quorum}, but there are {len(self.members)} members")
@@ -113,8 +114,9 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     @property
     def models(self) -> tuple[str, ...]:
-        """The members' models, each once, in order."""
-        return tuple(dict.fromkeys(member.model for member in self.members))
+        """The models of the members and of the judge, each once, in order."""
+        judge = [self.judge] if self.judge else []
+        return tuple(dict.fromkeys([*(member.model for member in self.members), *judge]))
 
 
 def labels(members: tuple[Member, ...]) -> tuple[str, ...]:

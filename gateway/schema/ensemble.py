@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = ["Annotation", "EnsembleOverride", "EnsembleReport", "Source", "UrlCitation", "Vote"]
 
-Strategy = Literal["majority"]
+Strategy = Literal["majority", "consensus", "judge"]
 
 
 class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 import httpx
 import msgspec
 import openai
+import pydantic
 import pytest
 
 from gateway.config_files import Configuration
@@ -206,3 +207,116 @@ def test_it_is_listed_and_healthy_but_does_not_embed(served: Served) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         served.client.embeddings.create(model="panel", input="a")
     assert caught.value.param == "model"
+
+
+class Lamp(pydantic.BaseModel):
+    colour: str
+    blinks: bool
+
+
+def in_schema(request: GenerateRequest) -> str:
+    """Members that answer in the schema they are given, and a front-end's task as plain text."""
+    constraint = request.constraint
+    if constraint is None:
+        return "A title"
+    return '{"colour":"blue","blinks":true}' if "blinks" in constraint.grammar else reply(request)
+
+
+@pytest.fixture(scope="module")
+def typed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    engine = FakeEngine(reply=in_schema)
+    found = with_ensemble(configuration(tmp_path_factory.mktemp("typed")))
+    with (
+        serve(found, {"fake": engine}) as url,
+        openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
+        httpx.Client(base_url=url, timeout=20) as http,
+    ):
+        wait_ready(http)
+        yield Served(client, http, engine)
+
+
+def test_it_answers_in_the_client_s_schema(typed: Served) -> None:
+    found = typed.client.chat.completions.parse(
+        model="panel", messages=QUESTION, response_format=Lamp
+    )
+    message = found.choices[0].message
+    assert message.parsed == Lamp(colour="blue", blinks=True)
+    assert message.refusal is None
+    assert found.model_extra is not None
+    assert found.model_extra["ensemble"]["ref_id"] == ["router"]
+    with typed.client.chat.completions.stream(
+        model="panel", messages=QUESTION, response_format=Lamp
+    ) as stream:
+        assert stream.get_final_completion().choices[0].message.parsed == message.parsed
+
+
+def test_what_the_documents_do_not_say_is_refused_in_any_schema(typed: Served) -> None:
+    asked: list[Any] = [{"role": "user", "content": "Qwx zyv mnb?"}]
+    found = typed.client.chat.completions.parse(model="panel", messages=asked, response_format=Lamp)
+    message = found.choices[0].message
+    assert message.parsed is None
+    assert message.content is None
+    assert message.refusal
+    with typed.client.chat.completions.stream(
+        model="panel", messages=asked, response_format=Lamp
+    ) as stream:
+        streamed = stream.get_final_completion().choices[0].message
+    assert streamed.refusal == message.refusal
+    assert not streamed.content
+
+
+@pytest.mark.parametrize(
+    ("content", "headers"),
+    [
+        ("### Task:\nWrite a title.\n<chat_history>\nUSER: Hi\n</chat_history>", {}),
+        ("Write a title.", {"X-Jurat-Task": "title_generation"}),
+    ],
+)
+def test_a_front_end_s_task_is_answered_by_one_member_without_a_search(
+    typed: Served, content: str, headers: dict[str, str]
+) -> None:
+    found = typed.client.chat.completions.create(
+        model="panel", messages=[{"role": "user", "content": content}], extra_headers=headers
+    )
+    assert found.model == "panel"
+    assert found.choices[0].message.content == "A title"
+    assert found.model_extra is not None
+    assert "ensemble" not in found.model_extra
+
+
+@pytest.mark.parametrize("value", ["", "{{TASK}}"])
+def test_a_header_that_names_no_task_is_none(typed: Served, value: str) -> None:
+    found = typed.client.chat.completions.create(
+        model="panel", messages=QUESTION, extra_headers={"X-Jurat-Task": value}
+    )
+    assert found.model_extra is not None
+    assert found.model_extra["ensemble"]["votes"]
+
+
+def events_of(typed: Served, **fields: Any) -> list[dict[str, Any]]:
+    headers = fields.pop("headers", {})
+    body = {"model": "panel", "messages": QUESTION, "stream": True, **fields}
+    with typed.http.stream("POST", "/v1/chat/completions", json=body, headers=headers) as answer:
+        lines = [line[6:] for line in answer.iter_lines() if line.startswith("data: {")]
+    return [chunk["event"] for chunk in map(json.loads, lines) if "event" in chunk]
+
+
+def test_open_webui_gets_its_own_events(typed: Served) -> None:
+    assert events_of(typed) == []
+    found = events_of(typed, headers={"X-OpenWebUI-Chat-Id": "1"})
+    asked = events_of(typed, ensemble={"events": True})
+    assert [event["type"] for event in asked] == [event["type"] for event in found]
+    assert events_of(typed, ensemble={"events": False}, headers={"X-OpenWebUI-Chat-Id": "1"}) == []
+    statuses = [event["data"] for event in found if event["type"] == "status"]
+    assert [status["done"] for status in statuses] == [False] * (len(statuses) - 1) + [True]
+    sources = [event["data"] for event in found if event["type"] == "source"]
+    assert [source["source"]["name"] for source in sources] == ["router.txt"]
+    assert DOCUMENT.strip() in sources[0]["document"][0]
+    assert 0 < sources[0]["distances"][0] <= 1
+
+
+def test_the_deliberation_can_be_left_out(typed: Served) -> None:
+    found = typed.client.chat.completions.create(
+        model="panel", messages=QUESTION, extra_body={"ensemble": {"deliberation": False}}
+    )
+    assert "reasoning_content" not in (found.choices[0].message.model_extra or {})
