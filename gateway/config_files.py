@@ -4,7 +4,7 @@ import os
 from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 import platformdirs
 from msgspec import Struct
@@ -12,7 +12,7 @@ from msgspec import Struct
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.environment import overlay, read_environment
 from gateway.settings import GatewaySettings
-from gateway.toml import ConfigError, convert, nearest, read_table, read_toml
+from gateway.toml import ConfigError, convert, nearest, read_table
 from models.settings import ModelSettings
 
 __all__ = ["Configuration", "load_configuration"]
@@ -57,7 +57,9 @@ def load_configuration(
     settings = convert(overlay(read_table(source), environment), GatewaySettings, str(source))
     directory = source.resolve().parent
     models = _read_directory(directory / settings.models.directory, ModelSettings)
-    ensembles = _read_directory(directory / settings.ensembles.directory, EnsembleSettings)
+    ensembles = _read_directory(
+        directory / settings.ensembles.directory, EnsembleSettings, inherit=True
+    )
     _check_ids(models, ensembles)
     _check_references(settings, models, ensembles, source)
     return Configuration(
@@ -89,17 +91,49 @@ def _data_dir(environment: Mapping[str, str]) -> Path:
     return path.absolute()
 
 
-def _read_directory(directory: Path, kind: type[Entry]) -> dict[str, tuple[Entry, Path]]:
-    """All TOML files of a folder by id, with the file each came from."""
+def _read_directory(
+    directory: Path, kind: type[Entry], *, inherit: bool = False
+) -> dict[str, tuple[Entry, Path]]:
+    """All TOML files of a folder by id, with the file each came from.
+
+    With `inherit` a file may say `like = "ID"`: what it does not set, it has from that other one.
+    """
     if not directory.is_dir():
         raise ConfigError(f"{directory}: no such folder.")
+    tables = {path: read_table(path) for path in sorted(directory.glob("*.toml"))}
     found: dict[str, tuple[Entry, Path]] = {}
-    for path in sorted(directory.glob("*.toml")):
-        entry = read_toml(path, kind)
+    for path, table in tables.items():
+        whole = _inherited(path, tables) if inherit else table
+        entry = convert(whole, kind, str(path))
         if entry.id in found:
             raise ConfigError(f"{path}: the id '{entry.id}' is taken by {found[entry.id][1]}.")
         found[entry.id] = (entry, path)
     return found
+
+
+def _inherited(path: Path, tables: Mapping[Path, dict[str, Any]]) -> dict[str, Any]:
+    """A file's table over the ones it is like."""
+    by_id = {table.get("id"): at for at, table in tables.items()}
+    whole: dict[str, Any] = {}
+    seen: list[Path] = []
+    at = path
+    while True:
+        if at in seen:
+            raise ConfigError(f"{path}: like: {' is like '.join(p.name for p in [*seen, at])}.")
+        seen.append(at)
+        whole = {**tables[at], **whole}
+        name = tables[at].get("like")
+        if name is None:
+            break
+        if not isinstance(name, str) or name not in by_id:
+            known = [str(each) for each in by_id if each is not None]
+            raise ConfigError(f"{at}: like: no ensemble '{name}'.{nearest(str(name), known)}")
+        at = by_id[name]
+    # A description is of the one file, and what is not its own would mislead.
+    if "description" not in tables[path]:
+        whole.pop("description", None)
+    whole.pop("like", None)
+    return whole
 
 
 def _check_ids(
