@@ -74,7 +74,10 @@ def ask_all(
     def ask(question: Question) -> tuple[Answer, float]:
         begun = time.perf_counter()
         completion = client.chat.completions.create(
-            model=model, messages=[{"role": "user", "content": question.question}]
+            model=model,
+            messages=[{"role": "user", "content": question.question}],
+            # Every member's own figures are wanted, its vote needed or not.
+            extra_body={"ensemble": {"early_stop": False}},
         )
         advance()
         return whole(completion), time.perf_counter() - begun

@@ -9,9 +9,11 @@ import msgspec
 
 from gateway.ensemble import consensus, say
 from gateway.ensemble.cite import sources
+from gateway.ensemble.confidence import confidence
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
 from gateway.ensemble.fanout import Question, Reply
+from gateway.ensemble.features import features
 from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.judge import Judgement, candidates_of, judge
 from gateway.ensemble.members import overridden, questions
@@ -26,7 +28,7 @@ from gateway.ensemble.prompt import (
 )
 from gateway.ensemble.rewrite import Write, standalone, variants
 from gateway.ensemble.settings import EnsembleSettings
-from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks
+from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
 from gateway.schema.ensemble import EnsembleReport
 from models.engine import Engine
 from models.errors import InvalidRequest
@@ -136,9 +138,13 @@ class Ensemble:
             yield Deliberation(say.again(top_k))
             began = time.perf_counter()
         finding = await self._conclude(request, poll, counted)
+        seen = features(poll, counted, finding)
+        likely = confidence(seen, settings.calibration)
+        if finding.answer is not None and likely < settings.confidence_floor:
+            finding = withheld(poll, finding, likely)
         yield Deliberation(say.concluded(finding))
         ends: list[GenerateEnd] = []
-        if self._needs_judge(poll, counted):
+        if self._needs_judge(poll, counted) and likely >= settings.confidence_floor:
             async with aclosing(self._judge(request, talk, poll, counted, finding)) as judging:
                 async for piece in judging:
                     if isinstance(piece, Judgement):
@@ -156,7 +162,7 @@ class Ensemble:
             refused=finding.refused,
             reasoning="",
             annotations=finding.cited.annotations,
-            report=_report(poll, schedule.execution, counted, finding),
+            report=_report(poll, schedule.execution, counted, finding, seen, likely),
             usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
             timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
@@ -288,7 +294,12 @@ class Ensemble:
 
 
 def _report(
-    poll: Poll, execution: Execution, counted: Sequence[Counted], finding: Finding
+    poll: Poll,
+    execution: Execution,
+    counted: Sequence[Counted],
+    finding: Finding,
+    seen: dict[str, float],
+    likely: float,
 ) -> EnsembleReport:
     answer = finding.answer
     return EnsembleReport(
@@ -300,7 +311,8 @@ def _report(
         is_blank=answer is None,
         ref_id=finding.cited.ref_id,
         agreement=finding.agreement,
-        confidence=finding.agreement,  # not calibrated yet: the share that agrees stands in
+        confidence=round(likely if answer else 1 - likely, 4),
+        features=seen,
         votes=[one.vote for one in counted],
         sources=sources(poll.passages),
     )

@@ -7,6 +7,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from gateway.ensemble.confidence import FEATURES, SHIPPED
+
 __all__ = ["EnsembleSettings", "Example", "Member", "Prompts", "labels", "single"]
 
 NonEmpty = Annotated[str, Meta(min_length=1)]
@@ -95,6 +97,9 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     decline: NonEmpty = "The documents do not contain the answer."
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0  # for one member's answer
     quorum: Annotated[int, Meta(ge=1)] = 1  # members that must answer, else 503
+    # Coefficients of `confidence`, by the names of its features, and "bias" (docs/ensemble.md).
+    calibration: dict[str, float] = field(default_factory=lambda: dict(SHIPPED))
+    confidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.0  # under it: declined
     early_stop: bool = True  # cancel members whose votes cannot change the outcome
     deliberation: bool = True  # tell every step as `reasoning_content`
 
@@ -105,6 +110,10 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("members: the weights must not sum to zero")
         if len(self.members) > 32:
             raise ValueError("members: at most 32")
+        for name in self.calibration:
+            if name not in (*FEATURES, "bias"):
+                known = ", ".join(("bias", *FEATURES))
+                raise ValueError(f"calibration: unknown '{name}' (known: {known})")
         if self.quorum > len(self.members):
             raise ValueError(f"quorum: {self.quorum}, but there are {len(self.members)} members")
         names = Counter(member.name for member in self.members if member.name)

