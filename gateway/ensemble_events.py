@@ -11,7 +11,7 @@ from gateway.schema.ensemble import Source
 __all__ = ["source_events", "status_event", "task_of", "wants_events"]
 
 FRONT_END = b"x-openwebui-"
-TASK = "x-jurat-task"
+TASK = "x-openwebui-task"
 TASK_OPENING, TASK_MARK = "### Task:", "<chat_history>"
 
 Event = dict[str, Any]
@@ -22,17 +22,14 @@ def wants_events(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
     asked = body.ensemble.events if body.ensemble is not None else None
     if isinstance(asked, bool):
         return asked
-    return any(
-        name.lower().startswith(FRONT_END) or name.lower() == TASK.encode()
-        for name, _ in request.scope["headers"]
-    )
+    return any(name.lower().startswith(FRONT_END) for name, _ in request.scope["headers"])
 
 
 def task_of(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
     """Whether a front-end asks for a title, for tags or the like, and not for an answer.
 
-    It says so in the header X-Jurat-Task ({{TASK}} in Open WebUI's connection settings), or its
-    one message reads like the tasks that Open WebUI writes.
+    It says so in the header X-OpenWebUI-Task ({{TASK}} in its connection settings), or its one
+    message reads like the tasks that it writes.
     """
     named = request.headers.get(TASK, "").strip()
     if named and named.lower() not in ("none", "null", "{{task}}"):

@@ -269,7 +269,7 @@ def test_what_the_documents_do_not_say_is_refused_in_any_schema(typed: Served) -
     ("content", "headers"),
     [
         ("### Task:\nWrite a title.\n<chat_history>\nUSER: Hi\n</chat_history>", {}),
-        ("Write a title.", {"X-Jurat-Task": "title_generation"}),
+        ("Write a title.", {"X-OpenWebUI-Task": "title_generation"}),
     ],
 )
 def test_a_front_end_s_task_is_answered_by_one_member_without_a_search(
@@ -287,7 +287,7 @@ def test_a_front_end_s_task_is_answered_by_one_member_without_a_search(
 @pytest.mark.parametrize("value", ["", "{{TASK}}"])
 def test_a_header_that_names_no_task_is_none(typed: Served, value: str) -> None:
     found = typed.client.chat.completions.create(
-        model="panel", messages=QUESTION, extra_headers={"X-Jurat-Task": value}
+        model="panel", messages=QUESTION, extra_headers={"X-OpenWebUI-Task": value}
     )
     assert found.model_extra is not None
     assert found.model_extra["ensemble"]["votes"]
