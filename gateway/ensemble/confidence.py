@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 __all__ = ["FEATURES", "SHIPPED", "confidence"]
 
-FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered")
+FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered", "likelihood")
 SHIPPED: Mapping[str, float] = {
     "bias": 0.0,
     "evidence": 0.0,
@@ -18,6 +18,7 @@ SHIPPED: Mapping[str, float] = {
     "agreement": 0.0,
     "grounded": 0.0,
     "answered": 0.0,
+    "likelihood": 0.0,
 }
 
 

@@ -8,6 +8,7 @@ from contextlib import aclosing
 from msgspec import Struct
 
 from gateway.ensemble.answer import AnswerError, MemberAnswer, parse, parse_free
+from gateway.ensemble.likelihood import likelihood_of
 from models.engine import Engine
 from models.errors import (
     EngineCrashed,
@@ -18,7 +19,7 @@ from models.errors import (
     QueueFull,
     RequestTimeout,
 )
-from models.types import GenerateEnd, GenerateRequest, Timings, Usage
+from models.types import GenerateEnd, GenerateRequest, Timings, TokenLogprob, Usage
 
 __all__ = ["Question", "Reply", "ask", "most_telling", "seed_for"]
 
@@ -54,6 +55,7 @@ class Reply(Struct, frozen=True, kw_only=True):
     latency_ms: float = 0.0
     usage: Usage = Usage()
     timings: Timings = Timings()
+    likelihood: float | None = None  # of its value, where the request asks for probabilities
 
 
 async def ask(
@@ -90,9 +92,10 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
     began = time.perf_counter()
     text, end = "", None
     answer, error = None, None
+    tokens: list[TokenLogprob] = []
     try:
         async with asyncio.timeout(timeout_s):
-            text, end = await _generate(question)
+            text, end = await _generate(question, tokens)
         answer = _read(text, end, question)
     except TimeoutError:
         error = RequestTimeout(f"No answer within {timeout_s:g} s.")
@@ -105,10 +108,13 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
         latency_ms=(time.perf_counter() - began) * 1000,
         usage=end.usage if end else Usage(),
         timings=end.timings if end else Timings(),
+        likelihood=likelihood_of(tokens),
     )
 
 
-async def _generate(question: Question) -> tuple[str, GenerateEnd | None]:
+async def _generate(
+    question: Question, tokens: list[TokenLogprob]
+) -> tuple[str, GenerateEnd | None]:
     if isinstance(question.engine, ModelError):
         raise question.engine
     pieces: list[str] = []
@@ -116,6 +122,7 @@ async def _generate(question: Question) -> tuple[str, GenerateEnd | None]:
     async with aclosing(question.engine.generate(question.request)) as deltas:
         async for delta in deltas:
             pieces.append(delta.text)
+            tokens += delta.logprobs
             end = delta.end or end
     return "".join(pieces), end
 

@@ -13,7 +13,8 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
     `evidence`: the score of the sentence that fits the question best; `margin`: how far it is
     ahead of the best sentence of any other passage; `retrieval`: the score of the nearest passage;
     `agreement`: the winners' share of the weight; `grounded`: the share of the votes whose value
-    stands in the passage they cite; `answered`: the share that is not blank.
+    stands in the passage they cite; `answered`: the share that is not blank; `likelihood`: how sure
+    the members were of their values, on average (0 where they were not asked).
     """
     best = poll.ranked[0] if poll.ranked else None
     other = next((s.score for s in poll.ranked if best is not None and s.n != best.n), 0.0)
@@ -26,5 +27,6 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
         "agreement": finding.agreement,
         "grounded": sum(vote.weight for vote in votes if vote.grounded) / total,
         "answered": sum(vote.weight for vote in votes if not vote.is_blank) / total,
+        "likelihood": sum(vote.weight * (vote.likelihood or 0.0) for vote in votes) / total,
     }
     return {name: round(min(1.0, max(0.0, value)), 4) for name, value in found.items()}

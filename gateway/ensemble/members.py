@@ -90,7 +90,7 @@ def questions(
                 request=GenerateRequest(
                     prompt=member_prompt(messages, member.instruction),
                     max_tokens=_max_tokens(settings, member, request, extractive),
-                    sampling=_sampling(member, request, place),
+                    sampling=_sampling(settings, member, request, place),
                     constraint=constraint,
                     owner=request.owner,
                     whole=True,
@@ -162,11 +162,14 @@ def _max_tokens(
     return min(needed, member.max_tokens or needed, asked or needed)
 
 
-def _sampling(member: Member, request: EnsembleRequest, place: int) -> Sampling:
+def _sampling(
+    settings: EnsembleSettings, member: Member, request: EnsembleRequest, place: int
+) -> Sampling:
     return Sampling(
         temperature=member.temperature if request.temperature is None else request.temperature,
         top_p=member.top_p if request.top_p is None else request.top_p,
         top_k=member.top_k,
         min_p=member.min_p,
         seed=seed_for(request.seed, place) if member.seed is None else member.seed,
+        logprobs=0 if settings.weighs_likelihood else None,
     )

@@ -75,7 +75,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: Name
     description: str = ""
     members: tuple[Member, ...]
-    strategy: Literal["majority", "consensus", "judge"] = "majority"
+    strategy: Literal["majority", "confidence", "consensus", "judge"] = "majority"
     judge: str = ""  # the model that judges; empty: the first member's
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
@@ -120,6 +120,11 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, count in names.items():
             if count > 1:
                 raise ValueError(f"members: the name '{name}' is given to {count} of them")
+
+    @property
+    def weighs_likelihood(self) -> bool:
+        """Whether anything depends on how likely the members' values were to them."""
+        return self.strategy == "confidence" or bool(self.calibration.get("likelihood"))
 
     @property
     def models(self) -> tuple[str, ...]:

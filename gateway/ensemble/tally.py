@@ -101,6 +101,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         weight=member.weight,
         grounded=answer is not None and not blank and _stands(answer, poll.passages),
         latency_ms=round(reply.latency_ms, 1),
+        likelihood=None if reply.likelihood is None else round(reply.likelihood, 4),
         error=str(reply.error) if reply.error else None,
     )
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
@@ -124,14 +125,14 @@ def spared(poll: Poll, place: int) -> Counted:
     return Counted(place=place, vote=vote, answer=None, citations=(), spared=True)
 
 
-def ballots(counted: Sequence[Counted]) -> list[Ballot]:
-    """The votes as they are counted."""
+def ballots(counted: Sequence[Counted], *, by_likelihood: bool = False) -> list[Ballot]:
+    """The votes as they are counted; `by_likelihood`: each as much as its member was sure of it."""
     return [
         Ballot(
             value=one.vote.answer_value,
             unit=one.vote.answer_unit,
             is_blank=one.vote.is_blank,
-            weight=one.vote.weight,
+            weight=one.vote.weight * (_sureness(one) if by_likelihood else 1.0),
             failed=one.vote.error is not None,
         )
         for one in counted
@@ -152,7 +153,8 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     if poll.schema is not None:
         return _conclude_json(poll, poll.schema, counted)
     try:
-        outcome = majority(ballots(counted))
+        sure = poll.settings.strategy == "confidence"
+        outcome = majority(ballots(counted, by_likelihood=sure))
     except NoVotes:
         return _declined(poll, "Every member whose vote counts failed.")
     winner = counted[outcome.winner]
@@ -207,6 +209,11 @@ def _conclude_json(poll: Poll, schema: str, counted: Sequence[Counted]) -> Findi
         agreement=outcome.agreement,
         explanation=outcome.explanation,
     )
+
+
+def _sureness(one: Counted) -> float:
+    """A blank vote, of which no likelihood is known, counts as one that is as sure as not."""
+    return 0.5 if one.vote.likelihood is None else max(one.vote.likelihood, 1e-6)
 
 
 def withheld(poll: Poll, finding: Finding, likely: float) -> Finding:

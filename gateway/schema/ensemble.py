@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = ["Annotation", "EnsembleOverride", "EnsembleReport", "Source", "UrlCitation", "Vote"]
 
-Strategy = Literal["majority", "consensus", "judge"]
+Strategy = Literal["majority", "confidence", "consensus", "judge"]
 
 
 class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -34,6 +34,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     weight: float
     grounded: bool
     latency_ms: float
+    likelihood: float | None = None  # of the value, to its member; where it was asked for
     error: str | None = None
 
 
