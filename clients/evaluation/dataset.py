@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from clients.api import ClientError
 
-__all__ = ["DatasetError", "Pairing", "Table", "pair", "read_table"]
+__all__ = ["DatasetError", "Pairing", "Table", "aligned", "index_of", "pair", "read_table"]
 
 ID = "id"
 MAX_FIELD_CHARS = 16 * 2**20
@@ -132,6 +132,31 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
             "--partial scores those in both, and says so."
         )
     return Pairing(rows=rows, missing=missing, extra=extra)
+
+
+def aligned(
+    truth: Table, runs: Sequence[Table], column: str = ID, *, partial: bool = False
+) -> tuple[Table, list[Table]]:
+    """All tables with the same questions in the truth's order, so that rows can be compared.
+
+    Raises DatasetError: ids that one of them lacks, unless `partial`, which keeps what all have.
+    """
+    for run in runs:
+        pair(truth, run, column, partial=partial)
+    known, indexes = index_of(truth, column), [index_of(run, column) for run in runs]
+    kept = [key for key in known if all(key in index for index in indexes)]
+    if not kept:
+        raise DatasetError(f"No '{column}' is in all of the {len(runs) + 1} files.")
+    rows = [[index[key] for key in kept] for index in indexes]
+    return _chosen(truth, [known[key] for key in kept]), [
+        _chosen(run, mine) for run, mine in zip(runs, rows, strict=True)
+    ]
+
+
+def _chosen(table: Table, rows: Sequence[int]) -> Table:
+    columns = {name: [values[row] for row in rows] for name, values in table.columns.items()}
+    lines = [table.lines[row] for row in rows]
+    return msgspec.structs.replace(table, columns=columns, lines=lines)
 
 
 def missing_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> str:

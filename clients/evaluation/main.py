@@ -18,6 +18,7 @@ Subcommand = Callable[[Sequence[str]], int]
 
 # Name: "module:function", and what it is for.
 SUBCOMMANDS = {
+    "ensemble": ("clients.evaluation.ensemble:main", "vote over recorded runs"),
     "score": ("clients.evaluation.score:main", "score a submission against the truth"),
 }
 
