@@ -86,7 +86,7 @@ class Hearing:
 
     def _settled(self, waiting: Sequence[int]) -> bool:
         settings = self._settings
-        if not settings.early_stop or settings.strategy != "majority":
+        if not settings.early_stop:
             return False
         if self._valid() < settings.quorum:
             return False
@@ -94,7 +94,11 @@ class Hearing:
         asked = {one.place for one in self.counted} | set(waiting)
         others = [at for at in range(len(members)) if at not in asked]
         # Members of later stages may be asked yet, unless those of this one agree.
-        return settled(ballots(self.counted), [members[at].weight for at in (*waiting, *others)])
+        return settled(
+            ballots(self.counted),
+            [members[at].weight for at in (*waiting, *others)],
+            settings.strategy,
+        )
 
     def _enough(self, stage: Sequence[int]) -> bool:
         """Whether nobody of this stage need be asked: it is not the first, and those agree."""

@@ -2,12 +2,13 @@
 
 from collections import Counter
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, field
 
 from gateway.ensemble.confidence import FEATURES, SHIPPED
+from gateway.schema.ensemble import AnyStrategy
 
 __all__ = ["EnsembleSettings", "Example", "Member", "Prompts", "labels", "single"]
 
@@ -75,7 +76,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: Name
     description: str = ""
     members: tuple[Member, ...]
-    strategy: Literal["majority", "confidence", "consensus", "judge"] = "majority"
+    strategy: AnyStrategy = "majority"
     judge: str = ""  # the model that judges; empty: the first member's
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5

@@ -12,8 +12,8 @@ from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
-from gateway.schema.ensemble import Vote
+from gateway.ensemble.vote import Ballot, NoVotes, Outcome, vote
+from gateway.schema.ensemble import AnyStrategy, Vote
 
 __all__ = [
     "NOT_WAITED_FOR",
@@ -134,6 +134,7 @@ def ballots(counted: Sequence[Counted], *, by_likelihood: bool = False) -> list[
             is_blank=one.vote.is_blank,
             weight=one.vote.weight * (_sureness(one) if by_likelihood else 1.0),
             failed=one.vote.error is not None,
+            grounded=one.vote.grounded,
         )
         for one in counted
     ]
@@ -153,8 +154,7 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     if poll.schema is not None:
         return _conclude_json(poll, poll.schema, counted)
     try:
-        sure = poll.settings.strategy == "confidence"
-        outcome = majority(ballots(counted, by_likelihood=sure))
+        outcome = _vote(poll.settings.strategy, counted)
     except NoVotes:
         return _declined(poll, "Every member whose vote counts failed.")
     winner = counted[outcome.winner]
@@ -209,6 +209,17 @@ def _conclude_json(poll: Poll, schema: str, counted: Sequence[Counted]) -> Findi
         agreement=outcome.agreement,
         explanation=outcome.explanation,
     )
+
+
+def _vote(strategy: AnyStrategy, counted: Sequence[Counted]) -> Outcome:
+    """By the votes alone. A judge and a consensus choose later, among what the majority leaves."""
+    match strategy:
+        case "confidence":
+            return vote(ballots(counted, by_likelihood=True), "majority")
+        case "consensus" | "judge":
+            return vote(ballots(counted), "majority")
+        case _:
+            return vote(ballots(counted), strategy)
 
 
 def _sureness(one: Counted) -> float:

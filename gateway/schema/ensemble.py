@@ -4,16 +4,27 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = ["Annotation", "EnsembleOverride", "EnsembleReport", "Source", "UrlCitation", "Vote"]
+__all__ = [
+    "Annotation",
+    "AnyStrategy",
+    "EnsembleOverride",
+    "EnsembleReport",
+    "Source",
+    "Strategy",
+    "UrlCitation",
+    "Vote",
+]
 
-Strategy = Literal["majority", "confidence", "consensus", "judge"]
+# Those that need nothing but the votes, and those that ask a model for more.
+Strategy = Literal["majority", "first_non_blank", "weighted", "grounded"]
+AnyStrategy = Strategy | Literal["confidence", "consensus", "judge"]
 
 
 class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """`extra_body={"ensemble": {...}}`: replaces the ensemble's own settings for one request."""
 
     members: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
-    strategy: Strategy | UnsetType = UNSET
+    strategy: AnyStrategy | UnsetType = UNSET
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
     top_k: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     early_stop: bool | UnsetType = UNSET
