@@ -2,7 +2,7 @@
 
 from collections import Counter
 from string import Formatter
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta, Struct, field
@@ -97,6 +97,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     examples: tuple[Example, ...] = ()
     decline: NonEmpty = "The documents do not contain the answer."
     timeout_s: Annotated[float, Meta(gt=0, le=3600)] = 120.0  # for one member's answer
+    # Documents of an answer: those its winners cite, or those of every vote.
+    references: Literal["winners", "union"] = "winners"
     quorum: Annotated[int, Meta(ge=1)] = 1  # members that must answer, else 503
     # Coefficients of `confidence`, by the names of its features, and "bias" (docs/ensemble.md).
     calibration: dict[str, float] = field(default_factory=lambda: dict(SHIPPED))

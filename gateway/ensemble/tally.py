@@ -12,7 +12,7 @@ from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.vote import Ballot, NoVotes, Outcome, vote
+from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
 from gateway.schema.ensemble import AnyStrategy, Vote
 
 __all__ = [
@@ -157,19 +157,48 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         outcome = _vote(poll.settings.strategy, counted)
     except NoVotes:
         return _declined(poll, "Every member whose vote counts failed.")
-    winner = counted[outcome.winner]
-    if outcome.is_blank or winner.answer is None:
+    if outcome.is_blank:
         return _declined(poll, outcome.explanation, outcome)
-    if not winner.citations:
+    # The same value is spelled in several ways, and not every one of them stands in a passage.
+    order = [outcome.winner, *(at for at in outcome.group if at != outcome.winner)]
+    winners = [counted[at] for at in order]
+    winner = next((one for one in winners if one.citations), None)
+    if winner is None or winner.answer is None:
         reason = f"{outcome.explanation} Its value stands in no passage about the question."
         return _declined(poll, reason, outcome)
     cited = compose(winner.answer, winner.citations, extractive=poll.modes[winner.place])
+    others = [one for one in winners if one is not winner]
+    documents, dropped = _references(poll, [winner, *others], counted)
+    explanation = outcome.explanation
+    if dropped:
+        explanation += f" Cited, but without the value: {', '.join(dropped)}."
     return Finding(
-        cited=cited,
+        cited=Cited(cited.text, cited.annotations, documents),
         answer=winner.answer,
         agreement=outcome.agreement,
-        explanation=outcome.explanation,
+        explanation=explanation,
     )
+
+
+def _references(
+    poll: Poll, winners: Sequence[Counted], counted: Sequence[Counted]
+) -> tuple[list[str], list[str]]:
+    """The documents that bear the answer out, and those that winners cite but which do not.
+
+    The answering one's are first.
+    """
+    rule = poll.settings.references
+    voters = winners if rule == "winners" else [*winners, *(c for c in counted if c not in winners)]
+    borne = [_documents(one) for one in voters]
+    found = agreed_references(borne, [one.vote.weight for one in voters], rule)
+    grounded = {document for each in borne for document in each}
+    cited = dict.fromkeys(document for one in winners for document in one.vote.ref_id)
+    return found, [document for document in cited if document not in grounded]
+
+
+def _documents(one: Counted) -> list[str]:
+    """Of the passages that a vote's value stands in."""
+    return list(dict.fromkeys(c.passage.hit.document_id for c in one.citations))
 
 
 def _count_json(poll: Poll, reply: Reply) -> Counted:

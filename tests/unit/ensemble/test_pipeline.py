@@ -317,3 +317,23 @@ async def test_closing_the_run_cancels_the_members() -> None:
         await waiting
     await run.aclose()
     assert rig.engines["m"].stats().running == 0
+
+
+@pytest.mark.parametrize(
+    ("rule", "expected"), [("winners", ["routers"]), ("union", ["routers", "wifi"])]
+)
+async def test_references_are_of_the_winners_or_of_all(rule: str, expected: list[str]) -> None:
+    replies = {"a": says("12 seconds", 1), "b": says("12 seconds", 2), "c": says("24 hours", 3)}
+    settings = replace(SETTINGS, references=rule, early_stop=False)
+    question = "How long do I hold the reset button?"
+    report = (await Rig(replies, settings).verdict(question)).report
+    assert report.ref_id == expected
+    # b cites the warranty for it, which has no such value.
+    assert "Cited, but without the value: warranty" in report.explanation
+
+
+async def test_of_equal_values_one_that_stands_in_a_passage_answers() -> None:
+    replies = {"a": says("720 minutes"), "b": says("white"), "c": says("the white")}
+    verdict = await Rig(replies, replace(SETTINGS, early_stop=False)).verdict()
+    assert verdict.report.answer_value == "white"
+    assert verdict.text.endswith("[1]")
