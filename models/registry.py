@@ -121,7 +121,7 @@ class Registry:
             share_prefixes=model.share_prefixes,
             prefix_scope=model.prefix_scope,
             prefix_cache_mb=model.prefix_cache_mb if model.kind == "chat" else 0,
-            gpu_layers=model.gpu_layers,
+            gpu_layers=-1 if model.gpu_layers == "auto" else model.gpu_layers,
             backend_sampling=model.backend_sampling,
             chat_template=model.chat_template,
             core_lock=str(self._folder / "cores"),
