@@ -124,6 +124,10 @@ class Residency:
         """Whether it was added and is not forgotten yet."""
         return model in self._models
 
+    def gone(self, model: str) -> bool:
+        """Whether it was removed: nobody may ask for it, though it may still be loaded."""
+        return model not in self._models or self._models[model].forget
+
     def state(self, model: str) -> State:
         """Where it is now."""
         return self._models[model].state
