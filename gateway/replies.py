@@ -15,7 +15,7 @@ from gateway.schema.chat import (
     ServiceTier,
     Usage,
 )
-from gateway.schema.common import Timings
+from gateway.schema.common import Status, StatusEvent, Timings
 from gateway.schema.ensemble import EnsembleReport
 
 __all__ = ["Reply"]
@@ -49,6 +49,11 @@ class Reply(Envelope):
     def delta(self, delta: Delta, index: int = 0, logprobs: Logprobs | None = None) -> bytes:
         """A framed chunk that adds something."""
         return self._framed([ChunkChoice(index=index, delta=delta, logprobs=logprobs)])
+
+    def status(self, description: str, *, done: bool) -> bytes:
+        """A framed chunk that adds nothing and says what is going on."""
+        told = StatusEvent(data=Status(description=description, done=done))
+        return self._framed([ChunkChoice(index=0, delta=Delta())], event=told)
 
     def finish(
         self,

@@ -11,7 +11,7 @@ from gateway.ensemble import say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
-from gateway.ensemble.fanout import Reply, ask, most_telling
+from gateway.ensemble.fanout import Loading, Reply, ask, most_telling
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan
 from gateway.ensemble.prompt import Conversation, Passage, number_passages, read
@@ -52,7 +52,10 @@ class LikenessFunction(Protocol):
 
 
 class Ensemble:
-    """One virtual model. `small` says of a model's id whether its values are to be extracted."""
+    """One virtual model. `small` says of a model's id whether its values are to be extracted.
+
+    `schedule` says which of the members on some models run at once.
+    """
 
     def __init__(
         self,
@@ -61,12 +64,14 @@ class Ensemble:
         search: SearchFunction,
         likeness: LikenessFunction,
         small: Callable[[str], bool],
+        schedule: Callable[[Sequence[str]], Plan] = plan,
     ) -> None:
         self.settings = settings
         self._engines = engines
         self._search = search
         self._likeness = likeness
         self._small = small
+        self._schedule = schedule
 
     async def run(self, request: EnsembleRequest) -> AsyncGenerator[Event, None]:
         """Deliberations, then the answer, then the verdict, which is last. Closing it cancels.
@@ -94,7 +99,7 @@ class Ensemble:
         poll = await self._poll(request.owner, settings, talk.question, passages)
         retrieval_ms = (time.perf_counter() - began) * 1000
         yield Deliberation(say.found(passages, settings))
-        schedule = plan([member.model for member in settings.members])
+        schedule = self._schedule([member.model for member in settings.members])
         replies: list[Reply] = []
         counted: list[Counted] = []
         if speaks(poll):
@@ -104,6 +109,9 @@ class Ensemble:
             )
             async with aclosing(ask(asked, schedule.waves, settings.timeout_s)) as coming:
                 async for reply in coming:
+                    if isinstance(reply, Loading):
+                        yield Deliberation(say.loading(settings.members[reply.place].model))
+                        continue
                     replies.append(reply)
                     counted.append(count(poll, reply))
                     yield Deliberation(say.voted(counted[-1].vote))

@@ -7,7 +7,7 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Finding
 from gateway.schema.ensemble import Vote
 
-__all__ = ["asking", "concluded", "found", "voted"]
+__all__ = ["asking", "concluded", "found", "loading", "voted"]
 
 
 def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
@@ -26,9 +26,18 @@ def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
 
 def asking(names: Sequence[str], execution: str) -> str:
     """Who is asked."""
-    how = {"parallel": "at the same time", "sequential": "one after the other"}
+    how = {
+        "parallel": "at the same time",
+        "sequential": "one after the other",
+        "swapped": "one after the other, as memory has no room for all",
+    }
     together = f", {how.get(execution, execution)}" if len(names) > 1 else ""
     return f"Asking {', '.join(names)}{together}.\n"
+
+
+def loading(model: str) -> str:
+    """A model is not in memory yet."""
+    return f"Loading {model}.\n"
 
 
 def voted(vote: Vote) -> str:

@@ -1,10 +1,19 @@
 """Parts that several routes share: ids, inputs, errors, timings."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["ErrorBody", "ErrorResponse", "Item", "ModelId", "Timings", "TokenId"]
+__all__ = [
+    "ErrorBody",
+    "ErrorResponse",
+    "Item",
+    "ModelId",
+    "Status",
+    "StatusEvent",
+    "Timings",
+    "TokenId",
+]
 
 ModelId = Annotated[str, Meta(min_length=1, max_length=256)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -25,6 +34,20 @@ class ErrorResponse(Struct, frozen=True, kw_only=True):
     """The body of every response whose status is 400 or above."""
 
     error: ErrorBody
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What a stream waits for, and whether that is over."""
+
+    description: str
+    done: bool
+
+
+class StatusEvent(Struct, frozen=True, kw_only=True):
+    """Progress inside a stream, as Open WebUI shows it. An extension."""
+
+    data: Status
+    type: Literal["status"] = "status"
 
 
 class Timings(Struct, frozen=True, kw_only=True):
