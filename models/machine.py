@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib
+import importlib.util
 import logging
+import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,7 @@ from models.hardware import core_count
 # Its functions are ctypes without annotations; to the type checker it is Any.
 pynvml: Any = importlib.import_module("pynvml")
 
-__all__ = ["read_devices", "read_machine", "read_memory"]
+__all__ = ["read_devices", "read_machine", "read_memory", "visible"]
 
 log = logging.getLogger(__name__)
 ROOT = Path("/")
@@ -23,8 +25,22 @@ ROOT = Path("/")
 def read_machine() -> Machine:
     """What is there, and what of it is free now."""
     total, free = read_memory()
-    return Machine(
-        cores=core_count(), host_total=total, host_free=free, devices=tuple(read_devices())
+    devices = visible(tuple(read_devices()), os.environ.get("CUDA_VISIBLE_DEVICES"))
+    if devices and not _built_for_cuda():
+        log.warning("%d GPUs, and llama-cpp-python is built without CUDA", len(devices))
+        devices = ()
+    return Machine(cores=core_count(), host_total=total, host_free=free, devices=devices)
+
+
+def visible(devices: Sequence[Device], wanted: str | None) -> tuple[Device, ...]:
+    """Those that CUDA_VISIBLE_DEVICES leaves, by index or UUID; None: all of them."""
+    if wanted is None:
+        return tuple(devices)
+    names = [name.strip() for name in wanted.split(",") if name.strip()]
+    return tuple(
+        each
+        for each in devices
+        if any(str(each.index) == name or each.uuid.startswith(name) for name in names)
     )
 
 
@@ -35,7 +51,10 @@ def read_memory(root: Path = ROOT) -> tuple[int, int]:
     /proc and /sys are.
     """
     found = _table(root / "proc/meminfo")
-    total = found.get("MemTotal", 0) * 1024
+    if "MemTotal" not in found:  # not Linux: nobody says cheaply what is free
+        total = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+        return total, total
+    total = found["MemTotal"] * 1024
     free = found.get("MemAvailable", found.get("MemFree", 0)) * 1024
     for limit, used in _groups(root):
         total = min(total, limit)
@@ -68,6 +87,13 @@ def read_devices() -> Iterable[Device]:
     finally:
         with contextlib.suppress(pynvml.NVMLError):
             pynvml.nvmlShutdown()
+
+
+def _built_for_cuda() -> bool:
+    """Whether llama.cpp here has a CUDA back end. Asking itself would load it."""
+    package = importlib.util.find_spec("llama_cpp")
+    folders = package.submodule_search_locations if package else None
+    return any(any(Path(each).glob("lib/*ggml-cuda*")) for each in folders or ())
 
 
 def _groups(root: Path) -> Iterable[tuple[int, int]]:

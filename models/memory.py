@@ -10,6 +10,7 @@ from msgspec import Struct, field
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout
 from models.settings import KVType, ModelSettings
+from models.worker.limits import cache_sizes
 
 __all__ = [
     "MIB",
@@ -19,7 +20,9 @@ __all__ = [
     "Placement",
     "budget",
     "estimate",
+    "fits",
     "footprint",
+    "less",
     "sizes",
 ]
 
@@ -29,6 +32,7 @@ MIB = 1 << 20
 PROCESS = 64 * MIB
 PER_TOKEN_OF_VOCABULARY = 690
 TORCH_PROCESS = 440 * MIB
+TORCH_BATCH = 512 * MIB  # on a GPU, where batches are large
 # A worker with a context on a GPU. From the literature: no GPU was at hand.
 DEVICE_CONTEXT = 512 * MIB
 DEVICE_PROCESS = 384 * MIB  # of the host's memory: the driver's and CUDA's libraries
@@ -114,27 +118,47 @@ def budget(machine: Machine, fraction: float, limits: Limits) -> Footprint:
 
     return Footprint(
         host=share(machine.host_free, limits.host),
-        devices={gpu.index: share(gpu.free, limits.device) for gpu in machine.devices},
+        devices={
+            gpu.index: share(gpu.free, limits.device)
+            for gpu in machine.devices
+            if limits.device != 0
+        },
+    )
+
+
+def fits(taken: Footprint, room: Footprint) -> bool:
+    """Whether there is room for it in every memory."""
+    devices = (size <= room.devices.get(gpu, 0) for gpu, size in taken.devices.items())
+    return taken.host <= room.host and all(devices)
+
+
+def less(room: Footprint, taken: Footprint) -> Footprint:
+    """What is left of it; below zero where too much was taken."""
+    return Footprint(
+        host=room.host - taken.host,
+        devices={gpu: size - taken.devices.get(gpu, 0) for gpu, size in room.devices.items()},
     )
 
 
 def sizes(settings: ModelSettings, layout: Layout) -> Placement:
     """The context and the cache that the settings ask for, on the host.
 
-    A context is never more than the model was trained for.
+    A context is never more than the model was trained for. Raises LoadFailed for settings that
+    contradict each other.
     """
     if layout.folder:
         return Placement(context=layout.context, kv_tokens=0, parallel=1)
     if settings.kind == "embedding":
         context = min(settings.context or EMBED_CONTEXT, layout.context)
         return Placement(context=context, kv_tokens=max(context, BATCH), parallel=EMBED_SEQUENCES)
-    context = min(settings.context or layout.context, layout.context)
-    split = _split(settings, layout)
-    tokens = settings.kv_tokens or context * (settings.parallel if split else 2)
-    if split:
-        context = min(context, max(1, tokens // settings.parallel))
-        tokens = settings.parallel * context
-    return Placement(context=context, kv_tokens=max(tokens, context), parallel=settings.parallel)
+    unified, split = settings.kv == "unified", _split(settings, layout)
+    context, tokens = cache_sizes(
+        settings.context,
+        settings.kv_tokens if settings.kv == "split" or not split else None,
+        layout.context,
+        settings.parallel + unified if split else 1,
+    )
+    return Placement(context=context, kv_tokens=tokens, parallel=settings.parallel)
 
 
 def footprint(settings: ModelSettings, layout: Layout, placement: Placement) -> Footprint:
@@ -145,7 +169,9 @@ def footprint(settings: ModelSettings, layout: Layout, placement: Placement) -> 
 def estimate(settings: ModelSettings, layout: Layout, placement: Placement) -> Estimate:
     """The same, by kind."""
     if layout.folder:
-        return Estimate(host=Part(weights=layout.weights, process=TORCH_PROCESS))
+        host = Part(weights=layout.weights, process=TORCH_PROCESS)
+        device = Part(weights=layout.weights, buffers=TORCH_BATCH, process=DEVICE_CONTEXT)
+        return Estimate(host=host, devices=dict.fromkeys(placement.gpus, device))
     total = len(layout.layers) + 1
     moved = min(placement.gpu_layers, total) if placement.gpus else 0
     buffers = _buffers(settings, layout, placement)
