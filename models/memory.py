@@ -148,7 +148,7 @@ def sizes(settings: ModelSettings, layout: Layout) -> Placement:
     """
     if layout.folder:
         return Placement(context=layout.context, kv_tokens=0, parallel=1)
-    if settings.kind == "embedding":
+    if settings.kind != "chat":
         context = min(settings.context or EMBED_CONTEXT, layout.context)
         return Placement(context=context, kv_tokens=max(context, BATCH), parallel=EMBED_SEQUENCES)
     unified, split = settings.kv == "unified", _split(settings, layout)
@@ -245,7 +245,7 @@ def _shares(settings: ModelSettings, layout: Layout) -> bool:
 
 def _sequences(settings: ModelSettings, layout: Layout, placement: Placement) -> int:
     """As many as the worker tells llama.cpp: one more for a finished prompt, one for saving."""
-    if settings.kind == "embedding":
+    if settings.kind != "chat":
         return EMBED_SEQUENCES
     windows = any(layer.windowed for layer in layout.layers)
     unified = settings.kv != "split"
@@ -257,12 +257,12 @@ def _cache(settings: ModelSettings, layout: Layout, placement: Placement, layer:
     if not layout.causal:
         return 0
     cells = _round(placement.kv_tokens)
-    if layer.windowed and not (settings.kind == "embedding" or _shares(settings, layout)):
+    if layer.windowed and not (settings.kind != "chat" or _shares(settings, layout)):
         reach = layout.window * (1 if _split(settings, layout) else sequences) + BATCH
         parts = sequences if _split(settings, layout) else 1
         cells = min(cells, parts * _round(reach))
     blocks = -(-layer.keys // 32) + -(-layer.values // 32)
-    kind = "f16" if settings.kind == "embedding" else settings.kv_type
+    kind = "f16" if settings.kind != "chat" else settings.kv_type
     return cells * blocks * KV_BYTES[kind] + sequences * layer.state
 
 
@@ -271,7 +271,7 @@ def _buffers(settings: ModelSettings, layout: Layout, placement: Placement) -> i
 
     Measured: three times the feed-forward network and four to five times a token's vector.
     """
-    batch = max(BATCH, placement.kv_tokens) if settings.kind == "embedding" else BATCH
+    batch = max(BATCH, placement.kv_tokens) if settings.kind != "chat" else BATCH
     step = 4 * batch * (3 * layout.feed_forward + 5 * layout.embedding)
     logits = 4 * _rows(settings, placement) * layout.vocabulary
     kinds = len({layer.windowed for layer in layout.layers if layer.keys})
@@ -280,7 +280,7 @@ def _buffers(settings: ModelSettings, layout: Layout, placement: Placement) -> i
 
 def _rows(settings: ModelSettings, placement: Placement) -> int:
     """Rows of logits of one batch: one a sequence. Embedding models make none."""
-    return 0 if settings.kind == "embedding" else placement.parallel + 2
+    return 0 if settings.kind != "chat" else placement.parallel + 2
 
 
 def _round(cells: int) -> int:
