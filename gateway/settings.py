@@ -53,9 +53,14 @@ class DirectorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     directory: Annotated[str, Meta(min_length=1)]
 
 
-class ModelsSection(DirectorySettings, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """The models' folder, and what they share."""
+class ModelsSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the models are described, and how much memory they may take together."""
 
+    directory: Annotated[str, Meta(min_length=1)] = "models"  # relative to gateway.toml
+    memory_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.9  # of what is free at the start
+    # Instead of the fraction: at most so many MiB, of the host's memory and of each GPU's.
+    host_memory_mb: Annotated[int, Meta(ge=1)] | None = None
+    gpu_memory_mb: Annotated[int, Meta(ge=0)] | None = None  # 0: use no GPU
     # Ids of models to load at the start, "*" all; None: those of package: and file: sources. What
     # does not fit beside the others is loaded when it is asked for.
     preload: list[Name] | None = None
@@ -86,7 +91,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
-    models: ModelsSection = ModelsSection(directory="models")
+    models: ModelsSection = ModelsSection()
     ensembles: DirectorySettings = DirectorySettings(directory="ensembles")
     retrieval: RetrievalSection = RetrievalSection()
     stores: list[StoreSettings] = field(default_factory=list[StoreSettings])
