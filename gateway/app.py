@@ -1,31 +1,37 @@
 """The composition root: the only place that knows how the parts fit together."""
 
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import NoReturn
 
 from litestar import Litestar
 from litestar.di import Provide
 
-from gateway.auth import Authentication, KeyRing
-from gateway.config_files import Configuration
+from gateway.auth import PUBLIC_PATHS, Authentication, KeyRing
+from gateway.config_files import Configuration, load_configuration
 from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
+from gateway.ensemble.plan import Plan
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
+from gateway.metrics import Metrics, RouteMetrics
+from gateway.reload import Catalog
 from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
+from gateway.routes.metrics import metrics
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
+from gateway.settings import ModelsSection
 from models.engine import Engine
-from models.registry import Registry
+from models.registry import Registry, ResidencyLimits
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
 
@@ -39,6 +45,11 @@ ROUTES = (
     create_embeddings,
     list_models,
     retrieve_model,
+    list_router_models,
+    load_model,
+    unload_model,
+    reload_models,
+    metrics,
     health,
     ready,
     openapi_json,
@@ -58,11 +69,23 @@ def create_app(
     `engines` stand in for the ones the settings of the same id would build. Raises SourceError,
     RetrievalError or ConfigError where something configured cannot be had.
     """
+    server = configuration.settings.server
     keys = KeyRing(configuration.settings.auth.keys)
-    runtime, lifespan = _compose(configuration, engines)
+    runtime, registry, lifespan = _compose(configuration, engines)
+    catalog = Catalog(
+        registry,
+        configuration,
+        lambda: load_configuration(configuration.source),
+        lambda found: runtime.replace(found.ensembles),
+    )
+    measured = Metrics(registry)
     app = Litestar(
         route_handlers=[*ROUTES, static_router()],
-        dependencies={"runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False)},
+        dependencies={
+            "runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False),
+            "catalog": Provide(lambda: catalog, use_cache=True, sync_to_thread=False),
+            "metrics": Provide(lambda: measured, use_cache=True, sync_to_thread=False),
+        },
         exception_handlers={Exception: on_exception},
         lifespan=[lifespan],
         openapi_config=None,
@@ -70,21 +93,29 @@ def create_app(
         request_max_body_size=None,  # gateway.body has the cap
     )
     # Around the router, so that unknown paths too need a key, get an id and are logged.
-    app.asgi_handler = AccessLog(Authentication(app.asgi_handler, keys))
+    public = {*PUBLIC_PATHS, "/metrics"} if server.public_metrics else PUBLIC_PATHS
+    served = Authentication(app.asgi_handler, keys, public)
+    app.asgi_handler = AccessLog(RouteMetrics(served, measured))
+    app.state.reload = catalog.reload  # for SIGHUP
     return app
 
 
 def _compose(
     configuration: Configuration, engines: Mapping[str, Engine] | None
-) -> tuple[Runtime, Lifespan]:
+) -> tuple[Runtime, Registry, Lifespan]:
     settings = configuration.settings
-    library = _open_library(configuration, lambda: registry.get(settings.retrieval.embedder))
+
+    def embedder() -> Engine:
+        return registry.get(settings.retrieval.embedder)
+
+    library = _open_library(configuration, embedder)
     try:
         registry = Registry(
             configuration.models,
             configuration.data_dir,
             base=configuration.directory,
             engines=engines,
+            limits=_limits(settings.models),
         )
     except BaseException:
         if library is not None:
@@ -92,7 +123,6 @@ def _compose(
         raise
     seeding: Seeding | None = None
     if library is not None:
-        embedder = registry.get(settings.retrieval.embedder)
         seeding = Seeding(library, embedder, settings.stores, configuration.directory)
     search = library.search if library is not None else _no_search
     likeness = library.likeness if library is not None else _no_search
@@ -101,10 +131,23 @@ def _compose(
         return registry.settings(model).small
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, registry.get, search, likeness, is_small)
+        return Ensemble(entry, registry.get, search, likeness, is_small, schedule)
+
+    def schedule(models: Sequence[str]) -> Plan:
+        return runtime.schedule(models)
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
-    return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
+    lifespan = _lifespan(registry, seeding, library, settings.server.shutdown_s)
+    return runtime, registry, lifespan
+
+
+def _limits(models: ModelsSection) -> ResidencyLimits:
+    return ResidencyLimits(
+        max_waiting=models.max_waiting,
+        min_residency_s=models.min_residency_s,
+        idle_timeout_s=models.idle_timeout_s,
+        preload=None if models.preload is None else tuple(models.preload),
+    )
 
 
 def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) -> Library | None:

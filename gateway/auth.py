@@ -10,7 +10,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from gateway.errors import ApiError, send_error
 from gateway.toml import ConfigError
 
-__all__ = ["LOCAL_OWNER", "Authentication", "KeyRing", "check_exposure", "owner_of"]
+__all__ = ["LOCAL_OWNER", "PUBLIC_PATHS", "Authentication", "KeyRing", "check_exposure", "owner_of"]
 
 LOCAL_OWNER = "local"  # who everybody is while no key is set
 PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/redoc", "/openapi.json"})
@@ -41,11 +41,16 @@ class KeyRing:
 
 
 class Authentication:
-    """Puts the owner into the scope's state, or answers 401 itself."""
+    """Puts the owner into the scope's state, or answers 401 itself.
 
-    def __init__(self, app: ASGIApp, keys: KeyRing) -> None:
+    The paths in `public` need no key.
+
+    """
+
+    def __init__(self, app: ASGIApp, keys: KeyRing, public: Iterable[str] = PUBLIC_PATHS) -> None:
         self._app = app
         self._keys = keys
+        self._public = frozenset(public)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
@@ -60,7 +65,7 @@ class Authentication:
         if not self._keys:
             return LOCAL_OWNER
         path = scope["path"].rstrip("/") or "/"
-        if path in PUBLIC_PATHS or path.startswith(PUBLIC_PREFIX):
+        if path in self._public or path.startswith(PUBLIC_PREFIX):
             return ""
         key = _bearer(scope)
         if key is None:

@@ -140,9 +140,15 @@ def _check_ids(
     models: Mapping[str, tuple[ModelSettings, Path]],
     ensembles: Mapping[str, tuple[EnsembleSettings, Path]],
 ) -> None:
+    taken = {name: path for name, (_, path) in models.items()}
+    for model, path in models.values():
+        for alias in model.aliases:
+            if alias in taken:
+                raise ConfigError(f"{path}: aliases: '{alias}' is taken by {taken[alias]}.")
+            taken[alias] = path
     for name, (_, path) in ensembles.items():
-        if name in models:
-            raise ConfigError(f"{path}: the id '{name}' is taken by {models[name][1]}.")
+        if name in taken:
+            raise ConfigError(f"{path}: the id '{name}' is taken by {taken[name]}.")
 
 
 def _check_references(
@@ -152,9 +158,10 @@ def _check_references(
     source: Path,
 ) -> None:
     """Names that the files use of each other exist."""
+    names = {*models, *(alias for model, _ in models.values() for alias in model.aliases)}
     for ensemble, path in ensembles.values():
         for model in ensemble.models:
-            if model not in models:
+            if model not in names and model.rpartition(":")[0] not in names:
                 raise ConfigError(f"{path}: members: no model '{model}'.{nearest(model, models)}")
     embedder = settings.retrieval.embedder
     if embedder not in models and (settings.stores or ensembles):

@@ -6,15 +6,14 @@ from typing import Any
 from litestar import Request
 
 from gateway.schema.chat import ChatRequest
+from gateway.schema.common import Passages, SourceEvent, SourceName, SourcePlace
 from gateway.schema.ensemble import Source
 
-__all__ = ["source_events", "status_event", "task_of", "wants_events"]
+__all__ = ["source_events", "status_line", "task_of", "wants_events"]
 
 FRONT_END = b"x-openwebui-"
 TASK = "x-openwebui-task"
 TASK_OPENING, TASK_MARK = "### Task:", "<chat_history>"
-
-Event = dict[str, Any]
 
 
 def wants_events(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
@@ -41,25 +40,26 @@ def task_of(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
     return text.lstrip().startswith(TASK_OPENING) and TASK_MARK in text
 
 
-def status_event(text: str, *, done: bool) -> Event:
-    """A line of the deliberation as a status."""
-    lines = text.strip().splitlines() or [""]
-    return {"type": "status", "data": {"description": lines[0], "done": done}}
+def status_line(text: str) -> str:
+    """A step of the deliberation as one line."""
+    lines = text.strip().splitlines()
+    return lines[0] if lines else ""
 
 
-def source_events(sources: Sequence[Source]) -> list[Event]:
+def source_events(sources: Sequence[Source]) -> list[SourceEvent]:
     """Every passage, in the order of its number: an inline [n] is the n-th source there is."""
     return [
-        {
-            "type": "source",
-            "data": {
-                "source": {"id": source.file_id, "name": source.filename},
-                "document": [source.text],
-                # Sources of one name are shown as one; every passage is to be one of its own.
-                "metadata": [{"source": f"{_place(source)} [{source.n}]", "name": _place(source)}],
-                "distances": [min(1.0, max(0.0, source.score))],
-            },
-        }
+        SourceEvent(
+            data=Passages(
+                source=SourceName(id=source.file_id, name=source.filename),
+                document=[source.text],
+                # Of one name they are shown as one; every passage is to be one of its own.
+                metadata=[
+                    SourcePlace(source=f"{_place(source)} [{source.n}]", name=_place(source))
+                ],
+                distances=[min(1.0, max(0.0, source.score))],
+            )
+        )
         for source in sources
     ]
 

@@ -147,6 +147,8 @@ def _from_models(error: model_errors.ModelError) -> ApiError:
     match error:
         case model_errors.ModelNotFound():
             return ApiError(404, text, code="model_not_found", param="model")
+        case model_errors.NotDownloaded():
+            return ApiError(404, text, code="model_not_downloaded", param="model")
         case model_errors.ContextOverflow():
             return BadRequest(text, error.param, "context_length_exceeded")
         case model_errors.Unsupported():

@@ -11,6 +11,7 @@ from gateway.schema.completions import Completion, CompletionChunk, CompletionRe
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest
 from gateway.schema.health import Health, Ready
 from gateway.schema.models import Model, ModelList
+from gateway.schema.router import Done, ModelRef, Reloaded, RouterModelList
 from gateway.schema.tokenize import (
     ContentTokens,
     DetokenizedText,
@@ -112,12 +113,50 @@ OPERATIONS = (
         Model,
         errors=(401, 404),
     ),
+    Operation(
+        "get",
+        "/models",
+        "listRouterModels",
+        "Every model of the catalog and whether it is loaded, as llama-server's router tells it",
+        "Models",
+        RouterModelList,
+        errors=(401,),
+    ),
+    Operation(
+        "post",
+        "/models/load",
+        "loadModel",
+        "Begin to load a model, or an ensemble's models",
+        "Models",
+        Done,
+        ModelRef,
+        errors=(400, 401, 404, 429, 503),
+    ),
+    Operation(
+        "post",
+        "/models/unload",
+        "unloadModel",
+        "Unload a model, or an ensemble's, once its requests are done",
+        "Models",
+        Done,
+        ModelRef,
+        errors=(400, 401, 404),
+    ),
+    Operation(
+        "post",
+        "/models/reload",
+        "reloadModels",
+        "Read configs/models and configs/ensembles again; an error in them changes nothing",
+        "Models",
+        Reloaded,
+        errors=(400, 401),
+    ),
     Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
     Operation(
         "get",
         "/ready",
         "ready",
-        "200 once all models are loaded and all stores are filled",
+        "200 once all models to be loaded at the start are and all stores are filled",
         "State",
         Ready,
         errors=(503,),

@@ -1,7 +1,5 @@
 """The bodies of chat completions."""
 
-from typing import Any
-
 from msgspec import UNSET, Struct, UnsetType
 
 from gateway.envelope import Envelope
@@ -17,7 +15,7 @@ from gateway.schema.chat import (
     ServiceTier,
     Usage,
 )
-from gateway.schema.common import Timings
+from gateway.schema.common import SourceEvent, Status, StatusEvent, Timings
 from gateway.schema.ensemble import EnsembleReport
 
 __all__ = ["Reply"]
@@ -52,9 +50,13 @@ class Reply(Envelope):
         """A framed chunk that adds something."""
         return self._framed([ChunkChoice(index=index, delta=delta, logprobs=logprobs)])
 
-    def event(self, event: dict[str, Any]) -> bytes:
-        """A framed chunk with no choices, and an event for the front-end."""
-        return self._framed([], event=event)
+    def event(self, event: StatusEvent | SourceEvent) -> bytes:
+        """A framed chunk that adds nothing, with an event for the front-end."""
+        return self._framed([ChunkChoice(index=0, delta=Delta())], event=event)
+
+    def status(self, description: str, *, done: bool) -> bytes:
+        """A framed chunk that adds nothing and says what is going on."""
+        return self.event(StatusEvent(data=Status(description=description, done=done)))
 
     def finish(
         self,

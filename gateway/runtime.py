@@ -1,19 +1,21 @@
 """What the routes share: engines, ensembles, stores, and whether they are ready."""
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Literal, Protocol
 
 from msgspec import UNSET
 
 from gateway.ensemble.pipeline import Ensemble
+from gateway.ensemble.plan import Plan, plan
 from gateway.ensemble.settings import EnsembleSettings, single
 from gateway.errors import BadRequest
 from gateway.schema.ensemble import EnsembleOverride
 from gateway.seeding import Progress
 from gateway.settings import GatewaySettings
 from models.engine import Engine
-from models.errors import EngineUnavailable, ModelNotFound
+from models.errors import EngineUnavailable, ModelError, ModelNotFound
+from models.footprint import Footprint
 from models.settings import ModelSettings
 from models.types import EngineStats
 
@@ -26,9 +28,16 @@ class Engines(Protocol):
     """What the routes use of `models.registry.Registry`."""
 
     def ids(self) -> tuple[str, ...]: ...
+    def catalog(self) -> tuple[str, ...]: ...
     def settings(self, model: str) -> ModelSettings: ...
     def get(self, model: str) -> Engine: ...
     def stats(self) -> dict[str, EngineStats]: ...
+    def required(self) -> frozenset[str]: ...
+    def footprint(self, model: str) -> Footprint: ...
+    def fit_together(self, models: Iterable[str]) -> bool: ...
+    def resident(self, model: str) -> bool: ...
+    def begin_load(self, model: str) -> None: ...
+    def unload(self, model: str) -> None: ...
 
 
 class Stores(Protocol):
@@ -38,7 +47,7 @@ class Stores(Protocol):
 
 
 class Runtime:
-    """Built by `gateway.app`; the routes get it by injection. Reads only."""
+    """Built by `gateway.app`; the routes get it by injection."""
 
     def __init__(
         self,
@@ -50,27 +59,30 @@ class Runtime:
     ) -> None:
         self.settings = settings
         self.registry = registry
-        self.ensembles = ensembles
         self.started_at = int(time.time())
         self._build = build
-        self._pipelines = {name: build(entry) for name, entry in ensembles.items()}
         self._stores = stores
+        self.replace(ensembles)
+
+    def replace(self, ensembles: Mapping[str, EnsembleSettings]) -> None:
+        """Serve these ensembles from now on; requests that have begun go on as they are."""
+        self.ensembles = ensembles
+        self._pipelines = {name: self._build(entry) for name, entry in ensembles.items()}
 
     def ensemble(self, model: str, override: EnsembleOverride | None) -> Ensemble | None:
         """The ensemble a request runs on, or None where it asks a plain model.
 
         Ensembles' names come first; a model with an override is an ensemble of one that is
-        otherwise like the first ensemble of the configuration. Raises ModelNotFound, and
-        EngineUnavailable while a store it would search is being filled: that the documents do
+        otherwise like the first ensemble of the configuration. Raises ModelNotFound, NotDownloaded,
+        and EngineUnavailable while a store it would search is being filled: that the documents do
         not say something cannot be known before they are there.
         """
         if model in self.ensembles:
             ensemble = self._pipelines[model]
-        elif model not in self.registry.ids():
-            raise ModelNotFound(model, self.model_names())
-        elif override is None:
-            return None
         else:
+            self.find(model)
+            if override is None:
+                return None
             ensemble = self._build(single(model, next(iter(self.ensembles.values()), None)))
         named = override.vector_store_ids if override is not None else UNSET
         for store in ensemble.settings.stores if named is UNSET else named:
@@ -80,15 +92,28 @@ class Runtime:
         return ensemble
 
     def engine(self, model: str, purpose: str) -> Engine:
-        """A model's engine. Raises ModelNotFound, or BadRequest for an ensemble."""
+        """A model's engine. Raises ModelNotFound, NotDownloaded, or BadRequest for an ensemble."""
         if model in self.ensembles:
             message = (
                 f"'{model}' is an ensemble; it does not do {purpose}. Ask it by chat completions."
             )
             raise BadRequest(message, "model", "unsupported_value")
-        if model not in self.registry.ids():
-            raise ModelNotFound(model, self.model_names())
-        return self.registry.get(model)
+        return self.find(model)
+
+    def find(self, model: str) -> Engine:
+        """A plain model's engine, by any of its names. Raises ModelNotFound, NotDownloaded."""
+        try:
+            return self.registry.get(model)
+        except ModelNotFound:
+            raise ModelNotFound(model, self.model_names()) from None
+
+    def downloaded(self, model: str) -> bool:
+        """Whether a model's files are here."""
+        try:
+            self.registry.get(model)
+        except ModelError:
+            return False
+        return True
 
     def model_names(self) -> tuple[str, ...]:
         """Every name a request may use as its model."""
@@ -96,22 +121,44 @@ class Runtime:
 
     def ensemble_state(self, name: str) -> tuple[EnsembleState, str]:
         """An ensemble is as ready as its members and the stores it searches."""
-        settings = self.ensembles[name]
-        stats = self.registry.stats()
-        away = [model for model in settings.models if model not in stats]
+        needed: dict[str, EngineStats] = {}
+        away: list[str] = []
+        for model in self.ensembles[name].models:
+            try:
+                needed[model] = self.registry.get(model).stats()
+            except ModelError:
+                away.append(model)
         if away:
-            return "failed", f"Not downloaded: {', '.join(away)}."
-        needed = {model: stats[model].state for model in settings.models}
+            pull = "; ".join(f"jurat pull {model}" for model in away)
+            return "failed", f"Not downloaded: {', '.join(away)}. Get them with: {pull}"
+        stats = self.registry.stats()
         embedder = self.settings.retrieval.embedder
         if embedder in stats:
-            needed[embedder] = stats[embedder].state
-        broken = [model for model, state in needed.items() if state in ("failed", "stopped")]
+            needed[embedder] = stats[embedder]
+        broken = [model for model, one in needed.items() if one.state in ("failed", "stopped")]
         if broken:
             return "failed", f"Not available: {', '.join(broken)}."
-        waiting = [model for model, state in needed.items() if state != "ready"]
+        waiting = [model for model in needed if model in self.registry.required()]
         progress = self.stores()
         waiting += [store for store, found in progress.items() if found.state != "ready"]
         return ("loading", f"Waits for: {', '.join(waiting)}.") if waiting else ("ready", "")
+
+    def schedule(self, models: Sequence[str]) -> Plan:
+        """Which members on these models run at once: see `gateway.ensemble.plan`."""
+        footprints: dict[str, Footprint] = {}
+        names: dict[str, str] = {}
+        for model in models:
+            try:
+                names[model] = self.registry.settings(model).id  # an alias is the same model
+                footprints[names[model]] = self.registry.footprint(model)
+            except ModelError:
+                names[model] = model  # its member says so
+        return plan(
+            [names[model] for model in models],
+            footprints,
+            together=self.registry.fit_together(footprints),
+            resident=[model for model in footprints if self.registry.resident(model)],
+        )
 
     def stores(self) -> Mapping[str, Progress]:
         """The stores of gateway.toml."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -20,7 +20,6 @@ log = logging.getLogger("jurat.seeding")
 
 StoreState = Literal["waiting", "ingesting", "ready", "failed"]
 ATTEMPTS = 3  # a worker may die under an ingest, which then goes on where it was
-LOADING_POLL_S = 0.1
 FAILED_POLL_S = 2.0
 
 
@@ -32,10 +31,14 @@ class Progress(NamedTuple):
 
 
 class Seeding:
-    """One task that fills one store after the other, once the embedder is ready."""
+    """One task that fills one store after the other, once the embedder is loaded."""
 
     def __init__(
-        self, library: Library, embedder: Engine, stores: Sequence[StoreSettings], base: Path
+        self,
+        library: Library,
+        embedder: Callable[[], Engine],
+        stores: Sequence[StoreSettings],
+        base: Path,
     ) -> None:
         self._library = library
         self._embedder = embedder
@@ -96,8 +99,11 @@ class Seeding:
         raise AssertionError("unreachable")
 
     async def _embedder_ready(self, store: str) -> None:
-        while (stats := self._embedder.stats()).state != "ready":
-            failed = stats.state in ("failed", "stopped")
-            detail = stats.detail or "The embedder is not ready."
-            self._progress[store] = Progress("failed" if failed else "waiting", detail)
-            await asyncio.sleep(FAILED_POLL_S if failed else LOADING_POLL_S)
+        while True:
+            self._progress[store] = Progress("waiting", "The embedder is being loaded.")
+            try:
+                await self._embedder().start()
+                return
+            except ModelError as error:
+                self._progress[store] = Progress("failed", str(error))
+            await asyncio.sleep(FAILED_POLL_S)

@@ -8,7 +8,7 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Generator, Sequence
+from collections.abc import Awaitable, Callable, Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import get_args
@@ -108,6 +108,7 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
     server = Server(config, settings)
     # When the signal came; the application's stop has what remains of the time.
     app.state.shutdown_began = lambda: server.signalled_at
+    server.on_hangup = app.state.reload
     server.run([sock])
     return 0 if server.started else 1
 
@@ -126,6 +127,8 @@ class Server(uvicorn.Server):
         self._settings = settings
         self._wake = asyncio.Event()
         self.signalled_at: float | None = None
+        self.on_hangup: Callable[[], Awaitable[object]] | None = None  # what SIGHUP does
+        self._hangups: set[asyncio.Task[None]] = set()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
@@ -155,11 +158,25 @@ class Server(uvicorn.Server):
         signals = (signal.SIGINT, signal.SIGTERM)
         for number in signals:
             loop.add_signal_handler(number, self._on_signal)
+        loop.add_signal_handler(signal.SIGHUP, self._on_sighup)
         try:
             yield
         finally:
-            for number in signals:
+            for number in (*signals, signal.SIGHUP):
                 loop.remove_signal_handler(number)
+
+    def _on_sighup(self) -> None:
+        task = asyncio.create_task(self._hang_up())
+        self._hangups.add(task)
+        task.add_done_callback(self._hangups.discard)
+
+    async def _hang_up(self) -> None:
+        if self.on_hangup is None:
+            return
+        try:
+            log.info("read again: %s", await self.on_hangup())
+        except (ConfigError, ModelError) as error:
+            log.error("nothing was changed: %s", error)
 
     def _on_signal(self) -> None:
         if self.signalled_at is None:

@@ -11,6 +11,7 @@ __all__ = [
     "DirectorySettings",
     "GatewaySettings",
     "LogLevel",
+    "ModelsSection",
     "RetrievalSection",
     "ServerSettings",
     "StoreSettings",
@@ -32,6 +33,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * MIB
     keep_alive_s: Annotated[float, Meta(gt=0)] = 15.0  # between comments on an idle stream
     request_timeout_s: Annotated[float, Meta(gt=0)] | None = None  # None: no limit
+    public_metrics: bool = False  # GET /metrics without a key
     shutdown_s: Annotated[float, Meta(ge=1)] = 8.0  # from the signal to the last process's end
 
 
@@ -49,6 +51,22 @@ class DirectorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     """A folder of TOML files, relative to gateway.toml."""
 
     directory: Annotated[str, Meta(min_length=1)]
+
+
+class ModelsSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the models are described, and how much memory they may take together."""
+
+    directory: Annotated[str, Meta(min_length=1)] = "models"  # relative to gateway.toml
+    memory_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.9  # of what is free at the start
+    # Instead of the fraction: at most so many MiB, of the host's memory and of each GPU's.
+    host_memory_mb: Annotated[int, Meta(ge=1)] | None = None
+    gpu_memory_mb: Annotated[int, Meta(ge=0)] | None = None  # 0: use no GPU
+    # Ids of models to load at the start, "*" all; None: those of package: and file: sources. What
+    # does not fit beside the others is loaded when it is asked for.
+    preload: list[Name] | None = None
+    idle_timeout_s: Annotated[float, Meta(gt=0)] | None = None  # unloaded when unused; None: never
+    min_residency_s: Annotated[float, Meta(ge=0)] = 10.0  # kept by models that push each other out
+    max_waiting: Annotated[int, Meta(ge=1)] = 64  # requests for models that are not loaded
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -73,7 +91,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
-    models: DirectorySettings = DirectorySettings(directory="models")
+    models: ModelsSection = ModelsSection()
     ensembles: DirectorySettings = DirectorySettings(directory="ensembles")
     retrieval: RetrievalSection = RetrievalSection()
     stores: list[StoreSettings] = field(default_factory=list[StoreSettings])

@@ -61,6 +61,11 @@ class Prefetch(Generic[T]):
         finally:
             await cancel(gone)
 
+    @property
+    def begun(self) -> bool:
+        """Whether the first item is there, or the source has ended."""
+        return self._first is None or self._first.done()
+
     def __aiter__(self) -> "Prefetch[T]":
         return self
 

@@ -1,37 +1,82 @@
 """Every model of the catalog and its engine."""
 
-import asyncio
 import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+import msgspec
 import zmq
+from msgspec import Struct
 
 from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
-from models.errors import LoadFailed, ModelError, ModelNotFound, NotDownloaded
+from models.engines.on_demand import OnDemandEngine, Served
+from models.errors import InvalidRequest, ModelError, ModelNotFound, NotDownloaded
+from models.footprint import Footprint
 from models.hardware import core_count
-from models.settings import ModelSettings
+from models.lifecycle import Lifecycle
+from models.residency import Residency
+from models.settings import ModelSettings, SamplingDefaults, at_precision
 from models.sources import locate
 from models.types import EngineStats
 from models.worker.messages import WorkerSpec
 
-__all__ = ["Registry"]
+__all__ = ["Changes", "Registry", "ResidencyLimits"]
 
 log = logging.getLogger(__name__)
 SOCKET_NAME = 1 + 16  # bytes: a slash and an address in hexadecimal
+EVERY = "*"
+NOTHING = Footprint()
+
+
+class ResidencyLimits(Struct, frozen=True, kw_only=True):
+    """What the models of a registry share. `budget` None is memory without end.
+
+    `preload` are the ids of models to load at the start, "*" all; None: all whose files were not
+    downloaded but named by their place, so that they were put there to be served.
+    """
+
+    budget: Footprint | None = None
+    max_waiting: int = 64
+    min_residency_s: float = 10.0
+    idle_timeout_s: float | None = None
+    preload: tuple[str, ...] | None = None
+
+
+class Changes(Struct, frozen=True, kw_only=True):
+    """What a reload did, by ids."""
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    changed: tuple[str, ...] = ()
+
+
+@dataclass
+class _Entry:
+    """A model; without an engine as long as its files are not here.
+
+    `of` is the id of the model that it is another precision of.
+    """
+
+    settings: ModelSettings
+    of: str | None = None
+    key: str = ""
+    engine: OnDemandEngine | None = None
+    footprint: Footprint = NOTHING
 
 
 class Registry:
-    """Builds an engine for each model's settings and keeps it for the gateway's life.
+    """Has an engine for each model's settings, loaded on demand.
 
-    Raises SourceError at once for a model whose files are not there: a gateway that cannot serve
-    what it was told to serve should say so before it starts. `base` is where relative `file:`
-    sources start. `engines` replaces the ones it would build, for tests.
+    Raises SourceError at once for a model whose files are not where they are said to be: a gateway
+    that cannot serve what it was told to serve should say so before it starts. Files that are to be
+    downloaded may be missing. `base` is where relative `file:` sources start. `engines` replaces
+    the ones it would build, for tests. `footprint` says what a model takes; without it, nothing.
     """
 
     def __init__(
@@ -41,71 +86,232 @@ class Registry:
         *,
         base: Path | None = None,
         engines: Mapping[str, Engine] | None = None,
+        limits: ResidencyLimits | None = None,
+        footprint: Callable[[ModelSettings], Footprint] | None = None,
     ) -> None:
-        self._settings = dict(settings)
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
-        self._starting: list[asyncio.Task[None]] = []
-        self._missing: dict[str, NotDownloaded] = {}
-        given = dict(engines or {})
+        self._base = base or Path.cwd()
+        self._given = dict(engines or {})
+        self._limits = limits or ResidencyLimits()
+        self._footprint = footprint or _nothing
+        residency = Residency(
+            self._limits.budget,
+            max_waiting=self._limits.max_waiting,
+            min_residency_s=self._limits.min_residency_s,
+        )
+        self._lifecycle = Lifecycle(residency, min_residency_s=self._limits.min_residency_s)
+        self._entries: dict[str, _Entry] = {}
+        self._aliases: dict[str, str] = {}
         try:
-            self._engines: dict[str, Engine] = {}
-            for name, model in self._settings.items():
-                try:
-                    self._engines[name] = given.get(name) or self._build(model, base or Path.cwd())
-                except NotDownloaded as missing:
-                    self._missing[name] = missing
+            self.reload(settings)
         except ModelError:
             shutil.rmtree(self._folder, ignore_errors=True)
             raise
 
     def ids(self) -> tuple[str, ...]:
         """Ids of the models whose files are here, in the catalog's order."""
-        return tuple(self._engines)
+        return tuple(name for name, entry in self._entries.items() if entry.engine is not None)
+
+    def catalog(self) -> tuple[str, ...]:
+        """Ids of all models, those included that are not downloaded."""
+        return tuple(self._entries)
 
     def settings(self, model: str) -> ModelSettings:
-        """A model's settings; raises ModelNotFound."""
-        if model not in self._settings:
-            raise ModelNotFound(model, self.ids())
-        return self._settings[model]
+        """A model's settings, by its id, an alias or `ID:QUANT`.
 
-    def get(self, model: str) -> Engine:
-        """A model's engine; raises ModelNotFound, NotDownloaded."""
-        self.settings(model)
-        if model in self._missing:
-            raise self._missing[model]
-        return self._engines[model]
+        Raises ModelNotFound, InvalidRequest for a precision that cannot be.
+        """
+        return self._find(model)[1].settings
+
+    def get(self, model: str) -> OnDemandEngine:
+        """A model's engine, by any of its names.
+
+        Raises ModelNotFound, NotDownloaded, InvalidRequest for a precision that cannot be.
+        """
+        engine = self._hosted(model).engine
+        assert engine is not None
+        return engine
 
     def stats(self) -> dict[str, EngineStats]:
         """A reading of every engine."""
-        return {name: engine.stats() for name, engine in self._engines.items()}
+        return {name: engine.stats() for name, engine in self._engines()}
+
+    def served(self) -> dict[str, Served]:
+        """What every engine has done."""
+        return {name: engine.served for name, engine in self._engines()}
+
+    def required(self) -> frozenset[str]:
+        """Ids of the models that are loaded at the start, while they are being so or restarted."""
+        chosen = {name for name, entry in self._entries.items() if self._preloaded(entry.settings)}
+        return frozenset(
+            name
+            for name, stats in self.stats().items()
+            if name in chosen
+            and stats.state == "loading"
+            and (stats.loads == 0 or self._lifecycle.loaded(self._entries[name].key))
+        )
+
+    def footprint(self, model: str) -> Footprint:
+        """The memory planned for it. Raises as `get` does."""
+        return self._hosted(model).footprint
+
+    def fit_together(self, models: Iterable[str]) -> bool:
+        """Whether all these may be loaded at once. Raises as `get` does."""
+        return self._lifecycle.fit_together(tuple(self._hosted(model).key for model in models))
+
+    def resident(self, model: str) -> bool:
+        """Whether it is loaded, or is being so. Raises as `get` does."""
+        return self._lifecycle.resident(self._hosted(model).key)
+
+    async def load(self, model: str) -> None:
+        """Load a model, and wait for it; one that failed is tried again. Raises as `get` does,
+        LoadFailed, EngineUnavailable and QueueFull.
+        """
+        await self._lifecycle.load(self._hosted(model).key)
+
+    def begin_load(self, model: str) -> None:
+        """Load a model in the background. Raises as `get` does, EngineUnavailable."""
+        self._lifecycle.begin_load(self._hosted(model).key)
+
+    def unload(self, model: str) -> None:
+        """Unload it once its requests are done; the next one loads it. Raises as `get` does."""
+        self._lifecycle.unload(self._hosted(model).key)
 
     async def start(self) -> None:
-        """Start every engine in the background; `stats` tells when each is ready or failed."""
-        for name, engine in self._engines.items():
-            self._starting.append(asyncio.create_task(self._start(name, engine)))
+        """Load what is to be loaded at the start, in the background, as far as it fits.
+
+        `stats` tells when each is ready or failed.
+        """
+        for name, entry in self._entries.items():
+            if entry.engine is None or not self._preloaded(entry.settings):
+                continue
+            if self._lifecycle.fits_now(entry.key):
+                self._lifecycle.begin_load(entry.key)
+            else:
+                log.info("%s is loaded on demand: it does not fit beside the others", name)
 
     async def stop(self, deadline_s: float) -> None:
         """Stop every engine, all at once, within the deadline."""
-        for task in self._starting:
-            task.cancel()
-        await asyncio.gather(*self._starting, return_exceptions=True)
-        await asyncio.gather(*(engine.stop(deadline_s) for engine in self._engines.values()))
+        await self._lifecycle.stop(deadline_s)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    async def _start(self, name: str, engine: Engine) -> None:
-        try:
-            await engine.start()
-        except LoadFailed as failure:
-            log.error("%s", failure)
-            if failure.log_tail:
-                log.error("the end of its log:\n%s", failure.log_tail)
-        except ModelError as error:
-            log.error("%s: %s", name, error)
-        except Exception:  # nobody awaits this task: what is not said here is said nowhere
-            log.exception("%s: could not be started", name)
+    def reload(self, settings: Mapping[str, ModelSettings]) -> Changes:
+        """Serve these models from now on.
 
-    def _build(self, model: ModelSettings, base: Path) -> Engine:
+        Requests inside are finished by the engines that they began with; a model that changed is
+        loaded anew when its old engine has ended. Raises SourceError, and has changed nothing then.
+        """
+        before, after = self._entries, dict[str, _Entry]()
+        fresh: dict[str, Engine | None] = {}  # engines to host; None: not downloaded
+        for name, entry in self._wanted(settings).items():
+            old = before.get(name)
+            if old is not None and _runs_alike(old.settings, entry.settings):
+                after[name] = replace(old, settings=entry.settings)
+                continue
+            after[name] = entry
+            try:
+                fresh[name] = self._prepare(name, entry)
+            except NotDownloaded:
+                fresh[name] = None
+        self._entries = after
+        self._aliases = {alias: name for name, one in settings.items() for alias in one.aliases}
+        resident: set[str] = set()
+        for name, old in before.items():
+            if old.engine is not None and (name not in after or name in fresh):
+                if self._lifecycle.resident(old.key):
+                    resident.add(name)
+                self._lifecycle.remove(old.key)
+        for name, engine in fresh.items():
+            if engine is not None:
+                self._host(name, after[name], engine)
+                if name in resident:
+                    self._lifecycle.begin_load(after[name].key)
+        return Changes(
+            added=tuple(name for name in fresh if name not in before),
+            removed=tuple(name for name in before if name not in after),
+            changed=tuple(name for name in fresh if name in before),
+        )
+
+    def _wanted(self, settings: Mapping[str, ModelSettings]) -> dict[str, _Entry]:
+        """The catalog to be, and the other precisions in use of what is still in it."""
+        wanted = {name: _Entry(model) for name, model in settings.items()}
+        for name, entry in self._entries.items():
+            if entry.of is None or entry.of not in settings or name in wanted:
+                continue
+            try:
+                model = at_precision(settings[entry.of], entry.settings.quant)
+            except InvalidRequest:
+                continue  # it comes from one file now
+            wanted[name] = _Entry(model, entry.of)
+        return wanted
+
+    def _engines(self) -> list[tuple[str, OnDemandEngine]]:
+        return [
+            (name, entry.engine)
+            for name, entry in self._entries.items()
+            if entry.engine is not None
+        ]
+
+    def _find(self, model: str) -> tuple[str, _Entry]:
+        """A model's id and entry, which may be a new one for a precision."""
+        name = self._aliases.get(model, model)
+        if name in self._entries:
+            return name, self._entries[name]
+        base, _, quant = model.rpartition(":")
+        base = self._aliases.get(base, base)
+        if base not in self._entries:
+            raise ModelNotFound(model, self.ids())
+        settings = at_precision(self._entries[base].settings, quant)
+        return settings.id, self._entries.get(settings.id) or _Entry(settings, base)
+
+    def _hosted(self, model: str) -> _Entry:
+        """The entry of a model whose files are here; they may have come since the last look."""
+        name, entry = self._find(model)
+        if entry.engine is None:
+            try:
+                engine = self._prepare(name, entry)
+            except NotDownloaded as error:
+                raise NotDownloaded(
+                    f"The files of model '{name}' ({entry.settings.source}) are not on this "
+                    f"machine. Get them with: jurat pull {name}"
+                ) from error
+            self._entries[name] = entry
+            self._host(name, entry, engine)
+        return entry
+
+    def _preloaded(self, model: ModelSettings) -> bool:
+        if model.preload is not None:
+            return model.preload
+        if self._limits.preload is None:
+            return model.source.partition(":")[0] in ("", "package", "file")
+        return EVERY in self._limits.preload or model.id in self._limits.preload
+
+    def _prepare(self, name: str, entry: _Entry) -> Engine:
+        """An entry's engine, not started. Raises SourceError."""
+        number = 1
+        while self._lifecycle.known(key := name if number == 1 else f"{name}#{number}"):
+            number += 1  # what it replaces may still have requests
+        engine = self._given.get(name) or self._build(entry.settings, self._base, key)
+        try:
+            entry.footprint = self._footprint(entry.settings)
+        except ModelError as error:
+            log.warning("%s: its memory cannot be planned: %s", name, error)
+        entry.key = key
+        return engine
+
+    def _host(self, name: str, entry: _Entry, engine: Engine) -> None:
+        self._lifecycle.add(
+            entry.key,
+            name,
+            engine,
+            entry.footprint,
+            pinned=entry.settings.pin,
+            idle_timeout_s=entry.settings.idle_timeout_s or self._limits.idle_timeout_s,
+        )
+        entry.engine = OnDemandEngine(engine, entry.key, self._lifecycle)
+
+    def _build(self, model: ModelSettings, base: Path, key: str) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
         spec = WorkerSpec(
@@ -121,12 +327,38 @@ class Registry:
             share_prefixes=model.share_prefixes,
             prefix_scope=model.prefix_scope,
             prefix_cache_mb=model.prefix_cache_mb if model.kind == "chat" else 0,
-            gpu_layers=model.gpu_layers,
+            gpu_layers=-1 if model.gpu_layers == "auto" else model.gpu_layers,
             backend_sampling=model.backend_sampling,
             chat_template=model.chat_template,
             core_lock=str(self._folder / "cores"),
         )
-        return LocalEngine(spec, self._folder, self._safe_modes)
+        return LocalEngine(
+            spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)
+        )
+
+
+def _runs_alike(old: ModelSettings, new: ModelSettings) -> bool:
+    """Whether they differ only in what is read with each request."""
+
+    def bare(one: ModelSettings) -> ModelSettings:
+        return msgspec.structs.replace(
+            one,
+            name="",
+            description="",
+            notes="",
+            aliases=[],
+            max_tokens=None,
+            sampling=SamplingDefaults(),
+            small=False,
+            preload=None,
+        )
+
+    return bare(old) == bare(new)
+
+
+def _nothing(model: ModelSettings) -> Footprint:
+    """No memory: what is not planned is not bounded."""
+    return NOTHING
 
 
 def _private_folder() -> Path:

@@ -4,6 +4,8 @@ from typing import Literal
 
 import msgspec
 
+from models.footprint import Footprint
+
 __all__ = [
     "CallDelta",
     "ChatPrompt",
@@ -242,7 +244,12 @@ class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
-    """A reading of an engine now. `detail` says why it is in that state, for a person."""
+    """A reading of an engine now. `detail` says why it is in that state, for a person.
+
+    What follows `pid` is known of models that are loaded on demand: the memory planned for one, how
+    long its last load took, how often it was loaded, and unloaded for another's sake. `log_tail`
+    is the end of the log of one that failed.
+    """
 
     state: EngineState
     detail: str = ""
@@ -253,3 +260,8 @@ class EngineStats(msgspec.Struct, frozen=True, kw_only=True):
     safe_mode: bool = False
     restarts: int = 0
     pid: int | None = None
+    memory: Footprint | None = None
+    load_s: float | None = None
+    loads: int = 0
+    evictions: int = 0
+    log_tail: str = ""

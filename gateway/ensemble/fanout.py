@@ -16,16 +16,18 @@ from models.errors import (
     InvalidRequest,
     LoadFailed,
     ModelError,
+    NotDownloaded,
     QueueFull,
     RequestTimeout,
 )
 from models.types import GenerateEnd, GenerateRequest, Timings, TokenLogprob, Usage
 
-__all__ = ["Question", "Reply", "ask", "most_telling", "seed_for"]
+__all__ = ["Loading", "Question", "Reply", "ask", "most_telling", "seed_for"]
 
 # Of several failures, the one that tells the client most about what to do.
 TELLING: tuple[type[ModelError], ...] = (
     InvalidRequest,
+    NotDownloaded,
     QueueFull,
     EngineUnavailable,
     RequestTimeout,
@@ -58,15 +60,23 @@ class Reply(Struct, frozen=True, kw_only=True):
     likelihood: float | None = None  # of its value, where the request asks for probabilities
 
 
+class Loading(Struct, frozen=True):
+    """The member at this place waits for its model to be loaded."""
+
+    place: int
+
+
 async def ask(
     questions: Sequence[Question], waves: Sequence[Sequence[int]], timeout_s: float
-) -> AsyncGenerator[Reply, None]:
+) -> AsyncGenerator[Reply | Loading, None]:
     """Every question's reply as it comes; closing the iterator cancels those still running.
 
     `waves` are places of questions: those of one wave run at once, the next when all are done.
-    A member's failure is its reply. `timeout_s` is for each member alone.
+    A member's failure is its reply. `timeout_s` is for each member alone, once its model is loaded.
     """
     for wave in waves:
+        for place in _cold(questions, wave):
+            yield Loading(place)
         tasks = [asyncio.create_task(_ask_one(at, questions[at], timeout_s)) for at in wave]
         try:
             for done in asyncio.as_completed(tasks):
@@ -88,14 +98,28 @@ def seed_for(seed: int | None, place: int) -> int:
     return ((seed or 0) + place) % 2**32
 
 
+def _cold(questions: Sequence[Question], wave: Sequence[int]) -> list[int]:
+    """The first place of each engine that is to be loaded before it answers."""
+    found: dict[int, int] = {}
+    for place in wave:
+        engine = questions[place].engine
+        if not isinstance(engine, ModelError) and engine.stats().state in ("unloaded", "loading"):
+            found.setdefault(id(engine), place)
+    return list(found.values())
+
+
 async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
     began = time.perf_counter()
     text, end = "", None
     answer, error = None, None
     tokens: list[TokenLogprob] = []
     try:
+        if isinstance(question.engine, ModelError):
+            raise question.engine
+        await question.engine.start()
+        began = time.perf_counter()
         async with asyncio.timeout(timeout_s):
-            text, end = await _generate(question, tokens)
+            text, end = await _generate(question.engine, question.request, tokens)
         answer = _read(text, end, question)
     except TimeoutError:
         error = RequestTimeout(f"No answer within {timeout_s:g} s.")
@@ -113,13 +137,11 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
 
 
 async def _generate(
-    question: Question, tokens: list[TokenLogprob]
+    engine: Engine, request: GenerateRequest, tokens: list[TokenLogprob]
 ) -> tuple[str, GenerateEnd | None]:
-    if isinstance(question.engine, ModelError):
-        raise question.engine
     pieces: list[str] = []
     end = None
-    async with aclosing(question.engine.generate(question.request)) as deltas:
+    async with aclosing(engine.generate(request)) as deltas:
         async for delta in deltas:
             pieces.append(delta.text)
             tokens += delta.logprobs

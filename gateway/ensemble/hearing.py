@@ -5,7 +5,7 @@ from contextlib import aclosing
 
 from gateway.ensemble import say
 from gateway.ensemble.early import agreed, settled
-from gateway.ensemble.fanout import Question, Reply, ask, most_telling
+from gateway.ensemble.fanout import Loading, Question, Reply, ask, most_telling
 from gateway.ensemble.plan import Plan
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import Member, labels
@@ -65,6 +65,9 @@ class Hearing:
         coming = ask(self._prepare(passages), waves, self._settings.timeout_s)
         async with aclosing(coming):
             async for reply in coming:
+                if isinstance(reply, Loading):
+                    yield say.loading(self._settings.members[reply.place].model)
+                    continue
                 waiting.discard(reply.place)
                 error = reply.error
                 if isinstance(error, ContextOverflow) and len(passages) > 1:

@@ -70,7 +70,10 @@ class LikenessFunction(Protocol):
 
 
 class Ensemble:
-    """One virtual model. `small` says of a model's id whether its values are to be extracted."""
+    """One virtual model. `small` says of a model's id whether its values are to be extracted.
+
+    `schedule` says which of the members on some models run at once.
+    """
 
     def __init__(
         self,
@@ -79,12 +82,14 @@ class Ensemble:
         search: SearchFunction,
         likeness: LikenessFunction,
         small: Callable[[str], bool],
+        schedule: Callable[[Sequence[str]], Plan] = plan,
     ) -> None:
         self.settings = settings
         self._engines = engines
         self._search = search
         self._likeness = likeness
         self._small = small
+        self._schedule = schedule
 
     async def run(self, request: EnsembleRequest) -> AsyncGenerator[Event, None]:
         """Deliberations, then the answer, then the verdict, which is last. Closing it cancels.
@@ -115,7 +120,7 @@ class Ensemble:
         queries += await variants(queries[0], settings.query_variants, write)
         if queries != [talk.question]:
             yield Deliberation(say.searching(queries))
-        schedule = plan([member.model for member in settings.members])
+        schedule = self._schedule([member.model for member in settings.members])
         replies: list[Reply] = []
         retrieval_ms = 0.0
         top_k = settings.top_k

@@ -13,6 +13,7 @@ __all__ = [
     "concluded",
     "found",
     "judge_failed",
+    "loading",
     "searching",
     "shortened",
     "spared",
@@ -39,7 +40,7 @@ def asking(names: Sequence[str], execution: str) -> str:
     how = {
         "parallel": "at the same time",
         "sequential": "one after the other",
-        "swapped": "one after the other, as they do not fit into memory together",
+        "swapped": "one after the other, as memory has no room for all",
     }
     together = f", {how.get(execution, execution)}" if len(names) > 1 else ""
     return f"Asking {', '.join(names)}{together}.\n"
@@ -48,6 +49,11 @@ def asking(names: Sequence[str], execution: str) -> str:
 def searching(queries: Sequence[str]) -> str:
     """What is searched for, where it is not the question as it was asked."""
     return f"Searching for {'; '.join(f'“{query}”' for query in queries)}.\n"
+
+
+def loading(model: str) -> str:
+    """A model is not in memory yet."""
+    return f"Loading {model}.\n"
 
 
 def shortened(names: Sequence[str], passages: int) -> str:

@@ -15,7 +15,7 @@ from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
-from gateway.ensemble_events import source_events, status_event, wants_events
+from gateway.ensemble_events import source_events, status_line, wants_events
 from gateway.replies import Reply
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.settings import ServerSettings
@@ -79,7 +79,7 @@ async def _frames(
                 if event.shown:
                     yield reply.delta(Delta(reasoning_content=event.text))
                 if events:
-                    yield reply.event(status_event(event.text, done=False))
+                    yield reply.status(status_line(event.text), done=False)
             case Answer():
                 yield reply.delta(Delta(content=event.text))
             case Verdict():
@@ -87,7 +87,7 @@ async def _frames(
                 if event.refused:
                     yield reply.delta(Delta(refusal=event.text))
                 if events:
-                    yield reply.event(status_event(event.report.explanation, done=True))
+                    yield reply.status(status_line(event.report.explanation), done=True)
                     for each in source_events(event.report.sources if event.annotations else []):
                         yield reply.event(each)
                 annotations = Delta(annotations=event.annotations)

@@ -8,10 +8,18 @@ from litestar.types import ASGIApp
 
 from gateway.errors import ApiError
 from gateway.runtime import Runtime
-from gateway.schema.health import EnsembleHealth, Health, ModelHealth, Ready, StoreHealth
+from gateway.schema.health import (
+    EnsembleHealth,
+    Health,
+    Memory,
+    ModelHealth,
+    Ready,
+    StoreHealth,
+)
 from gateway.version import VERSION
+from models.footprint import Footprint
 
-__all__ = ["health", "ready"]
+__all__ = ["health", "memory_of", "ready"]
 
 
 @get("/health")
@@ -22,17 +30,24 @@ async def health(runtime: NamedDependency[Runtime]) -> ASGIApp:
 
 @get("/ready")
 async def ready(runtime: NamedDependency[Runtime]) -> ASGIApp:
-    """200 once every model is loaded and every store of gateway.toml is filled, else 503."""
+    """200 once every model to be loaded at the start is, and every store of gateway.toml filled.
+
+    Else 503. Models that are loaded on demand are not waited for.
+    """
     found = report(runtime)
     if found.status == "ok":
         return ASGIResponse(body=msgspec.json.encode(Ready()), media_type="application/json")
-    parts = {"model": found.models, "ensemble": found.ensembles, "store": found.stores}
     waiting = [
-        f"{kind} '{name}' is {entry.state}"
-        for kind, entries in parts.items()
-        for name, entry in entries.items()
-        if entry.state != "ready"
+        f"model '{name}' is {entry.state}"
+        for name, entry in found.models.items()
+        if name in runtime.registry.required() or entry.state in ("failed", "stopped")
     ]
+    for kind, entries in {"ensemble": found.ensembles, "store": found.stores}.items():
+        waiting += [
+            f"{kind} '{name}' is {entry.state}"
+            for name, entry in entries.items()
+            if entry.state != "ready"
+        ]
     raise ApiError(
         503,
         f"Not ready: {'; '.join(waiting)}.",
@@ -40,6 +55,22 @@ async def ready(runtime: NamedDependency[Runtime]) -> ASGIApp:
         code=f"status_{found.status}",
         headers={"Retry-After": "1"},
     )
+
+
+def memory_of(footprint: Footprint | None) -> Memory:
+    """As the wire has it: GPUs by index."""
+    found = footprint or Footprint()
+    devices = {str(index): size for index, size in found.devices.items()}
+    return Memory(host=found.host, devices=devices)
+
+
+def _awaited(
+    runtime: Runtime, ensembles: dict[str, EnsembleHealth], stores: dict[str, StoreHealth]
+) -> bool:
+    """Whether something is not there yet that ought to be, and is on its way."""
+    if runtime.registry.required():
+        return True
+    return any(entry.state != "ready" for entry in (*ensembles.values(), *stores.values()))
 
 
 def report(runtime: Runtime) -> Health:
@@ -52,13 +83,15 @@ def report(runtime: Runtime) -> Health:
             running=stats.running,
             waiting=stats.waiting,
             restarts=stats.restarts,
+            memory=memory_of(stats.memory),
         )
         for name, stats in runtime.registry.stats().items()
     }
     ensembles: dict[str, EnsembleHealth] = {}
     for name in runtime.ensembles:
         state, detail = runtime.ensemble_state(name)
-        ensembles[name] = EnsembleHealth(state=state, detail=detail)
+        execution = runtime.schedule(runtime.ensembles[name].models).execution
+        ensembles[name] = EnsembleHealth(state=state, detail=detail, execution=execution)
     stores = {
         name: StoreHealth(state=progress.state, detail=progress.detail)
         for name, progress in runtime.stores().items()
@@ -67,5 +100,5 @@ def report(runtime: Runtime) -> Health:
     if "failed" in states or "stopped" in states:
         status = "degraded"
     else:
-        status = "ok" if all(state == "ready" for state in states) else "loading"
+        status = "loading" if _awaited(runtime, ensembles, stores) else "ok"
     return Health(status=status, version=VERSION, models=models, ensembles=ensembles, stores=stores)

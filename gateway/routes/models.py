@@ -7,6 +7,7 @@ from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 
+from gateway.routes.health import memory_of
 from gateway.runtime import Runtime
 from gateway.schema.models import Model, ModelList
 from models.errors import ModelNotFound
@@ -27,6 +28,11 @@ async def retrieve_model(runtime: NamedDependency[Runtime], model: FromPath[str]
     for entry in models(runtime):
         if entry.id == wanted:
             return _json(entry)
+    known = runtime.registry.settings(wanted)  # by an alias, or at another precision
+    runtime.find(wanted)
+    for entry in models(runtime):
+        if entry.id == known.id:
+            return _json(entry)
     raise ModelNotFound(wanted)
 
 
@@ -41,6 +47,7 @@ def models(runtime: Runtime) -> list[Model]:
             kind="ensemble",
             state=runtime.ensemble_state(name)[0],
             description=settings.description,
+            execution=runtime.schedule(settings.models).execution,
         )
         for name, settings in runtime.ensembles.items()
     ]
@@ -50,10 +57,11 @@ def models(runtime: Runtime) -> list[Model]:
             id=name,
             created=runtime.started_at,
             owned_by="jurat",
-            name=name,
+            name=runtime.registry.settings(name).name or name,
             kind=runtime.registry.settings(name).kind,
             state=stats[name].state,
             description=runtime.registry.settings(name).description,
+            memory=memory_of(stats[name].memory),
         )
         for name in runtime.registry.ids()
     ]

@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-from gateway.schema.common import ModelId, Timings
+from gateway.schema.common import ModelId, SourceEvent, StatusEvent, Timings
 from gateway.schema.ensemble import Annotation, EnsembleOverride, EnsembleReport
 from gateway.schema.messages import Message
 from gateway.schema.sampling import SamplingParameters, Tokens
@@ -218,4 +218,4 @@ class ChatCompletionChunk(Struct, frozen=True, kw_only=True):
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
     ensemble: EnsembleReport | UnsetType = UNSET
-    event: dict[str, Any] | UnsetType = UNSET  # of Open WebUI
+    event: StatusEvent | SourceEvent | UnsetType = UNSET

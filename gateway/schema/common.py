@@ -1,10 +1,23 @@
 """Parts that several routes share: ids, inputs, errors, timings."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["ErrorBody", "ErrorResponse", "Item", "ModelId", "Timings", "TokenId"]
+__all__ = [
+    "ErrorBody",
+    "ErrorResponse",
+    "Item",
+    "ModelId",
+    "Passages",
+    "SourceEvent",
+    "SourceName",
+    "SourcePlace",
+    "Status",
+    "StatusEvent",
+    "Timings",
+    "TokenId",
+]
 
 ModelId = Annotated[str, Meta(min_length=1, max_length=256)]
 TokenId = Annotated[int, Meta(ge=0, le=2**31 - 1)]
@@ -25,6 +38,50 @@ class ErrorResponse(Struct, frozen=True, kw_only=True):
     """The body of every response whose status is 400 or above."""
 
     error: ErrorBody
+
+
+class Status(Struct, frozen=True, kw_only=True):
+    """What a stream waits for, and whether that is over."""
+
+    description: str
+    done: bool
+
+
+class StatusEvent(Struct, frozen=True, kw_only=True):
+    """Progress inside a stream, as Open WebUI shows it. An extension."""
+
+    data: Status
+    type: Literal["status"] = "status"
+
+
+class SourceName(Struct, frozen=True, kw_only=True):
+    """A document."""
+
+    id: str
+    name: str
+
+
+class SourcePlace(Struct, frozen=True, kw_only=True):
+    """A passage. Those of one `source` are shown as one."""
+
+    source: str
+    name: str
+
+
+class Passages(Struct, frozen=True, kw_only=True):
+    """Passages of one document, with how near each is to the question, 0..1."""
+
+    source: SourceName
+    document: list[str]
+    metadata: list[SourcePlace]
+    distances: list[float]
+
+
+class SourceEvent(Struct, frozen=True, kw_only=True):
+    """A source inside a stream, as Open WebUI shows it: [n] is the n-th. An extension."""
+
+    data: Passages
+    type: Literal["source"] = "source"
 
 
 class Timings(Struct, frozen=True, kw_only=True):

@@ -4,7 +4,14 @@ from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["EnsembleHealth", "Health", "ModelHealth", "Ready", "StoreHealth"]
+__all__ = ["EnsembleHealth", "Health", "Memory", "ModelHealth", "Ready", "StoreHealth"]
+
+
+class Memory(Struct, frozen=True, kw_only=True):
+    """Bytes planned: of the host's memory, and of GPUs by their index."""
+
+    host: int
+    devices: dict[str, int]
 
 
 class ModelHealth(Struct, frozen=True, kw_only=True):
@@ -16,13 +23,19 @@ class ModelHealth(Struct, frozen=True, kw_only=True):
     running: int
     waiting: int
     restarts: int
+    memory: Memory
 
 
 class EnsembleHealth(Struct, frozen=True, kw_only=True):
-    """An ensemble is as ready as its members and its stores."""
+    """An ensemble is as ready as its members and its stores.
+
+    `execution` is how its members would run now: at once, one model after another, or one after
+    another with a load between, where memory does not hold all.
+    """
 
     state: Literal["loading", "ready", "failed"]
     detail: str
+    execution: Literal["parallel", "sequential", "swapped"]
 
 
 class StoreHealth(Struct, frozen=True, kw_only=True):

@@ -2,13 +2,18 @@
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import UNSET, Struct, UnsetType
+
+from gateway.schema.health import Memory
 
 __all__ = ["Model", "ModelList"]
 
 
 class Model(Struct, frozen=True, kw_only=True):
-    """A model or an ensemble. `name`, `kind`, `state` and `description` are extensions."""
+    """A model or an ensemble. What follows `owned_by` are extensions.
+
+    `memory` is a model's, `execution` an ensemble's; both as in /health.
+    """
 
     id: str
     created: int  # Unix seconds: when this gateway started
@@ -17,6 +22,8 @@ class Model(Struct, frozen=True, kw_only=True):
     kind: Literal["chat", "embedding", "fake", "ensemble"]
     state: Literal["unloaded", "loading", "ready", "failed", "stopped"]
     description: str
+    memory: Memory | UnsetType = UNSET
+    execution: Literal["parallel", "sequential", "swapped"] | UnsetType = UNSET
     object: Literal["model"] = "model"
 
 

@@ -71,11 +71,19 @@ class LocalEngine:
     """One model, at most one worker process at a time. See `models.engine.Engine`.
 
     A worker that dies of a native fault before it is ready is started once more in safe mode; one
-    that dies later is restarted with back-off, and after repeated crashes given up with its log.
+    that dies later is restarted with back-off, and after repeated crashes given up with its log:
+    then `on_give_up` is called.
     """
 
-    def __init__(self, spec: messages.WorkerSpec, folder: Path, safe_modes: SafeModes) -> None:
+    def __init__(
+        self,
+        spec: messages.WorkerSpec,
+        folder: Path,
+        safe_modes: SafeModes,
+        on_give_up: Callable[[], None] = lambda: None,
+    ) -> None:
         self._spec = spec
+        self._on_give_up = on_give_up
         self._folder = folder
         self._safe_modes = safe_modes
         self._safe_mode = spec.runs_llama and safe_modes.needed()
@@ -160,6 +168,7 @@ class LocalEngine:
             safe_mode=self._safe_mode,
             restarts=self._restarts,
             pid=None if self._worker is None else self._worker.pid,
+            log_tail="" if self._failure is None else self._failure.log_tail,
         )
 
     async def stop(self, deadline_s: float) -> None:
@@ -169,9 +178,10 @@ class LocalEngine:
         if self._restart is not None:
             self._restart.cancel()
         self._fail_pending(EngineUnavailable(f"The model '{self._spec.model}' is being stopped."))
-        worker, self._worker = self._worker, None
+        worker = self._worker
         if worker is not None:
             await worker.stop(patience_s)
+            self._worker = None  # not before: if this is cancelled, the next stop goes on
 
     async def _spawn(self) -> None:
         self._failure = None
@@ -268,9 +278,9 @@ class LocalEngine:
         await self._spawn()
 
     def _give_up(self, failure: LoadFailed) -> None:
-        log.error("%s%s", failure, f"\n{failure.log_tail}" if failure.log_tail else "")
         self._failure = failure
         self._set_state("failed", str(failure))
+        self._on_give_up()
 
     def _set_state(self, state: EngineState, detail: str) -> None:
         self._state, self._detail = state, detail

@@ -220,9 +220,14 @@ async def test_a_failed_member_is_reported_and_the_vote_goes_on() -> None:
     assert verdict.report.agreement == 1.0
 
 
+class Unavailable(FakeEngine):
+    async def start(self) -> None:
+        raise EngineUnavailable("given up")
+
+
 async def test_all_members_failed_is_the_client_s_error() -> None:
     rig = Rig(says("12 seconds"))
-    rig.engines["m"] = FakeEngine()
+    rig.engines["m"] = Unavailable()
     gone = rig.ensemble.run(EnsembleRequest(messages=(Message("user", QUESTION),), owner="ann"))
     with pytest.raises(EngineUnavailable):
         _ = [event async for event in gone]

@@ -6,6 +6,7 @@ import pytest
 
 from gateway.ensemble.plan import plan
 from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
+from models.footprint import Footprint
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -75,4 +76,31 @@ def test_members_on_one_model_run_at_once_and_models_take_turns() -> None:
     assert plan(["a", "a"]).waves == ((0, 1),)
     assert plan(["a", "b", "a"]).execution == "sequential"
     assert plan(["a", "b", "a"]).waves == ((0, 2), (1,))
-    assert plan(["a", "b"], gpus=2).execution == "parallel"
+
+
+CPU = Footprint(host=5)
+
+
+def gpu(*indexes: int) -> Footprint:
+    return Footprint(host=1, devices=dict.fromkeys(indexes, 5))
+
+
+def test_models_on_devices_of_their_own_run_at_once() -> None:
+    assert plan(["a", "b"], {"a": gpu(0), "b": gpu(1)}).execution == "parallel"
+    assert plan(["a", "b"], {"a": gpu(0), "b": CPU}).waves == ((0, 1),)
+    assert plan(["a", "b"], {"a": gpu(0), "b": gpu(0)}).execution == "sequential"
+    assert plan(["a", "b", "c"], {"a": gpu(0, 1), "b": gpu(1), "c": gpu(2)}).waves == ((0, 2), (1,))
+    assert plan(["a", "b"], {"a": CPU, "b": CPU}).execution == "sequential"
+
+
+def test_what_runs_elsewhere_disturbs_nobody() -> None:
+    footprints = {"a": CPU, "far": Footprint(), "b": CPU}
+    assert plan(["a", "far", "b"], footprints).waves == ((0, 1), (2,))
+    assert plan(["far", "far"], footprints).execution == "parallel"
+
+
+def test_models_that_do_not_fit_together_take_turns_the_resident_one_first() -> None:
+    footprints = {"a": gpu(0), "b": gpu(1)}
+    found = plan(["a", "b", "a"], footprints, together=False, resident=["b"])
+    assert found.execution == "swapped"
+    assert found.waves == ((1,), (0, 2))

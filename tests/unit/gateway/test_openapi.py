@@ -9,7 +9,7 @@ from gateway.app import ROUTES
 from gateway.openapi import OPERATIONS, document
 from gateway.routes.docs import POLICY, REDOC, SWAGGER_UI
 
-PAGES = {"/", "/openapi.json", "/docs", "/redoc"}
+PAGES = {"/", "/openapi.json", "/docs", "/redoc", "/metrics"}
 
 
 def test_every_route_is_described() -> None:

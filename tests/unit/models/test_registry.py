@@ -19,7 +19,7 @@ def entries(folder: Path) -> list[Path]:
 
 async def test_models_are_found_by_name_in_their_order(tmp_path: Path) -> None:
     registry = Registry({"b": FAKE, "a": FAKE}, tmp_path)
-    assert registry.ids() == ("b", "a")
+    assert registry.ids() == registry.catalog() == ("b", "a")
     assert registry.settings("a") is FAKE
     assert registry.get("a") is not registry.get("b")
     assert {name: s.state for name, s in registry.stats().items()} == {
@@ -63,9 +63,9 @@ async def test_start_and_stop_reach_every_engine(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     given = FakeEngine()
     registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"b": given})
-    assert registry.get("b") is given
     await registry.start()
-    await asyncio.gather(*registry._starting)
+    await asyncio.gather(registry.load("a"), registry.load("b"))
+    assert given.stats().state == "ready"
     assert [s.state for s in registry.stats().values()] == ["ready", "ready"]
     await registry.stop(1)
     assert [s.state for s in registry.stats().values()] == ["unloaded", "unloaded"]
@@ -83,7 +83,9 @@ async def test_one_engine_that_fails_hinders_no_other(
     registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"a": Unloadable()})
     with caplog.at_level(logging.ERROR):
         await registry.start()
-        await asyncio.gather(*registry._starting)
+        with pytest.raises(LoadFailed):
+            await registry.load("a")
+        await registry.load("b")
     assert registry.stats()["b"].state == "ready"
     assert "it is made of stone" in caplog.text
     assert "the last line" in caplog.text
@@ -101,7 +103,9 @@ async def test_what_nobody_foresaw_is_said_too(
     registry = Registry({"a": FAKE, "b": FAKE}, tmp_path, engines={"a": Broken()})
     with caplog.at_level(logging.ERROR):
         await registry.start()
-        await asyncio.gather(*registry._starting)
+        with pytest.raises(OSError, match="no more processes"):
+            await registry.load("a")
+        await registry.load("b")
     assert "a: could not be started" in caplog.text
     assert "no more processes" in caplog.text
     assert registry.stats()["b"].state == "ready"
@@ -118,7 +122,7 @@ async def test_a_long_temporary_folder_does_not_keep_a_worker_away(
     settings = ModelSettings(id="m", kind="chat", source="file:m.gguf")
     registry = Registry({"m": settings}, tmp_path, base=tmp_path)
     with pytest.raises(LoadFailed, match=r"m\.gguf"):  # said by the worker: it was reached
-        await registry.get("m").start()
+        await registry.load("m")
     await registry.stop(1)
     assert entries(long) == []
 
