@@ -1,6 +1,6 @@
 """Parts that several routes share: ids, inputs, errors, timings."""
 
-from typing import Annotated, Literal
+from typing import Annotated
 
 from msgspec import Meta, Struct
 
@@ -47,11 +47,10 @@ class Status(Struct, frozen=True, kw_only=True):
     done: bool
 
 
-class StatusEvent(Struct, frozen=True, kw_only=True):
+class StatusEvent(Struct, frozen=True, kw_only=True, tag_field="type", tag="status"):
     """Progress inside a stream, as Open WebUI shows it. An extension."""
 
     data: Status
-    type: Literal["status"] = "status"
 
 
 class SourceName(Struct, frozen=True, kw_only=True):
@@ -77,11 +76,10 @@ class Passages(Struct, frozen=True, kw_only=True):
     distances: list[float]
 
 
-class SourceEvent(Struct, frozen=True, kw_only=True):
+class SourceEvent(Struct, frozen=True, kw_only=True, tag_field="type", tag="source"):
     """A source inside a stream, as Open WebUI shows it: [n] is the n-th. An extension."""
 
     data: Passages
-    type: Literal["source"] = "source"
 
 
 class Timings(Struct, frozen=True, kw_only=True):

@@ -150,7 +150,6 @@ def test_what_is_not_built_is_refused_unless_neutral(
         ("frequency_penalty", 0.0, -1),
         ("repeat_penalty", 1.0, 1.1),
         ("repetition_penalty", 1, 1.1),
-        ("response_format", {"type": "text"}, {"type": "json_object"}),
         ("ignore_eos", False, True),
         ("grammar", None, 'start: "x"'),
         ("regex", None, "x"),
