@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from retrieval.embedding import embed_texts
 from retrieval.errors import InvalidRequest
+from retrieval.filters import Filter
 from retrieval.indexes import Indexes
 from retrieval.store import Store
 from retrieval.types import Embedder, Hit
@@ -29,6 +30,7 @@ async def search(
     *,
     limit: int = 10,
     score_floor: float | None = None,
+    filters: Filter | None = None,
 ) -> list[Hit]:
     """The best passages, by falling score; equals in the order of document, place and age.
 
@@ -43,7 +45,10 @@ async def search(
     vectors = await embed_texts(embedder, queries, "query")
 
     def find() -> list[Hit]:
-        found = [indexes.get(owner, store_id) for store_id in sorted(store_ids)]
+        if filters is not None:
+            found = [_filtered(store, owner, store_id, filters) for store_id in sorted(store_ids)]
+        else:
+            found = [indexes.get(owner, store_id) for store_id in sorted(store_ids)]
         return _find(store, found, owner, vectors, limit, score_floor)
 
     return await asyncio.to_thread(find)
@@ -66,6 +71,12 @@ def _find(
         if len(hits) >= limit or exhausted:
             return hits[:limit]
         depth *= 4
+
+
+def _filtered(store: Store, owner: str, store_id: str, filters: Filter) -> VectorIndex:
+    ids, vectors = store.vectors(owner, store_id)
+    kept = np.isin(ids, store.chunk_ids(owner, store_id, filters))
+    return VectorIndex(ids[kept], vectors[kept])
 
 
 def _best_scores(
