@@ -5,12 +5,14 @@ RetrievalError
 ├── FileRejected      a document cannot be taken: unreadable, empty, wrong format
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
 ├── EmbedderMismatch  the index was built by another embedder; says how to rebuild it
+├── IndexDamaged      a derived index cannot be read; it is built anew, no user sees this
 └── StoreLocked       another process writes this data directory
 """
 
 __all__ = [
     "EmbedderMismatch",
     "FileRejected",
+    "IndexDamaged",
     "InvalidRequest",
     "RetrievalError",
     "StoreLocked",
@@ -44,6 +46,10 @@ class InvalidRequest(RetrievalError, ValueError):
 
 class EmbedderMismatch(RetrievalError):
     """The stored vectors come from another embedder."""
+
+
+class IndexDamaged(RetrievalError):
+    """An index is not as it was written; the message names the file."""
 
 
 class StoreLocked(RetrievalError):
