@@ -106,6 +106,17 @@ class IndexSource:
             ).fetchall()
             return _arrays(rows, dimension)
 
+    def span(self, chunk: int, neighbours: int) -> tuple[int, int] | None:
+        """From where to where a chunk and so many before and after it reach in their document."""
+        with self._reading() as execute:
+            start, end = execute(
+                "SELECT MIN(n.start), MAX(n.end) FROM chunks c JOIN chunks n"
+                " ON n.store_file = c.store_file AND n.id BETWEEN c.id - ?2 AND c.id + ?2"
+                " WHERE c.id = ?1",
+                (chunk, neighbours),
+            ).fetchone()
+            return None if start is None else (start, end)
+
     @contextmanager
     def _reading(self) -> Generator[Callable[..., sqlite3.Cursor]]:
         try:

@@ -167,8 +167,8 @@ class Indexes:
     def __init__(
         self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]
     ) -> None:
+        self.source = source
         self._path = path
-        self._source = source
         self._embedder = embedder
         self._open: OrderedDict[str, StoreIndex] = OrderedDict()
         self._lock = threading.Lock()
@@ -231,7 +231,7 @@ class Indexes:
     def _held(self, store_id: str) -> StoreIndex:
         index = self._open.get(store_id)
         if index is None:
-            index = StoreIndex(self._path / store_id, self._source, store_id, self._embedder())
+            index = StoreIndex(self._path / store_id, self.source, store_id, self._embedder())
             self._open[store_id] = index
             while len(self._open) > _OPEN_STORES:
                 self._open.popitem(last=False)[1].close()
@@ -244,7 +244,7 @@ class Indexes:
 
     def _sweep(self, *, everything: bool = False) -> None:
         """Removes the indexes of stores that are gone."""
-        kept = set() if everything else set(self._source.stores())
+        kept = set() if everything else set(self.source.stores())
         for directory in self._path.iterdir():
             if directory.name not in kept:
                 shutil.rmtree(directory, ignore_errors=True)

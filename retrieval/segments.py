@@ -132,6 +132,12 @@ class SegmentedVectors:
         held, vectors = self._source.vectors_of(ids, self._dimension)
         return best_of_parts(held, vectors @ query)
 
+    def first_parts(self, ids: Sequence[int]) -> dict[int, Vectors]:
+        """The first vector of each of those chunks that are still there."""
+        held, vectors = self._source.vectors_of(ids, self._dimension)
+        places = np.unique(held, return_index=True)[1]
+        return {int(held[place]): vectors[place] for place in places}
+
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Adds rows to the tail; their ids must be higher than all that are there."""
         with self._changing:
