@@ -188,7 +188,9 @@ class Indexes:
                 self._build(store_id, index)
                 return index
 
-    def write(self, store_id: str, commit: Callable[[], Written]) -> None:
+    def write(
+        self, store_id: str, commit: Callable[[], Written], vectors: object = None
+    ) -> None:
         """Runs `commit`, then brings the store's index up to it.
 
         What has been committed stays so: an index that cannot follow is looked at again when it
@@ -227,6 +229,7 @@ class Indexes:
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
+        self.source.close()
 
     def _held(self, store_id: str) -> StoreIndex:
         index = self._open.get(store_id)
