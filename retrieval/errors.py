@@ -8,6 +8,7 @@ RetrievalError
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
 │   └── QuotaExceeded    the store would hold more than its quota
 ├── EmbedderMismatch  the index was built by another embedder; says how to rebuild it
+├── IndexDamaged      a derived index cannot be read; it is built anew, no user sees this
 └── StoreLocked       another process writes this data directory
 """
 
@@ -16,6 +17,7 @@ from typing import Literal
 __all__ = [
     "EmbedderMismatch",
     "FileRejected",
+    "IndexDamaged",
     "InvalidRequest",
     "NotFound",
     "QuotaExceeded",
@@ -78,6 +80,10 @@ class QuotaExceeded(InvalidRequest):
 
 class EmbedderMismatch(RetrievalError):
     """The stored vectors come from another embedder."""
+
+
+class IndexDamaged(RetrievalError):
+    """An index is not as it was written; the message names the file."""
 
 
 class StoreLocked(RetrievalError):

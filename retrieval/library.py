@@ -13,12 +13,14 @@ from retrieval.embedding import chunk_and_embed, embed_texts, embedded_by
 from retrieval.errors import EmbedderMismatch
 from retrieval.files import Files
 from retrieval.filters import Filter
+from retrieval.fuse import Weights
+from retrieval.index_source import IndexSource
 from retrieval.indexes import Indexes
 from retrieval.ingest import Ingester, Progress
 from retrieval.lock import DirectoryLock
 from retrieval.memo import VectorMemo
 from retrieval.queue import IngestQueue
-from retrieval.search import search
+from retrieval.search import Asked, Rerank, search
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given
 from retrieval.store import EmbeddedBy, Store
@@ -31,6 +33,7 @@ __all__ = ["Library"]
 
 _DATABASE = "retrieval.sqlite3"
 _CONTENTS = "files"
+_INDEXES = "indexes"
 
 
 class Library:
@@ -55,7 +58,8 @@ class Library:
         self._memo = VectorMemo(embedder)
         self._settings = settings
         self._store = Store(self._database)
-        self._indexes = Indexes(self._store)
+        source = IndexSource(path / _DATABASE)
+        self._indexes = Indexes(path / _INDEXES, source, lambda: embedded_by(embedder))
         blobs = Blobs(path / _CONTENTS)
         files = Files(self._database, blobs)
         files.sweep()
@@ -114,6 +118,7 @@ class Library:
 
     def close(self) -> None:
         """Waits for the database call in progress. May be called twice."""
+        self._indexes.close()
         self._database.close()
         self._lock.release()
 
@@ -187,14 +192,30 @@ class Library:
         limit: int = 10,
         score_floor: float | None = None,
         filters: Filter | None = None,
+        hybrid: Weights | None = None,
+        diversity: float = 0.0,
+        neighbours: int = 0,
+        rerank: Rerank | None = None,
     ) -> list[Hit]:
-        """The best passages of `stores` (ids or names), by falling cosine similarity.
+        """The best passages of `stores` (ids or names), by falling relevance.
 
-        Of several queries, a passage's score is its best. Passages with the same words are
-        returned once. `filters` are on the attributes of files. Raises StoreNotFound (said the
-        same of a store that is another's), InvalidRequest for "query", "limit" and "score_floor",
-        EmbedderMismatch, and what the embedder raises.
+        Relevance joins a passage's likeness to the query (`score`, the cosine similarity) and the
+        words it has of it; `hybrid` weighs the two. None scores under `score_floor`. Of several
+        queries, a passage's are its best. Passages that say the same are returned once. `filters`
+        are on the attributes of files. `diversity`, 0..1, prefers passages unlike those before
+        them; `neighbours` widens each by so many chunks on both sides; `rerank` has the last word
+        on the order. Raises StoreNotFound (said the same of a store that is another's),
+        InvalidRequest that names the argument, EmbedderMismatch, and what the embedder raises.
         """
+        asked = Asked(
+            limit=limit,
+            score_floor=score_floor,
+            filters=filters,
+            weights=hybrid or Weights(),
+            diversity=diversity,
+            neighbours=neighbours,
+            rerank=rerank,
+        )
         await self._check_embedder()
         store_ids = await self.catalog.use_stores(owner, stores)
         return await search(
@@ -204,9 +225,7 @@ class Library:
             owner,
             store_ids,
             query,
-            limit=limit,
-            score_floor=score_floor,
-            filters=filters,
+            asked,
         )
 
     async def likeness(self, query: str, texts: Sequence[str], *, owner: str) -> list[float]:

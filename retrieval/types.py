@@ -206,6 +206,7 @@ class Hit(Struct, frozen=True, kw_only=True):
     end: int
     score: float  # cosine similarity to the query, -1..1
     text: str
+    relevance: float = 0.0  # what the order is by, 0..1: likeness and words together
     attributes: dict[str, Attribute] = {}  # of its file in that store
 
 
