@@ -18,8 +18,12 @@ from models.errors import EngineUnavailable, ModelError, ModelNotFound
 from models.footprint import Footprint
 from models.settings import ModelSettings
 from models.types import EngineStats
+from retrieval.errors import RetrievalError
+from retrieval.library import Library
 
-__all__ = ["Engines", "EnsembleState", "Runtime", "Stores"]
+__all__ = ["NO_DOCUMENTS", "Engines", "EnsembleState", "Runtime", "Stores"]
+
+NO_DOCUMENTS = "No embedder is configured, so there are no documents."
 
 EnsembleState = Literal["loading", "ready", "failed"]
 
@@ -56,13 +60,22 @@ class Runtime:
         ensembles: Mapping[str, EnsembleSettings],
         build: Callable[[EnsembleSettings], Ensemble],
         stores: Stores | None,
+        library: Library | None,
     ) -> None:
         self.settings = settings
         self.registry = registry
         self.started_at = int(time.time())
         self._build = build
         self._stores = stores
+        self._library = library
         self.replace(ensembles)
+
+    @property
+    def library(self) -> Library:
+        """The documents. Raises RetrievalError where no embedder is configured for them."""
+        if self._library is None:
+            raise RetrievalError(NO_DOCUMENTS)
+        return self._library
 
     def replace(self, ensembles: Mapping[str, EnsembleSettings]) -> None:
         """Serve these ensembles from now on; requests that have begun go on as they are."""

@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.chunk import Chunk, ChunkLimits, chunk_document
+from retrieval.chunk import ChunkLimits, chunk_document
 from retrieval.errors import RetrievalError
 from retrieval.parse import Document
 from retrieval.settings import RetrievalSettings
-from retrieval.store import EmbeddedBy
+from retrieval.store import EmbeddedBy, Passage
 from retrieval.types import Embedder
 
 __all__ = ["chunk_and_embed", "embed_texts", "embedded_by"]
@@ -44,8 +44,8 @@ async def embed_texts(
 
 async def chunk_and_embed(
     document: Document, embedder: Embedder, settings: RetrievalSettings
-) -> tuple[list[Chunk], NDArray[np.float32]]:
-    """The document's chunks and their vectors, in order."""
+) -> list[Passage]:
+    """The document's chunks with their vectors, in order."""
     limits = ChunkLimits(
         size=settings.chunk_tokens,
         overlap=settings.chunk_overlap_tokens,
@@ -53,4 +53,4 @@ async def chunk_and_embed(
     )
     chunks = await chunk_document(document, limits, embedder.count_tokens)
     vectors = await embed_texts(embedder, [chunk.embed_text for chunk in chunks], "document")
-    return chunks, vectors
+    return [(chunk, row[np.newaxis]) for chunk, row in zip(chunks, vectors, strict=True)]

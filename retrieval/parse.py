@@ -47,7 +47,8 @@ def parse(data: bytes, filename: str) -> Document:
         known = ", ".join(SUPPORTED_SUFFIXES)
         raise FileRejected(
             f"{filename}: files of type '{suffix or '(no extension)'}' are not supported; "
-            f"supported are {known}"
+            f"supported are {known}",
+            unsupported=True,
         )
     if not data:
         raise FileRejected(f"{filename}: the file is empty")
