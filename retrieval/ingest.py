@@ -83,7 +83,7 @@ class Ingester:
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
         if await asyncio.to_thread(self._store.holds, owner, store_id, source.name, sha256):
             return False
-        document = await asyncio.to_thread(parse, data, source.name)
+        document = await parse(data, source.name)
         chunks, vectors = await chunk_and_embed(document, self._embedder, self._settings)
         file = NewFile(
             filename=source.name,
