@@ -185,8 +185,8 @@ async def test_what_is_refused_is_named() -> None:
         (Limits(seconds=0.3), sample.SLOW_MAIL, "a.eml", "longer than 0.3 s"),
         (
             Limits(memory_bytes=128 * 1024 * 1024),
-            b"[" + b"{}," * 1_000_000 + b"0]",
-            "a.json",
+            b"word " * 12_000_000,
+            "a.txt",
             "more than 128 MB",
         ),
         (Limits(characters=100), b"x" * 101, "a.txt", "101 characters"),
