@@ -22,9 +22,10 @@ from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
 from gateway.routes.tokenize import detokenize, tokenize
-from gateway.runtime import Runtime
+from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
+from models.errors import EngineUnavailable
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -103,7 +104,7 @@ def _compose(
     def build(entry: EnsembleSettings) -> Ensemble:
         return Ensemble(entry, registry.get, search, likeness, is_small)
 
-    runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
+    runtime = Runtime(settings, registry, configuration.ensembles, build, seeding, library)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
 
 
@@ -113,7 +114,8 @@ def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) 
     if settings.embedder not in configuration.models:
         return None
     adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
-    return Library.open(configuration.data_dir, adapter, settings)
+    away = (EngineUnavailable,)
+    return Library.open(configuration.data_dir, adapter, settings, away=away)
 
 
 def _lifespan(
@@ -123,15 +125,19 @@ def _lifespan(
     async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
         try:
             await registry.start()
+            if library is not None:
+                library.start()
             if seeding is not None:
                 seeding.start()
             yield
         finally:
             began = app.state.get("shutdown_began", _unknown)() or time.monotonic()
             deadline = max(began + shutdown_s, time.monotonic() + LEAST_STOP_S)
-            # Seeding asks the embedder, so it ends before the engines; the store goes last.
+            # Both ask the embedder, so they end before the engines; the store goes last.
             if seeding is not None:
                 await seeding.stop()
+            if library is not None:
+                await library.stop()
             await registry.stop(deadline - time.monotonic())
             if library is not None:
                 library.close()
@@ -145,4 +151,4 @@ def _unknown() -> float | None:
 
 
 async def _no_search(*args: object, **options: object) -> NoReturn:
-    raise RetrievalError("No embedder is configured, so there are no documents to search.")
+    raise RetrievalError(NO_DOCUMENTS)

@@ -6,11 +6,11 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.chunk import Chunk, ChunkLimits, chunk_document
+from retrieval.chunk import ChunkLimits, chunk_document
 from retrieval.document import Document
 from retrieval.errors import RetrievalError
 from retrieval.settings import RetrievalSettings
-from retrieval.store import EmbeddedBy
+from retrieval.store import EmbeddedBy, Passage
 from retrieval.types import Embedder
 
 __all__ = ["chunk_and_embed", "embed_texts", "embedded_by"]
@@ -44,7 +44,7 @@ async def embed_texts(
 
 async def chunk_and_embed(
     document: Document, embedder: Embedder, settings: RetrievalSettings
-) -> list[tuple[Chunk, NDArray[np.float32]]]:
+) -> list[Passage]:
     """The document's chunks in order, each with the vectors of its parts: (parts, dimension).
 
     Most chunks have one part; one that is longer than the embedder reads has several.

@@ -1,20 +1,30 @@
 """What can go wrong with documents.
 
 RetrievalError
-├── StoreNotFound     no such vector store for this owner (or it is somebody else's)
+├── NotFound          the owner has no such file, upload or batch (or it is somebody else's)
+│   └── StoreNotFound    the same of a vector store
+│       └── StoreReadOnly   the owner may search it, and not write to it
 ├── FileRejected      a document cannot be taken: unreadable, empty, wrong format
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
+│   └── QuotaExceeded    the store would hold more than its quota
 ├── EmbedderMismatch  the index was built by another embedder; says how to rebuild it
+├── IndexDamaged      a derived index cannot be read; it is built anew, no user sees this
 └── StoreLocked       another process writes this data directory
 """
+
+from typing import Literal
 
 __all__ = [
     "EmbedderMismatch",
     "FileRejected",
+    "IndexDamaged",
     "InvalidRequest",
+    "NotFound",
+    "QuotaExceeded",
     "RetrievalError",
     "StoreLocked",
     "StoreNotFound",
+    "StoreReadOnly",
 ]
 
 
@@ -22,16 +32,38 @@ class RetrievalError(Exception):
     """Base of every error this package raises on purpose; its text is fit for a user."""
 
 
-class StoreNotFound(RetrievalError):
-    """The owner has no such store. Said the same way of a store that belongs to another."""
+class NotFound(RetrievalError):
+    """The owner has no such thing. Said the same way of one that belongs to another."""
+
+    def __init__(self, what: Literal["file", "upload", "batch", "vector store"], name: str) -> None:
+        super().__init__(f"The {what} '{name}' does not exist.")
+        self.what = what
+        self.name = name
+
+
+class StoreNotFound(NotFound):
+    """No such store."""
 
     def __init__(self, store: str) -> None:
-        super().__init__(f"The vector store '{store}' does not exist.")
-        self.store = store
+        super().__init__("vector store", store)
+
+
+class StoreReadOnly(StoreNotFound):
+    """The store is another's, who lets it be searched."""
+
+    def __str__(self) -> str:
+        return f"The vector store '{self.name}' can be searched with this key, but not changed."
 
 
 class FileRejected(RetrievalError):
-    """The document cannot be taken; the message names the file and the reason."""
+    """The document cannot be taken; the message names the file and the reason.
+
+    `unsupported` where it is of a kind that is not read at all.
+    """
+
+    def __init__(self, message: str, *, unsupported: bool = False) -> None:
+        super().__init__(message)
+        self.unsupported = unsupported
 
 
 class InvalidRequest(RetrievalError, ValueError):
@@ -42,8 +74,16 @@ class InvalidRequest(RetrievalError, ValueError):
         self.param = param
 
 
+class QuotaExceeded(InvalidRequest):
+    """The store would hold more than its quota."""
+
+
 class EmbedderMismatch(RetrievalError):
     """The stored vectors come from another embedder."""
+
+
+class IndexDamaged(RetrievalError):
+    """An index is not as it was written; the message names the file."""
 
 
 class StoreLocked(RetrievalError):

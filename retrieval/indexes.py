@@ -1,60 +1,247 @@
-"""The vector indexes of all stores: built from the database at first use, then kept in step."""
+"""The indexes of all stores: opened when they are first searched, then kept in step."""
 
+import logging
+import shutil
+import sqlite3
 import threading
-from collections.abc import Callable
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from itertools import chain, islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from retrieval.store import Store, Written
-from retrieval.vector_index import VectorIndex
+from retrieval.errors import IndexDamaged
+from retrieval.index_source import IndexSource
+from retrieval.keyword_index import KeywordIndex, Matches
+from retrieval.segment_building import SegmentBuilding
+from retrieval.segments import SegmentedVectors
+from retrieval.store import EmbeddedBy, Written
 
-__all__ = ["Indexes"]
+__all__ = ["Indexes", "StoreIndex"]
+
+log = logging.getLogger("jurat.retrieval")
+
+Ids = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+# What is open at once. A store's tail is at most some 30 MB; its segments are mapped files.
+_OPEN_STORES = 64
+
+
+class StoreIndex:
+    """The vectors and words of one store, in the directory `path`. Opened by `refresh`.
+
+    Searches take what was there at the last `refresh`; they wait for no writer.
+    """
+
+    def __init__(
+        self, path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy
+    ) -> None:
+        self._path = path
+        self._source = source
+        self._store = store_id
+        self._embedder = embedder
+        self._lock = threading.Lock()
+        self._closed = False
+        self._newest = -1  # the highest chunk id, of any store, when this was last brought up
+        self._read_to = 0  # the highest chunk id of which the vectors are here
+        self.vectors: SegmentedVectors
+        self.words: KeywordIndex
+
+    def refresh(self, removed: Sequence[int] = ()) -> bool:
+        """Brings the index up to what is committed. False for one that was closed meanwhile."""
+        newest = self._source.newest()
+        if newest == self._newest and not removed:
+            return not self._closed
+        with self._lock:
+            if self._closed:
+                return False
+            try:
+                if self._newest < 0:
+                    self._open()
+                elif removed:
+                    self.vectors.remove(np.array(removed, np.int64))
+                if newest > self._newest or removed:
+                    self._follow(newest, removed)
+            except BaseException:
+                self._newest = -1  # what is on the disk is looked at again
+                raise
+            return True
+
+    def search_words(self, query: str, k: int, within: Ids | None) -> Matches:
+        """As KeywordIndex.search. A damaged index is built anew, which takes a while."""
+        try:
+            return self.words.search(query, k, within)
+        except IndexDamaged as error:
+            with self._lock:
+                self._rebuild_words(error)
+            return self.words.search(query, k, within)
+
+    def close(self, *, delete: bool = False) -> None:
+        """Waits for a writer. No later `refresh` writes to the directory."""
+        with self._lock:
+            self._closed = True
+            if self._newest >= 0:
+                self.vectors.close()
+            if delete:
+                shutil.rmtree(self._path, ignore_errors=True)
+
+    def verify(self) -> list[str]:
+        """What is wrong with the files of the index or does not agree with the database."""
+        problems: list[str] = []
+        with self._lock:
+            try:
+                self.vectors.verify()
+            except IndexDamaged as error:
+                problems.append(str(error))
+            live = self._source.ids(self._store, self._newest)
+            try:
+                if not np.array_equal(self.words.ids(), live):
+                    problems.append(f"{self._path}: the words are of other passages")
+            except IndexDamaged as error:
+                problems.append(str(error))
+        return problems
+
+    def _open(self) -> None:
+        try:
+            self.vectors = self._open_vectors()
+        except IndexDamaged as error:
+            log.warning("building a vector index anew: %s", error)
+            shutil.rmtree(self._path / "vectors", ignore_errors=True)
+            self.vectors = self._open_vectors()
+        self._read_to = self.vectors.built_to
+        try:
+            self.words = KeywordIndex(self._path / "words")
+            self._match_words()
+        except IndexDamaged as error:
+            self._rebuild_words(error)
+
+    def _open_vectors(self) -> SegmentedVectors:
+        return SegmentedVectors(self._path / "vectors", self._source, self._store, *self._embedder)
+
+    def _match_words(self) -> None:
+        """Forgets what is no longer in the store. Raises IndexDamaged where something lacks."""
+        newest = self.words.newest()
+        if len(self.words) == self._source.count(self._store, newest):
+            return
+        held, live = self.words.ids(), self._source.ids(self._store, newest)
+        if len(np.setdiff1d(live, held)):
+            raise IndexDamaged(f"{self._path / 'words'}: passages are missing")
+        self.words.apply((), np.setdiff1d(held, live).tolist())
+
+    def _rebuild_words(self, error: IndexDamaged) -> None:
+        log.warning("building a keyword index anew: %s", error)
+        shutil.rmtree(self._path / "words", ignore_errors=True)
+        self.words = KeywordIndex(self._path / "words")
+        if self._newest > 0:
+            self.words.apply(self._source.texts(self._store, 0, self._newest))
+
+    def _follow(self, newest: int, removed: Sequence[int]) -> None:
+        for ids, vectors in self._source.vectors(
+            self._store, self._read_to, newest, self._embedder.dimension
+        ):
+            self.vectors.add(ids, vectors)
+        self._read_to = newest
+        above = max(self._newest, 0) if self._newest >= 0 else self.words.newest()
+        texts = self._source.texts(self._store, above, newest)
+        first = list(islice(texts, 1))
+        if first or removed:
+            try:
+                self.words.apply(chain(first, texts), removed)
+            except IndexDamaged as error:
+                self._newest = newest
+                self._rebuild_words(error)
+        self._newest = newest
 
 
 class Indexes:
-    """Synchronous; calls may wait for the disk and for each other, searches of an index do not."""
+    """Below the directory `path`, one for each store. Synchronous; calls may wait for the disk.
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._by_store: dict[str, VectorIndex] = {}
-        # Held over a commit and the change of the index that follows from it, and over a build:
-        # so none is built from a state before a commit and shown after it. A thread's lock, not
-        # the loop's: a cancelled task lets its thread run on.
+    `embedder` says whose vectors are searched; it is asked when an index is opened.
+    """
+
+    def __init__(self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]) -> None:
+        self.source = source
+        self._path = path
+        self._embedder = embedder
+        self._open: OrderedDict[str, StoreIndex] = OrderedDict()
         self._lock = threading.Lock()
+        self._building = SegmentBuilding(source)
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._sweep()
 
-    def get(self, owner: str, store_id: str) -> VectorIndex:
-        """The index of a store that `owner` may search; empty for any other."""
-        index = self._by_store.get(store_id)
-        if index is not None:
-            return index
-        with self._lock:
-            index = self._by_store.get(store_id)
-            if index is None:
-                index = VectorIndex(*self._store.vectors(owner, store_id))
-                if len(index):  # also so that nothing is remembered of who may not see
-                    self._by_store[store_id] = index
-            return index
+    def get(self, store_id: str) -> StoreIndex:
+        """A store's index, brought up to what is committed.
 
-    def write(
-        self, store_id: str, commit: Callable[[], Written], vectors: NDArray[np.float32]
-    ) -> None:
-        """Runs `commit`, then brings the index up to it; `vectors` are of the chunks it adds."""
-        with self._lock:
-            written = commit()
-            index = self._by_store.get(store_id)
-            if index is None:
-                return  # read from the database when it is first searched
-            if written.removed:
-                index.remove(np.array(written.removed, np.int64))
-            if written.added:
-                index.add(np.array(written.added, np.int64), vectors)
+        The caller has made sure that whoever asks may search the store.
+        """
+        while True:
+            with self._lock:
+                index = self._held(store_id)
+            if index.refresh():
+                self._build(store_id, index)
+                return index
+
+    def write(self, store_id: str, commit: Callable[[], Written], vectors: object = None) -> None:
+        """Runs `commit`, then brings the store's index up to it.
+
+        What has been committed stays so: an index that cannot follow is looked at again when it
+        is searched.
+        """
+        written = commit()
+        try:
+            with self._lock:
+                # Where only something went, an index that is not open need not be opened for it.
+                index = self._held(store_id) if written.added else self._open.get(store_id)
+            if index is not None and index.refresh(written.removed):
+                self._build(store_id, index)
+        except (IndexDamaged, OSError, sqlite3.Error):
+            log.exception("the index of store %s does not follow", store_id)
 
     def forget(self, commit: Callable[[], object], store_id: str | None = None) -> None:
-        """Runs `commit`, then drops the store's index, or all of them."""
+        """Runs `commit`, then drops the store's index, or all of them, with their files."""
+        commit()
         with self._lock:
-            commit()
+            dropped = [store_id] if store_id is not None else list(self._open)
+            for name in dropped:
+                index = self._open.pop(name, None)
+                if index is not None:
+                    index.close(delete=True)
+                shutil.rmtree(self._path / name, ignore_errors=True)
             if store_id is None:
-                self._by_store.clear()
-            else:
-                self._by_store.pop(store_id, None)
+                self._sweep(everything=True)
+
+    def settle(self) -> None:
+        """Waits until no segment is being built or waits for it."""
+        self._building.settle()
+
+    def close(self) -> None:
+        """Breaks off what is being built; the next process begins it anew."""
+        self._building.close()
+        with self._lock:
+            while self._open:
+                self._open.popitem()[1].close()
+        self.source.close()
+
+    def _held(self, store_id: str) -> StoreIndex:
+        index = self._open.get(store_id)
+        if index is None:
+            index = StoreIndex(self._path / store_id, self.source, store_id, self._embedder())
+            self._open[store_id] = index
+            while len(self._open) > _OPEN_STORES:
+                self._open.popitem(last=False)[1].close()
+        self._open.move_to_end(store_id)
+        return index
+
+    def _build(self, store_id: str, index: StoreIndex) -> None:
+        if index.vectors.wanted() is not None:
+            self._building.ask(store_id, index.vectors, self._embedder().dimension)
+
+    def _sweep(self, *, everything: bool = False) -> None:
+        """Removes the indexes of stores that are gone."""
+        kept = set() if everything else set(self.source.stores())
+        for directory in self._path.iterdir():
+            if directory.name not in kept:
+                shutil.rmtree(directory, ignore_errors=True)

@@ -3,15 +3,23 @@
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
+import numpy as np
+from msgspec.structs import replace
+from numpy.typing import NDArray
+
+from retrieval.blobs import Blobs
 from retrieval.embedding import chunk_and_embed, embedded_by
-from retrieval.errors import RetrievalError, StoreNotFound
+from retrieval.errors import FileRejected, RetrievalError, StoreNotFound
+from retrieval.files import Files
 from retrieval.indexes import Indexes
-from retrieval.parse import parse
+from retrieval.parse import Document, parse
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given, Source, expand, read
-from retrieval.store import NewFile, Store
-from retrieval.types import Embedder, IngestReport
+from retrieval.store import Passage, Written
+from retrieval.store_files import Attached, StoreFiles, Waiting
+from retrieval.types import Chunking, Embedder, IngestReport
 
 __all__ = ["Ingester", "Progress"]
 
@@ -19,18 +27,68 @@ Progress = Callable[[str, int, int], None]  # (file name, files done with it, fi
 
 # While the embedder works on one file, the next are parsed and cut.
 _FILES_AT_ONCE = 4
+PURPOSE = "assistants"  # of files that were ingested by name
+
+
+class _Ready(NamedTuple):
+    """A file that only has to be written."""
+
+    document: Document
+    passages: list[Passage]
+    vectors: NDArray[np.float32]  # of all passages, one after the other
 
 
 class Ingester:
     """Ingests run side by side; each file becomes visible whole, when it is done."""
 
     def __init__(
-        self, store: Store, indexes: Indexes, embedder: Embedder, settings: RetrievalSettings
+        self,
+        files: Files,
+        store_files: StoreFiles,
+        blobs: Blobs,
+        indexes: Indexes,
+        embedder: Embedder,
+        settings: RetrievalSettings,
     ) -> None:
-        self._store = store
+        self._files = files
+        self._store_files = store_files
+        self._blobs = blobs
         self._indexes = indexes
         self._embedder = embedder
         self._settings = settings
+
+    async def take(self, waiting: Waiting) -> None:
+        """Ingests a file that waits in a store, or says there why it cannot be.
+
+        Raises what the embedder raises, and RetrievalError where it is not the file's fault.
+        """
+        embedder = embedded_by(self._embedder)  # before any work, as the model may be away
+        try:
+            data = await asyncio.to_thread(self._content, waiting)
+            ready = await self._prepare(data, waiting.filename, waiting.chunking)
+        except FileRejected as rejected:
+            code = "unsupported_file" if rejected.unsupported else "invalid_file"
+            message = str(rejected)
+            await asyncio.to_thread(
+                self._write,
+                waiting.store_id,
+                lambda: self._store_files.fail(waiting, code, message),
+            )
+            return
+        await asyncio.to_thread(
+            self._write,
+            waiting.store_id,
+            lambda: self._store_files.complete(waiting, ready.document, ready.passages, embedder),
+            ready.vectors,
+        )
+
+    async def give_up(self, waiting: Waiting, reason: str) -> None:
+        """The file cannot be had, and it is not its fault."""
+        await asyncio.to_thread(
+            self._write,
+            waiting.store_id,
+            lambda: self._store_files.fail(waiting, "server_error", reason),
+        )
 
     async def run(
         self,
@@ -44,7 +102,7 @@ class Ingester:
         Raises StoreNotFound, and what the embedder raises: then the files before it are stored,
         and calling again goes on from there.
         """
-        await asyncio.to_thread(self._store.owned, owner, store_id)
+        await asyncio.to_thread(self._store_files.check_writable, owner, store_id)
         sources = await asyncio.to_thread(expand, given)
         outcomes: list[bool | str] = [False] * len(sources)
         done = 0
@@ -81,23 +139,58 @@ class Ingester:
         """Whether the file was new or changed. Raises FileRejected."""
         data = await asyncio.to_thread(read, source, self._settings.max_file_bytes)
         sha256 = await asyncio.to_thread(lambda: hashlib.sha256(data).hexdigest())
-        if await asyncio.to_thread(self._store.holds, owner, store_id, source.name, sha256):
+        if await asyncio.to_thread(self._store_files.holds, store_id, source.name, sha256):
             return False
-        document = await parse(data, source.name)
-        chunks, vectors = await chunk_and_embed(document, self._embedder, self._settings)
-        file = NewFile(
-            filename=source.name,
-            sha256=sha256,
-            bytes=len(data),
-            document=document,
-            chunks=zip(chunks, vectors, strict=True),
-            embedder=embedded_by(self._embedder),
-        )
+        ready = await self._prepare(data, source.name, None)
 
-        def commit() -> None:
-            self._indexes.write(
-                store_id, lambda: self._store.put_file(owner, store_id, file), vectors
-            )
+        def store() -> None:
+            with self._blobs.incoming() as content:
+                content.write(data)
+                content.sync()
 
-        await asyncio.to_thread(commit)
+                def commit() -> Written:
+                    file = self._files.create(owner, content, source.name, PURPOSE)
+                    embedder = embedded_by(self._embedder)
+                    passages = (ready.document, ready.passages, embedder)
+                    return self._store_files.put(
+                        owner, store_id, Attached(file_id=file.id), *passages
+                    )
+
+                self._write(store_id, commit, ready.vectors)
+
+        await asyncio.to_thread(store)
         return True
+
+    def _content(self, waiting: Waiting) -> bytes:
+        path = self._blobs.path(waiting.sha256)
+        if not path.is_file():
+            raise RetrievalError(f"{waiting.filename}: its content is not on disk")
+        return read(Source(name=waiting.filename, content=path), self._settings.max_file_bytes)
+
+    async def _prepare(self, data: bytes, filename: str, chunking: Chunking | None) -> _Ready:
+        document = await parse(data, filename)
+        settings = self._settings
+        if chunking is not None:
+            settings = replace(
+                settings,
+                chunk_words=None,
+                chunk_tokens=chunking.chunk_tokens,
+                chunk_overlap_tokens=chunking.overlap_tokens,
+            )
+        passages = await chunk_and_embed(document, self._embedder, settings)
+        if not passages:
+            raise FileRejected(f"{filename}: the file holds no text")
+        vectors = np.concatenate([parts for _, parts in passages])
+        return _Ready(document, passages, vectors)
+
+    def _write(
+        self,
+        store_id: str,
+        commit: Callable[[], Written | None],
+        vectors: NDArray[np.float32] | None = None,
+    ) -> None:
+        def write() -> Written:
+            return commit() or Written([], [])
+
+        rows = np.empty((0, 0), np.float32) if vectors is None else vectors
+        self._indexes.write(store_id, write, rows)

@@ -1,68 +1,125 @@
 """A data directory of documents: what the rest of the program uses of this package."""
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Self
 
-import numpy as np
-
+from retrieval.blobs import Blobs
+from retrieval.catalog import Catalog
+from retrieval.database import Database
 from retrieval.embedding import chunk_and_embed, embed_texts, embedded_by
 from retrieval.errors import EmbedderMismatch
+from retrieval.files import Files
+from retrieval.filters import Filter
+from retrieval.fuse import Weights
+from retrieval.index_source import IndexSource
 from retrieval.indexes import Indexes
 from retrieval.ingest import Ingester, Progress
 from retrieval.lock import DirectoryLock
 from retrieval.memo import VectorMemo
-from retrieval.search import search
+from retrieval.queue import IngestQueue
+from retrieval.search import Asked, Rerank, search
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given
 from retrieval.store import EmbeddedBy, Store
+from retrieval.store_files import StoreFiles, Waiting
 from retrieval.types import Embedder, FileRecord, Hit, IngestReport, StoreRecord
+from retrieval.uploads import Uploads
+from retrieval.vector_stores import VectorStores
 
 __all__ = ["Library"]
 
 _DATABASE = "retrieval.sqlite3"
+_CONTENTS = "files"
+_INDEXES = "indexes"
 
 
 class Library:
     """Stores, their files, and search in them. Made by `open`; every call names its owner.
 
-    Methods may be awaited side by side; none blocks the event loop.
+    Methods may be awaited side by side; none blocks the event loop. `catalog` has files, uploads
+    and vector stores as objects.
     """
 
     def __init__(
-        self, store: Store, lock: DirectoryLock, embedder: Embedder, settings: RetrievalSettings
+        self,
+        path: Path,
+        lock: DirectoryLock,
+        embedder: Embedder,
+        settings: RetrievalSettings,
+        away: tuple[type[Exception], ...],
+        clock: Callable[[], float],
     ) -> None:
-        self._store = store
+        self._database = Database(path / _DATABASE, clock)
         self._lock = lock
         self._embedder = embedder
         self._memo = VectorMemo(embedder)
         self._settings = settings
-        self._indexes = Indexes(store)
-        self._ingester = Ingester(store, self._indexes, embedder, settings)
+        self._store = Store(self._database)
+        source = IndexSource(path / _DATABASE)
+        self._indexes = Indexes(path / _INDEXES, source, lambda: embedded_by(embedder))
+        blobs = Blobs(path / _CONTENTS)
+        files = Files(self._database, blobs)
+        files.sweep()
+        self._stores = VectorStores(self._database)
+        store_files = StoreFiles(self._database, self._stores)
+        self._ingester = Ingester(files, store_files, blobs, self._indexes, embedder, settings)
+
+        async def take(waiting: Waiting) -> None:
+            await self._check_embedder()
+            await self._ingester.take(waiting)
+
+        self._queue = IngestQueue(store_files, take, self._ingester.give_up, away)
+        self.catalog = Catalog(
+            blobs,
+            files,
+            Uploads(self._database, blobs, files),
+            self._stores,
+            store_files,
+            self._store,
+            self._indexes,
+            self._queue.wake,
+        )
         self._checked: EmbeddedBy | None = None  # all vectors are known to be of this embedder
 
     @classmethod
     def open(
-        cls, path: Path, embedder: Embedder, settings: RetrievalSettings | None = None
+        cls,
+        path: Path,
+        embedder: Embedder,
+        settings: RetrievalSettings | None = None,
+        *,
+        away: tuple[type[Exception], ...] = (),
+        clock: Callable[[], float] = time.time,
     ) -> Self:
         """Opens the directory `path`, made if missing, for this process alone.
 
-        The embedder is not asked for anything yet: it may still be loading. Raises StoreLocked,
+        The embedder is not asked for anything yet: it may still be loading. `away` are the errors
+        by which it says that it will be back. `clock` gives Unix seconds. Raises StoreLocked,
         RetrievalError for a database that cannot be read, OSError for the directory.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(path)
         try:
-            store = Store(path / _DATABASE)
+            return cls(path, lock, embedder, settings or RetrievalSettings(), away, clock)
         except BaseException:
             lock.release()
             raise
-        return cls(store, lock, embedder, settings or RetrievalSettings())
+
+    def start(self) -> None:
+        """Begin to ingest in the background what `catalog` was given; needs an event loop."""
+        self._queue.start()
+
+    async def stop(self) -> None:
+        """Break that off; the next start goes on."""
+        await self._queue.stop()
 
     def close(self) -> None:
         """Waits for the database call in progress. May be called twice."""
-        self._store.close()
+        self._indexes.close()
+        self._database.close()
         self._lock.release()
 
     async def ensure_store(
@@ -73,30 +130,23 @@ class Library:
         `readers` are owners who may search it besides, "*" everyone; None leaves them as they
         are. Raises InvalidRequest for "name" and "owner".
         """
-        return await asyncio.to_thread(self._store.ensure_store, owner, name, readers)
+        return await asyncio.to_thread(self._stores.ensure, owner, name, readers)
 
     async def stores(self, owner: str) -> list[StoreRecord]:
         """The stores that `owner` may search, own ones first."""
-        return await asyncio.to_thread(self._store.stores, owner)
+        return await asyncio.to_thread(self._stores.all, owner)
 
     async def files(self, store_id: str, owner: str) -> list[FileRecord]:
         """The files of a store that `owner` may search, by name. Raises StoreNotFound."""
-        return await asyncio.to_thread(self._store.files, owner, store_id)
+        return await self.catalog.all_store_files(owner, store_id)
 
     async def delete_store(self, store_id: str, owner: str) -> None:
         """Raises StoreNotFound, also for a store that `owner` may only search."""
-        await asyncio.to_thread(
-            self._indexes.forget, lambda: self._store.delete_store(owner, store_id), store_id
-        )
+        await self.catalog.delete_store(owner, store_id)
 
     async def delete_file(self, store_id: str, file_id: str, owner: str) -> None:
-        """Raises StoreNotFound, and InvalidRequest for "file_id"."""
-        await asyncio.to_thread(
-            self._indexes.write,
-            store_id,
-            lambda: self._store.delete_file(owner, store_id, file_id),
-            np.empty((0, 0), np.float32),
-        )
+        """Takes a file out of a store. Raises StoreNotFound, NotFound."""
+        await self.catalog.detach(owner, store_id, file_id)
 
     async def ingest(
         self,
@@ -141,24 +191,41 @@ class Library:
         stores: Sequence[str],
         limit: int = 10,
         score_floor: float | None = None,
+        filters: Filter | None = None,
+        hybrid: Weights | None = None,
+        diversity: float = 0.0,
+        neighbours: int = 0,
+        rerank: Rerank | None = None,
     ) -> list[Hit]:
-        """The best passages of `stores` (ids or names), by falling cosine similarity.
+        """The best passages of `stores` (ids or names), by falling relevance.
 
-        Of several queries, a passage's score is its best. Passages with the same words are
-        returned once. Raises StoreNotFound (said the same of a store that is another's),
-        InvalidRequest for "query", "limit" and "score_floor", EmbedderMismatch, and what the
-        embedder raises.
+        Relevance joins a passage's likeness to the query (`score`, the cosine similarity) and the
+        words it has of it; `hybrid` weighs the two. None scores under `score_floor`. Of several
+        queries, a passage's are its best. Passages that say the same are returned once. `filters`
+        are on the attributes of files. `diversity`, 0..1, prefers passages unlike those before
+        them; `neighbours` widens each by so many chunks on both sides; `rerank` has the last word
+        on the order. Raises StoreNotFound (said the same of a store that is another's),
+        InvalidRequest that names the argument, EmbedderMismatch, and what the embedder raises.
         """
+        asked = Asked(
+            limit=limit,
+            score_floor=score_floor,
+            filters=filters,
+            weights=hybrid or Weights(),
+            diversity=diversity,
+            neighbours=neighbours,
+            rerank=rerank,
+        )
         await self._check_embedder()
+        store_ids = await self.catalog.use_stores(owner, stores)
         return await search(
             self._store,
             self._indexes,
             self._embedder,
             owner,
-            stores,
+            store_ids,
             query,
-            limit=limit,
-            score_floor=score_floor,
+            asked,
         )
 
     async def likeness(self, query: str, texts: Sequence[str], *, owner: str) -> list[float]:
@@ -182,14 +249,13 @@ class Library:
         """
         embedder = embedded_by(self._embedder)
         stale = await asyncio.to_thread(self._store.embedded_otherwise, embedder)
-        for done, (file_id, _) in enumerate(stale, start=1):
-            document = await asyncio.to_thread(self._store.document, file_id)
+        for done, (key, _) in enumerate(stale, start=1):
+            document = await asyncio.to_thread(self._store.document, key)
             if document is not None:
-                chunks, vectors = await chunk_and_embed(document, self._embedder, self._settings)
-                pairs = zip(chunks, vectors, strict=True)
-                await asyncio.to_thread(self._store.replace_chunks, file_id, pairs, embedder)
+                passages = await chunk_and_embed(document, self._embedder, self._settings)
+                await asyncio.to_thread(self._store.replace_passages, key, passages, embedder)
             if progress is not None:
-                progress(file_id, done, len(stale))
+                progress(str(key), done, len(stale))
         await asyncio.to_thread(self._indexes.forget, lambda: None)
         return len(stale)
 

@@ -29,7 +29,8 @@ async def parse(data: bytes | Path, name: str) -> Document:
     try:
         return await asyncio.wrap_future(_pool().submit(data, name))
     except FileRejected as rejected:
-        raise FileRejected(f"{name}: {rejected}") from None
+        message = f"{name}: {rejected}"
+        raise FileRejected(message, unsupported=rejected.unsupported) from None
 
 
 def clean_filename(name: str) -> str:

@@ -42,6 +42,7 @@ class Outcome(msgspec.Struct, frozen=True, array_like=True):
     """`reason` is empty for a document that was read. `fault` is for the log."""
 
     reason: str = ""
+    unsupported: bool = False  # the reason is that the format is not read at all
     fault: str = ""
     text: str = ""
     markup: Markup = "plain"

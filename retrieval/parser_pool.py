@@ -136,7 +136,7 @@ class _Parser:
         if outcome.fault:
             log.info("%s: %s\n%s", name, outcome.reason, outcome.fault)
         if outcome.reason:
-            raise FileRejected(outcome.reason)
+            raise FileRejected(outcome.reason, unsupported=outcome.unsupported)
         return Document(text=outcome.text, markup=outcome.markup, page_starts=outcome.page_starts)
 
     def kill(self) -> None:

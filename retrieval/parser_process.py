@@ -88,7 +88,7 @@ def _serve(job: Job, content: bytes, limits: Limits) -> Outcome:
         data = Path(os.fsdecode(content)).read_bytes() if job.by_path else content
         document = read_document(data, job.name)
     except FileRejected as rejected:
-        return Outcome(reason=str(rejected))
+        return Outcome(reason=str(rejected), unsupported=rejected.unsupported)
     except MemoryError:
         return Outcome(reason=too_much_memory(limits), leaving=True)
     except RecursionError:

@@ -1,22 +1,61 @@
-"""Queries to passages: every store's nearest vectors, joined, without repetitions."""
+"""Queries to passages: by vectors and by words, joined, without repetitions."""
 
 import asyncio
 import math
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
+import msgspec
 import numpy as np
+from msgspec import Struct
 from numpy.typing import NDArray
 
 from retrieval.embedding import embed_texts
 from retrieval.errors import InvalidRequest
-from retrieval.indexes import Indexes
+from retrieval.filters import Filter
+from retrieval.fuse import Weights, distinct, diverse, fuse
+from retrieval.indexes import Indexes, StoreIndex
+from retrieval.neighbours import widened
 from retrieval.store import Store
 from retrieval.types import Embedder, Hit
-from retrieval.vector_index import VectorIndex
 
-__all__ = ["LIMIT", "search"]
+__all__ = ["LIMIT", "Asked", "Rerank", "search"]
 
 LIMIT = 1000  # passages a search may return
+_NEIGHBOURS = 10  # chunks on each side that a passage may be widened by
+_LEAST_DEPTH = 50  # candidates of each kind: what one kind ranks low the other may rank high
+_RERANKED = 50  # passages that a reranker is shown, if fewer are asked for
+
+Ids = NDArray[np.int64]
+Vectors = NDArray[np.float32]
+
+# The query and passages to their relevance, higher is better, in the order given.
+Rerank = Callable[[str, Sequence[str]], Awaitable[Sequence[float]]]
+
+
+class Asked(Struct, frozen=True, kw_only=True):
+    """How to search. Raises InvalidRequest, which names the field."""
+
+    limit: int = 10
+    score_floor: float | None = None  # cosine similarity: no passage under it
+    filters: Filter | None = None  # on the attributes of files
+    weights: Weights = Weights()
+    diversity: float = 0.0  # 0..1: how much a passage is to differ from those before it
+    neighbours: int = 0  # chunks on each side to widen a passage by
+    rerank: Rerank | None = None
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.limit <= LIMIT:
+            raise InvalidRequest("limit", f"must be from 1 to {LIMIT}")
+        if self.score_floor is not None and not math.isfinite(self.score_floor):
+            raise InvalidRequest("score_floor", "must be a finite number")
+        if not 0 <= self.diversity <= 1:
+            raise InvalidRequest("diversity", "must be from 0 to 1")
+        if not 0 <= self.neighbours <= _NEIGHBOURS:
+            raise InvalidRequest("neighbours", f"must be from 0 to {_NEIGHBOURS}")
+
+    @property
+    def floor(self) -> float:
+        return -math.inf if self.score_floor is None else self.score_floor
 
 
 async def search(
@@ -26,80 +65,148 @@ async def search(
     owner: str,
     stores: Sequence[str],
     query: str | Sequence[str],
-    *,
-    limit: int = 10,
-    score_floor: float | None = None,
+    asked: Asked,
 ) -> list[Hit]:
-    """The best passages, by falling score; equals in the order of document, place and age.
+    """The best passages, by falling relevance; equals in the order of document, place and age.
 
-    `stores` are ids or names. Of several queries a passage's score is its best. Passages that
-    say the same are returned once; none scores under `score_floor` (cosine similarity).
-    Raises StoreNotFound, and InvalidRequest for "query", "limit" and "score_floor".
+    `stores` are ids or names. Of several queries a passage's relevance and score are its best.
+    Passages that say the same are returned once. Raises StoreNotFound, and InvalidRequest for
+    "query".
     """
-    queries = _checked(query, limit, score_floor)
+    queries = _checked(query)
     store_ids = await asyncio.to_thread(lambda: {store.resolve(owner, name) for name in stores})
     if not store_ids:
         return []
     vectors = await embed_texts(embedder, queries, "query")
 
     def find() -> list[Hit]:
-        found = [indexes.get(owner, store_id) for store_id in sorted(store_ids)]
-        return _find(store, found, owner, vectors, limit, score_floor)
+        found = [
+            (
+                indexes.get(store_id),
+                None if asked.filters is None else store.chunk_ids(owner, store_id, asked.filters),
+            )
+            for store_id in sorted(store_ids)
+        ]
+        return _find(store, found, owner, list(zip(queries, vectors, strict=True)), asked)
 
-    return await asyncio.to_thread(find)
+    hits = await asyncio.to_thread(find)
+    if asked.rerank is not None:
+        hits = await _reranked(hits, queries, asked.rerank)
+    hits = hits[: asked.limit]
+    if asked.neighbours:
+
+        def widen() -> list[Hit]:
+            return widened(
+                hits,
+                lambda chunk: indexes.source.span(chunk, asked.neighbours),
+                lambda hit: store.text(owner, hit.store_id, hit.file_id),
+            )
+
+        return await asyncio.to_thread(widen)
+    return hits
 
 
 def _find(
     store: Store,
-    indexes: list[VectorIndex],
+    indexes: Sequence[tuple[StoreIndex, Ids | None]],
     owner: str,
-    queries: NDArray[np.float32],
-    limit: int,
-    score_floor: float | None,
+    queries: Sequence[tuple[str, Vectors]],
+    asked: Asked,
 ) -> list[Hit]:
-    floor = -math.inf if score_floor is None else score_floor
-    # Some more than asked for, as repetitions fall away; should that not do, many more.
-    depth = limit + 8
+    wanted = asked.limit
+    if asked.diversity or asked.rerank is not None:
+        wanted = max(wanted, _RERANKED)
+    depth = max(_LEAST_DEPTH, wanted + 8)
     while True:
-        scores, exhausted = _best_scores(indexes, queries, depth, floor)
-        hits = _distinct(store.hits(owner, scores))
-        if len(hits) >= limit or exhausted:
-            return hits[:limit]
+        # Of a few queries each passage takes its best; repetitions fall away, and if then too few
+        # are left, many more are looked for.
+        scores: dict[int, float] = {}
+        relevance: dict[int, float] = {}
+        exhausted = True
+        for words, vector in queries:
+            cosines, fused, all_there = _candidates(indexes, words, vector, depth, asked)
+            exhausted &= all_there
+            for chunk, cosine in cosines.items():
+                scores[chunk] = max(cosine, scores.get(chunk, -math.inf))
+                relevance[chunk] = max(fused[chunk], relevance.get(chunk, -math.inf))
+        scores = {chunk: score for chunk, score in scores.items() if score >= asked.floor}
+        hits = [
+            msgspec.structs.replace(hit, relevance=relevance[hit.chunk_id])
+            for hit in store.hits(owner, scores)
+        ]
+        hits.sort(key=lambda hit: (-hit.relevance, hit.document_id, hit.start, hit.chunk_id))
+        hits = [hits[place] for place in distinct([hit.text for hit in hits])]
+        if len(hits) >= wanted or exhausted:
+            break
         depth *= 4
+    if asked.diversity:
+        hits = _diverse(indexes, hits, asked)
+    return hits[:wanted]
 
 
-def _best_scores(
-    indexes: list[VectorIndex], queries: NDArray[np.float32], depth: int, floor: float
-) -> tuple[dict[int, float], bool]:
-    """Scores from `floor` up by chunk id, and whether a greater depth would find no others."""
-    best: dict[int, float] = {}
+def _candidates(
+    indexes: Sequence[tuple[StoreIndex, Ids | None]],
+    words: str,
+    vector: Vectors,
+    depth: int,
+    asked: Asked,
+) -> tuple[dict[int, float], dict[int, float], bool]:
+    """Cosines and relevance by chunk id, and whether a greater depth would find no others.
+
+    Every passage that either kind of search finds has its true cosine.
+    """
+    cosines: dict[int, float] = {}
+    by_words: dict[int, float] = {}
     exhausted = True
-    for index in indexes:
-        for query in queries:
-            ids, scores = index.search(query, depth)
-            above = scores >= floor
-            exhausted &= len(ids) < depth or not bool(above.all())
-            for chunk_id, score in zip(ids[above].tolist(), scores[above].tolist(), strict=True):
-                best[chunk_id] = max(score, best.get(chunk_id, -math.inf))
-    return best, exhausted
+    for index, within in indexes:
+        if asked.weights.embedding:
+            ids, near = index.vectors.search(vector, depth, within)
+            exhausted &= len(ids) < depth or float(near[-1]) < asked.floor
+            cosines.update(zip(ids.tolist(), near.tolist(), strict=True))
+        if asked.weights.text:
+            found = index.search_words(words, depth, within)
+            exhausted &= len(found.ids) < depth
+            by_words.update(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
+            missing = [chunk for chunk in found.ids.tolist() if chunk not in cosines]
+            if missing:
+                held, near = index.vectors.score(vector, np.array(missing, np.int64))
+                cosines.update(zip(held.tolist(), near.tolist(), strict=True))
+    return cosines, fuse(cosines, by_words, asked.weights), exhausted
 
 
-def _distinct(hits: list[Hit]) -> list[Hit]:
-    """In order, the first of those with the same words."""
-    hits.sort(key=lambda hit: (-hit.score, hit.document_id, hit.start, hit.chunk_id))
-    by_words: dict[str, Hit] = {}
-    for hit in hits:
-        by_words.setdefault(" ".join(hit.text.split()).casefold(), hit)
-    return list(by_words.values())
+def _diverse(
+    indexes: Sequence[tuple[StoreIndex, Ids | None]], hits: list[Hit], asked: Asked
+) -> list[Hit]:
+    vectors: dict[int, Vectors] = {}
+    for index, _ in indexes:
+        vectors |= index.vectors.first_parts([hit.chunk_id for hit in hits])
+    hits = [hit for hit in hits if hit.chunk_id in vectors]
+    if not hits:
+        return hits
+    order = diverse(
+        [hit.relevance for hit in hits],
+        np.stack([vectors[hit.chunk_id] for hit in hits]),
+        asked.diversity,
+        asked.limit,
+    )
+    return [hits[place] for place in order]
 
 
-def _checked(query: str | Sequence[str], limit: int, score_floor: float | None) -> list[str]:
+async def _reranked(hits: list[Hit], queries: Sequence[str], rerank: Rerank) -> list[Hit]:
+    """By what the reranker says of the first query; the fused order decides between equals."""
+    if not hits:
+        return hits
+    said = await rerank(queries[0], [hit.text for hit in hits])
+    found = [
+        msgspec.structs.replace(hit, relevance=float(value))
+        for hit, value in zip(hits, said, strict=True)
+    ]
+    return sorted(found, key=lambda hit: -hit.relevance)
+
+
+def _checked(query: str | Sequence[str]) -> list[str]:
     queries = [query] if isinstance(query, str) else list(query)
     if not queries or not all(text.strip() for text in queries):
         raise InvalidRequest("query", "must not be empty")
-    if not 1 <= limit <= LIMIT:
-        raise InvalidRequest("limit", f"must be from 1 to {LIMIT}")
-    if score_floor is not None and not math.isfinite(score_floor):
-        raise InvalidRequest("score_floor", "must be a finite number")
     # Tokenizers take no lone surrogates, which JSON can carry.
     return [text.encode("utf-8", "replace").decode() for text in queries]

@@ -30,7 +30,7 @@ def decode_text(data: bytes) -> str:
     if b"\0" in data:
         return _without_nul(_decode_unmarked_utf16(data))
     if len(data) - len(data.translate(None, _CONTROL_BYTES)) > len(data) // 50:
-        raise FileRejected("the file is binary, not text (control characters)")
+        raise FileRejected("the file is binary, not text (control characters)", unsupported=True)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
@@ -90,4 +90,4 @@ def _without_nul(text: str) -> str:
 
 
 def _nul_rejection() -> FileRejected:
-    return FileRejected("the file is binary, not text (it contains NUL bytes)")
+    return FileRejected("the file is binary, not text (it contains NUL bytes)", unsupported=True)

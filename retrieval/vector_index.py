@@ -1,75 +1,182 @@
-"""Nearest vectors of one store, exactly: usearch over all of them. Derived, never the truth."""
+"""Nearest vectors: exactly among a few, by a graph among many. The only home of usearch.
 
-from typing import NamedTuple, cast
+A graph (HNSW) is built once, written to a file, and mapped into memory from then on; neither it
+nor its file is ever changed. Its vectors are bytes. Cosine does not ask for lengths, so each is
+scaled to fill them; whoever wants exact scores has the true vectors to score what was found.
+"""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from usearch.compiled import MetricKind
-from usearch.index import Matches
+from usearch.compiled import MetricKind, ScalarKind
+from usearch.index import Index, Matches
 from usearch.index import search as exact_search
 
-__all__ = ["VectorIndex"]
+__all__ = ["ExactIndex", "GraphIndex", "best_of_parts", "write_graph"]
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
+# Measured on embeddings of real text (docs/benchmarks.md): recall of the ten best above 0.99.
+_CONNECTIVITY = 16
+_EXPANSION_ADD = 128
+_EXPANSION_SEARCH = 96
+_MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
-class _Snapshot(NamedTuple):
-    """The rows a search sees: arrays with room behind `size` that only a writer touches."""
+
+class _Rows(NamedTuple):
+    """What a search sees: arrays with room behind `size` that only a writer touches."""
 
     ids: Ids
     vectors: Vectors
     size: int
 
 
-class VectorIndex:
-    """Vectors by chunk id. Searches may run while one writer at a time changes it."""
+class ExactIndex:
+    """Vectors by chunk id, an id once for each of its parts.
+
+    Searches may run while one writer at a time changes it.
+    """
 
     def __init__(self, ids: Ids, vectors: Vectors) -> None:
-        """`ids` has shape (n,), `vectors` (n, dimension)."""
-        self._rows = _Snapshot(ids, vectors, len(ids))
+        """`ids` has shape (n,), ascending, `vectors` (n, dimension)."""
+        self._rows = _Rows(ids, vectors, len(ids))
 
     def __len__(self) -> int:
         return self._rows.size
 
-    def search(self, query: Vectors, k: int) -> tuple[Ids, Vectors]:
-        """The ids of the up to `k` nearest to `query`, shape (dimension,), best first.
+    def newest(self) -> int:
+        """The highest id, 0 for none."""
+        return int(self._rows.ids[self._rows.size - 1]) if self._rows.size else 0
 
-        With them their cosine similarities, -1..1. Fewer than `k` when there are not as many.
+    def search(self, query: Vectors, k: int, within: Ids | None = None) -> tuple[Ids, Vectors]:
+        """The up to `k` chunks nearest to `query`, shape (dimension,), best first.
+
+        With them their cosine similarities, -1..1: those of their best parts. Of `within` alone
+        (ascending), if given.
         """
         ids, vectors, size = self._rows
-        k = min(k, size)  # usearch refuses to be asked for more than there are
-        if k <= 0:
-            return np.empty(0, np.int64), np.empty(0, np.float32)
-        matches = cast(
-            "Matches",
-            # One thread: the models own the cores.
-            exact_search(vectors[:size], query, k, MetricKind.Cos, exact=True, threads=1),
-        )
-        places = np.asarray(matches.keys, np.int64)
-        return ids[places], 1 - np.asarray(matches.distances, np.float32)
+        ids, vectors = ids[:size], vectors[:size]
+        if within is not None:
+            rows = np.isin(ids, within)
+            ids, vectors = ids[rows], vectors[rows]
+        depth = k
+        while True:
+            depth = min(depth, len(ids))  # usearch refuses to be asked for more than there are
+            if depth <= 0:
+                return np.empty(0, np.int64), np.empty(0, np.float32)
+            matches = cast(
+                "Matches",
+                # One thread: the models own the cores.
+                exact_search(vectors, query, depth, MetricKind.Cos, exact=True, threads=1),
+            )
+            places = np.asarray(matches.keys, np.int64)
+            found, scores = best_of_parts(
+                ids[places], 1 - np.asarray(matches.distances, np.float32)
+            )
+            if len(found) >= k or depth == len(ids):
+                return found[:k], scores[:k]
+            depth *= _MORE
 
     def add(self, ids: Ids, vectors: Vectors) -> None:
-        """Adds rows; their ids must be new."""
+        """Adds rows; their ids must be higher than those that are there."""
         rows = self._rows
         size = rows.size + len(ids)
         if not rows.size:
-            self._rows = _Snapshot(ids, vectors, size)
+            self._rows = _Rows(ids, vectors, size)
             return
         if size > len(rows.ids):
             # Doubling, so that a long ingest copies each row about once.
-            rows = _Snapshot(
-                np.resize(rows.ids, 2 * size), _grown(rows.vectors, 2 * size), rows.size
-            )
+            rows = _Rows(np.resize(rows.ids, 2 * size), _grown(rows.vectors, 2 * size), rows.size)
         rows.ids[rows.size : size] = ids
         rows.vectors[rows.size : size] = vectors
         self._rows = rows._replace(size=size)
 
     def remove(self, ids: Ids) -> None:
-        """Forgets rows; ids that are not there are ignored."""
+        """Forgets chunks; ids that are not there are ignored."""
         held, vectors, size = self._rows
-        keep = ~np.isin(held[:size], ids)
-        self._rows = _Snapshot(held[:size][keep], vectors[:size][keep], int(keep.sum()))
+        self._keep(held, vectors, ~np.isin(held[:size], ids))
+
+    def without(self, up_to: int) -> "ExactIndex":
+        """A new index of the chunks whose ids are above `up_to`."""
+        held, vectors, size = self._rows
+        first = int(np.searchsorted(held[:size], up_to, side="right"))
+        return ExactIndex(held[first:size].copy(), vectors[first:size].copy())
+
+    def _keep(self, ids: Ids, vectors: Vectors, rows: NDArray[np.bool_]) -> None:
+        if not rows.all():
+            size = len(rows)
+            self._rows = _Rows(ids[:size][rows], vectors[:size][rows], int(rows.sum()))
+
+
+class GraphIndex:
+    """The graph in the file `path`, mapped: it takes memory as it is read. Immutable.
+
+    The file must be as `write_graph` wrote it. Of another, usearch may end the process.
+    """
+
+    def __init__(self, path: Path, dimension: int) -> None:
+        self._graph = _graph(dimension)
+        self._graph.view(str(path))
+        self._graph.expansion_search = _EXPANSION_SEARCH
+
+    def __len__(self) -> int:
+        return len(self._graph)
+
+    def search(self, query: Vectors, k: int) -> tuple[Ids, Vectors]:
+        """The about `k` chunks nearest to `query`, best first, and roughly their similarities."""
+        depth = k
+        while True:
+            depth = min(depth, len(self._graph))
+            if depth <= 0:
+                return np.empty(0, np.int64), np.empty(0, np.float32)
+            matches = cast("Matches", self._graph.search(_as_bytes(query), depth, threads=1))
+            found, scores = best_of_parts(
+                np.asarray(matches.keys).astype(np.int64),
+                1 - np.asarray(matches.distances, np.float32),
+            )
+            if len(found) >= k or depth == len(self._graph):
+                return found[:k], scores[:k]
+            depth *= _MORE
+
+
+def write_graph(path: Path, dimension: int, batches: Iterable[tuple[Ids, Vectors]]) -> int:
+    """Builds a graph of all batches, one core's work, and writes it; returns the rows."""
+    graph = _graph(dimension)
+    for ids, vectors in batches:
+        if len(ids):
+            graph.add(ids.astype(np.uint64), _as_bytes(vectors), threads=1)
+    graph.save(str(path))
+    return len(graph)
+
+
+def best_of_parts(ids: Ids, scores: Vectors) -> tuple[Ids, Vectors]:
+    """Each id once, with its best score, best first; equals by age."""
+    order = np.lexsort((ids, -scores))
+    _, first = np.unique(ids[order], return_index=True)
+    kept = order[np.sort(first)]
+    return ids[kept], scores[kept]
+
+
+def _graph(dimension: int) -> Any:
+    # Keys are looked up nowhere; without a table of them a file opens without being read.
+    return Index(
+        ndim=dimension,
+        metric=MetricKind.Cos,
+        dtype=ScalarKind.I8,
+        connectivity=_CONNECTIVITY,
+        expansion_add=_EXPANSION_ADD,
+        multi=True,
+        enable_key_lookups=False,
+    )
+
+
+def _as_bytes(vectors: Vectors) -> NDArray[np.int8]:
+    largest = np.abs(vectors).max(axis=-1, keepdims=True)
+    return np.rint(vectors * (127 / np.maximum(largest, 1e-30))).astype(np.int8)
 
 
 def _grown(vectors: Vectors, size: int) -> Vectors:

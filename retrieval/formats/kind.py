@@ -82,10 +82,10 @@ def kind_of(data: bytes, filename: str) -> Kind:
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _office_kind(data)
     if data.startswith(_OLE):
-        raise FileRejected(_ole_reason(data))
+        raise _ole_rejection(data)
     for start, what in _REFUSED_STARTS:
         if data.startswith(start):
-            raise FileRejected(f"the file is {what}")
+            raise FileRejected(f"the file is {what}", unsupported=True)
     by_name = _BY_SUFFIX.get(PurePosixPath(filename).suffix.lower(), Kind.PLAIN)
     begins = data[:_PDF_MARK_WITHIN].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
     if by_name is Kind.PLAIN and begins.startswith(_HTML_STARTS):
@@ -103,13 +103,21 @@ def _office_kind(data: bytes) -> Kind:
         if part in names:
             return kind
     if "xl/workbook.bin" in names:
-        raise FileRejected("the file is a binary Excel workbook (XLSB); save it as XLSX")
+        raise FileRejected(
+            "the file is a binary Excel workbook (XLSB); save it as XLSX", unsupported=True
+        )
     if "mimetype" in names:
-        raise FileRejected("the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF")
-    raise FileRejected("the file is a ZIP archive; unpack it")
+        raise FileRejected(
+            "the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF",
+            unsupported=True,
+        )
+    raise FileRejected("the file is a ZIP archive; unpack it", unsupported=True)
 
 
-def _ole_reason(data: bytes) -> str:
+def _ole_rejection(data: bytes) -> FileRejected:
     if _ENCRYPTED_STREAM in data:
-        return "the file is encrypted; save it without a password"
-    return "the file is in an old binary Office format; save it as DOCX, PPTX, XLSX or EML"
+        return FileRejected("the file is encrypted; save it without a password")
+    return FileRejected(
+        "the file is in an old binary Office format; save it as DOCX, PPTX, XLSX or EML",
+        unsupported=True,
+    )

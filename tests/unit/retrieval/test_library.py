@@ -9,6 +9,7 @@ import pytest
 from retrieval.errors import (
     EmbedderMismatch,
     InvalidRequest,
+    NotFound,
     RetrievalError,
     StoreLocked,
     StoreNotFound,
@@ -153,7 +154,7 @@ async def test_deleted_passages_do_not_come_back(open_library: Opener) -> None:
     file = (await library.files(store_id, "ann"))[0]
     await library.delete_file(store_id, file.id, "ann")
     assert len(await library.search("jam", owner="ann", stores=["docs"])) == 1
-    with pytest.raises(InvalidRequest, match="file_id"):
+    with pytest.raises(NotFound, match="does not exist"):
         await library.delete_file(store_id, file.id, "ann")
     await library.delete_store(store_id, "ann")
     with pytest.raises(StoreNotFound):

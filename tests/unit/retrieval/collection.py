@@ -1,0 +1,90 @@
+"""The tables of a data directory without a library around them."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from retrieval.blobs import Blobs
+from retrieval.chunk import Chunk
+from retrieval.database import Database
+from retrieval.files import Files
+from retrieval.parse import Document
+from retrieval.store import EmbeddedBy, Passage, Store, Written
+from retrieval.store_files import Attached, StoreFiles
+from retrieval.types import FileObject
+from retrieval.uploads import Uploads
+from retrieval.vector_stores import VectorStores
+
+EMBEDDER = EmbeddedBy("bag@1", 4)
+DOCUMENT = Document(text="x" * 99, markup="markdown", page_starts=(0, 7))
+
+
+class Clock:
+    """Unix seconds that pass when told."""
+
+    def __init__(self) -> None:
+        self.seconds = 1_800_000_000.0
+
+    def __call__(self) -> float:
+        return self.seconds
+
+
+class Collection(NamedTuple):
+    clock: Clock
+    database: Database
+    blobs: Blobs
+    files: Files
+    uploads: Uploads
+    stores: VectorStores
+    store_files: StoreFiles
+    store: Store
+
+    def upload(self, owner: str, name: str, content: bytes = b"content") -> FileObject:
+        with self.blobs.incoming() as incoming:
+            incoming.write(content)
+            return self.files.create(owner, incoming, name, "assistants")
+
+    def put(
+        self, owner: str, store_id: str, passages: Iterator[Passage], name: str = "a.md"
+    ) -> Written:
+        with self.database.transaction():
+            file = self.upload(owner, name)
+            return self.store_files.put(
+                owner, store_id, Attached(file_id=file.id), DOCUMENT, list(passages), EMBEDDER
+            )
+
+
+def passages(count: int, parts: int = 1, fail_at: int = -1) -> Iterator[Passage]:
+    for number in range(count):
+        if number == fail_at:
+            raise OSError("the power is gone")
+        text = f"text {number}"
+        chunk = Chunk(
+            start=number, end=number + 1, page=number, heading="H", text=text, embed_text=text
+        )
+        yield chunk, np.full((parts, 4), number, np.float32)
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[Collection]:
+    clock = Clock()
+    folder.mkdir(exist_ok=True)
+    database = Database(folder / "db", clock)
+    blobs = Blobs(folder / "files")
+    files = Files(database, blobs)
+    files.sweep()
+    stores = VectorStores(database)
+    yield Collection(
+        clock,
+        database,
+        blobs,
+        files,
+        Uploads(database, blobs, files),
+        stores,
+        StoreFiles(database, stores),
+        Store(database),
+    )
+    database.close()
