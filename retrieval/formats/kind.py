@@ -103,15 +103,12 @@ def _office_kind(data: bytes) -> Kind:
         if part in names:
             return kind
     if "xl/workbook.bin" in names:
-        raise FileRejected(
-            "the file is a binary Excel workbook (XLSB); save it as XLSX", unsupported=True
-        )
-    if "mimetype" in names:
-        raise FileRejected(
-            "the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF",
-            unsupported=True,
-        )
-    raise FileRejected("the file is a ZIP archive; unpack it", unsupported=True)
+        reason = "the file is a binary Excel workbook (XLSB); save it as XLSX"
+    elif "mimetype" in names:
+        reason = "the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF"
+    else:
+        reason = "the file is a ZIP archive; unpack it"
+    raise FileRejected(reason, unsupported=True)
 
 
 def _ole_rejection(data: bytes) -> FileRejected:
