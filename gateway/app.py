@@ -19,9 +19,42 @@ from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
+from gateway.routes.files import (
+    create_file,
+    delete_file,
+    list_files,
+    retrieve_file,
+    retrieve_file_content,
+)
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
 from gateway.routes.tokenize import detokenize, tokenize
+from gateway.routes.uploads import (
+    add_upload_part,
+    cancel_upload,
+    complete_upload,
+    create_upload,
+)
+from gateway.routes.vector_store_files import (
+    cancel_file_batch,
+    create_file_batch,
+    create_store_file,
+    delete_store_file,
+    list_batch_files,
+    list_store_files,
+    retrieve_file_batch,
+    retrieve_store_file,
+    retrieve_store_file_content,
+    update_store_file,
+)
+from gateway.routes.vector_stores import (
+    create_vector_store,
+    delete_vector_store,
+    list_vector_stores,
+    retrieve_vector_store,
+    search_vector_store,
+    update_vector_store,
+)
 from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
@@ -40,6 +73,31 @@ ROUTES = (
     create_embeddings,
     list_models,
     retrieve_model,
+    create_file,
+    list_files,
+    retrieve_file,
+    delete_file,
+    retrieve_file_content,
+    create_upload,
+    add_upload_part,
+    complete_upload,
+    cancel_upload,
+    create_vector_store,
+    list_vector_stores,
+    retrieve_vector_store,
+    update_vector_store,
+    delete_vector_store,
+    search_vector_store,
+    create_store_file,
+    list_store_files,
+    retrieve_store_file,
+    update_store_file,
+    delete_store_file,
+    retrieve_store_file_content,
+    create_file_batch,
+    retrieve_file_batch,
+    cancel_file_batch,
+    list_batch_files,
     health,
     ready,
     openapi_json,

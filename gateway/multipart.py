@@ -3,11 +3,11 @@
 import asyncio
 import errno
 from collections.abc import Mapping
+from email.message import Message
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 from litestar import Request
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
 from gateway.errors import NO_RETRY, ApiError, BadRequest, ClientGone
 from retrieval.blobs import Incoming
@@ -104,9 +104,7 @@ class _Reader:
         self._segment = segment
         if segment.name == self._file_field:
             if self._filename is not None:
-                raise BadRequest(
-                    "One file is taken a request.", self._file_field, "invalid_value"
-                )
+                raise BadRequest("One file is taken a request.", self._file_field, "invalid_value")
             self._filename = _filename(segment)
 
     def _add(self, piece: bytes | bytearray) -> None:
@@ -145,8 +143,10 @@ def too_large(param: str, max_bytes: int) -> ApiError:
 def _parser(
     request: Request[Any, Any, Any], file_field: str, max_bytes: int
 ) -> PushMultipartParser:
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if kind != "multipart/form-data" or not options.get("boundary"):
+    header = Message()
+    header["content-type"] = request.headers.get("content-type", "")
+    boundary = header.get_boundary()
+    if header.get_content_type() != "multipart/form-data" or not boundary:
         raise BadRequest(
             "The content type must be multipart/form-data, with a boundary.",
             code="invalid_content_type",
@@ -157,20 +157,20 @@ def _parser(
     if length.isdecimal() and int(length[:20]) > max_bytes + FRAME:
         raise too_large(file_field, max_bytes)
     try:
-        return PushMultipartParser(options["boundary"], max_segment_count=MOST_PARTS)
+        return PushMultipartParser(boundary, max_segment_count=MOST_PARTS)
     except MultipartError as error:
-        raise BadRequest(f"The boundary is not usable: {error}.", code="invalid_multipart") from error
+        raise BadRequest(
+            f"The boundary is not usable: {error}.", code="invalid_multipart"
+        ) from error
 
 
 def _filename(segment: MultipartSegment) -> str:
-    """As given; some clients send names beyond ASCII as RFC 5987's `filename*`."""
-    if segment.filename is not None:
-        return segment.filename
-    for name, value in segment.headerlist:
-        if name == "Content-Disposition":
-            for option in value.split(";"):
-                key, _, given = option.strip().partition("=")
-                charset, _, rest = given.partition("'")
-                if key.lower() == "filename*" and charset.lower() == "utf-8":
-                    return unquote(rest.partition("'")[2])
-    raise BadRequest("The file has no name.", segment.name, "invalid_value")
+    """As given; some clients send names beyond ASCII as RFC 2231's `filename*` only."""
+    found = segment.filename
+    if found is None:
+        header = Message()
+        header["content-disposition"] = dict(segment.headerlist)["Content-Disposition"]
+        found = header.get_filename()
+    if found is None:
+        raise BadRequest("The file has no name.", segment.name, "invalid_value")
+    return found

@@ -18,7 +18,7 @@ class Incoming:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        # A cancelled task lets its thread write on: not into a descriptor that is another's by then.
+        # A cancelled task lets its thread write on: not into what is another's file by then.
         self._lock = threading.Lock()
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)

@@ -31,9 +31,8 @@ from gateway.schema.vector_stores import (
     VectorStoreFileList,
     VectorStoreList,
 )
-from retrieval.store_files import Attached
-from retrieval.vector_stores import StoreChange
 from retrieval.settings import RetrievalSettings
+from retrieval.store_files import Attached
 from retrieval.types import (
     BatchRecord,
     Chunking,
@@ -48,6 +47,7 @@ from retrieval.types import (
 from retrieval.types import FileCounts as Counts
 from retrieval.types import FileObject as File
 from retrieval.types import UploadPart as Part
+from retrieval.vector_stores import StoreChange
 
 __all__ = [
     "attached",
@@ -293,19 +293,20 @@ def batch(record: BatchRecord) -> FileBatch:
     )
 
 
-def search_results(queries: Sequence[str], hits: Sequence[Hit]) -> SearchResults:
-    """Passages as the wire has them: a score is from 0 to 1 there."""
+def search_results(queries: Sequence[str], hits: Sequence[Hit], threshold: float) -> SearchResults:
+    """Passages as the wire has them: their score is what they are ordered by, from 0 to 1."""
     return SearchResults(
         search_query=list(queries),
         data=[
             SearchResult(
                 file_id=hit.file_id,
                 filename=hit.filename,
-                score=min(max(hit.score, 0.0), 1.0),
+                score=min(max(hit.relevance, 0.0), 1.0),
                 attributes=hit.attributes,
                 content=[TextContent(text=hit.text)],
             )
             for hit in hits
+            if hit.relevance >= threshold
         ],
     )
 

@@ -107,7 +107,7 @@ class _Download:
             await send(end)
 
 
-def json_answer(answer: msgspec.Struct, headers: Mapping[str, str] | None = None) -> ASGIResponse:
+def json_answer(answer: msgspec.Struct, headers: dict[str, str] | None = None) -> ASGIResponse:
     """A Struct as the body of an answer."""
     return ASGIResponse(
         body=msgspec.json.encode(answer), media_type="application/json", headers=headers

@@ -31,6 +31,7 @@ from gateway.schema.vector_stores import (
     VectorStoreDeleted,
 )
 from retrieval.filters import parse
+from retrieval.fuse import Weights
 
 __all__ = [
     "create_vector_store",
@@ -123,17 +124,14 @@ async def search_vector_store(
         owner=owner,
         stores=[record.id],
         limit=body.max_num_results,
-        score_floor=options.score_threshold or None,
         filters=parse(body.filters) if body.filters else None,
         hybrid=_weights(options),
     )
-    hits = await until_disconnect(
-        request.receive, finished_within(server.request_timeout_s, work)
-    )
-    return json_answer(search_results(queries, hits))
+    hits = await until_disconnect(request.receive, finished_within(server.request_timeout_s, work))
+    return json_answer(search_results(queries, hits, options.score_threshold or 0.0))
 
 
-def _weights(options: RankingOptions) -> tuple[float, float] | None:
+def _weights(options: RankingOptions) -> Weights | None:
     given = options.hybrid_search
     if given is UNSET or given is None:
         return None
@@ -143,4 +141,4 @@ def _weights(options: RankingOptions) -> tuple[float, float] | None:
             "ranking_options.hybrid_search",
             "invalid_value",
         )
-    return given.embedding_weight, given.text_weight
+    return Weights(embedding=given.embedding_weight, text=given.text_weight)

@@ -4,7 +4,14 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = ["FileDeleted", "FileExpiration", "FileList", "FileObject", "FilePurpose"]
+__all__ = [
+    "CreateFileForm",
+    "FileDeleted",
+    "FileExpiration",
+    "FileList",
+    "FileObject",
+    "FilePurpose",
+]
 
 FilePurpose = Literal["assistants", "batch", "fine-tune", "vision", "user_data", "evals"]
 
@@ -14,6 +21,14 @@ class FileExpiration(Struct, frozen=True, kw_only=True):
 
     anchor: Literal["created_at"]
     seconds: Annotated[int, Meta(ge=3600, le=2_592_000)]
+
+
+class CreateFileForm(Struct, frozen=True, kw_only=True):
+    """The multipart form of an upload."""
+
+    file: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
+    purpose: FilePurpose
+    expires_after: FileExpiration | UnsetType = UNSET
 
 
 class FileObject(Struct, frozen=True, kw_only=True):

@@ -6,7 +6,13 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.schema.files import FileExpiration, FileObject, FilePurpose
 
-__all__ = ["CompleteUploadRequest", "CreateUploadRequest", "Upload", "UploadPart"]
+__all__ = [
+    "CompleteUploadRequest",
+    "CreateUploadRequest",
+    "Upload",
+    "UploadPart",
+    "UploadPartForm",
+]
 
 MOST_PARTS = 10_000
 
@@ -26,6 +32,12 @@ class CompleteUploadRequest(Struct, frozen=True, kw_only=True):
 
     part_ids: Annotated[list[str], Meta(max_length=MOST_PARTS)]
     md5: Annotated[str, Meta(pattern="^[0-9A-Fa-f]{32}$")] | UnsetType | None = UNSET
+
+
+class UploadPartForm(Struct, frozen=True, kw_only=True):
+    """The multipart form of a part."""
+
+    data: Annotated[str, Meta(extra_json_schema={"contentMediaType": "application/octet-stream"})]
 
 
 class Upload(Struct, frozen=True, kw_only=True):

@@ -41,9 +41,7 @@ Name = Annotated[str, Meta(max_length=256)]
 Description = Annotated[str, Meta(max_length=512)]
 Quota = Annotated[int, Meta(ge=0, le=2**53)]
 Metadata = Annotated[
-    dict[
-        Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]
-    ],
+    dict[Annotated[str, Meta(min_length=1, max_length=64)], Annotated[str, Meta(max_length=512)]],
     Meta(max_length=16),
 ]
 Attributes = dict[str, str | int | float | bool]
@@ -252,7 +250,7 @@ class HybridWeights(Struct, frozen=True, kw_only=True):
 
 
 class RankingOptions(Struct, frozen=True, kw_only=True):
-    """`score_threshold` is a cosine similarity, as the results' scores are."""
+    """Results whose score is under `score_threshold` are left out."""
 
     ranker: Literal["none", "auto", "default-2024-11-15"] | UnsetType | None = UNSET
     score_threshold: Annotated[float, Meta(ge=0, le=1)] | UnsetType | None = UNSET
