@@ -223,7 +223,7 @@ class _Ingester:
 
 
 @contextlib.contextmanager
-def _progress(total: int, *, quiet: bool):
+def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
     """Yields what to call with the path of each file that is done."""
     columns = (
         BarColumn(),
