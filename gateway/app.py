@@ -19,12 +19,46 @@ from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
+from gateway.routes.files import (
+    create_file,
+    delete_file,
+    list_files,
+    retrieve_file,
+    retrieve_file_content,
+)
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
 from gateway.routes.tokenize import detokenize, tokenize
-from gateway.runtime import Runtime
+from gateway.routes.uploads import (
+    add_upload_part,
+    cancel_upload,
+    complete_upload,
+    create_upload,
+)
+from gateway.routes.vector_store_files import (
+    cancel_file_batch,
+    create_file_batch,
+    create_store_file,
+    delete_store_file,
+    list_batch_files,
+    list_store_files,
+    retrieve_file_batch,
+    retrieve_store_file,
+    retrieve_store_file_content,
+    update_store_file,
+)
+from gateway.routes.vector_stores import (
+    create_vector_store,
+    delete_vector_store,
+    list_vector_stores,
+    retrieve_vector_store,
+    search_vector_store,
+    update_vector_store,
+)
+from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
+from models.errors import EngineUnavailable
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -39,6 +73,31 @@ ROUTES = (
     create_embeddings,
     list_models,
     retrieve_model,
+    create_file,
+    list_files,
+    retrieve_file,
+    delete_file,
+    retrieve_file_content,
+    create_upload,
+    add_upload_part,
+    complete_upload,
+    cancel_upload,
+    create_vector_store,
+    list_vector_stores,
+    retrieve_vector_store,
+    update_vector_store,
+    delete_vector_store,
+    search_vector_store,
+    create_store_file,
+    list_store_files,
+    retrieve_store_file,
+    update_store_file,
+    delete_store_file,
+    retrieve_store_file_content,
+    create_file_batch,
+    retrieve_file_batch,
+    cancel_file_batch,
+    list_batch_files,
     health,
     ready,
     openapi_json,
@@ -103,7 +162,7 @@ def _compose(
     def build(entry: EnsembleSettings) -> Ensemble:
         return Ensemble(entry, registry.get, search, likeness, is_small)
 
-    runtime = Runtime(settings, registry, configuration.ensembles, build, seeding)
+    runtime = Runtime(settings, registry, configuration.ensembles, build, seeding, library)
     return runtime, _lifespan(registry, seeding, library, settings.server.shutdown_s)
 
 
@@ -113,7 +172,8 @@ def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) 
     if settings.embedder not in configuration.models:
         return None
     adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
-    return Library.open(configuration.data_dir, adapter, settings)
+    away = (EngineUnavailable,)
+    return Library.open(configuration.data_dir, adapter, settings, away=away)
 
 
 def _lifespan(
@@ -123,15 +183,19 @@ def _lifespan(
     async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
         try:
             await registry.start()
+            if library is not None:
+                library.start()
             if seeding is not None:
                 seeding.start()
             yield
         finally:
             began = app.state.get("shutdown_began", _unknown)() or time.monotonic()
             deadline = max(began + shutdown_s, time.monotonic() + LEAST_STOP_S)
-            # Seeding asks the embedder, so it ends before the engines; the store goes last.
+            # Both ask the embedder, so they end before the engines; the store goes last.
             if seeding is not None:
                 await seeding.stop()
+            if library is not None:
+                await library.stop()
             await registry.stop(deadline - time.monotonic())
             if library is not None:
                 library.close()
@@ -145,4 +209,4 @@ def _unknown() -> float | None:
 
 
 async def _no_search(*args: object, **options: object) -> NoReturn:
-    raise RetrievalError("No embedder is configured, so there are no documents to search.")
+    raise RetrievalError(NO_DOCUMENTS)

@@ -173,10 +173,15 @@ def _from_models(error: model_errors.ModelError) -> ApiError:
 
 def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
     match error:
-        case retrieval_errors.StoreNotFound():
-            return ApiError(404, str(error), code="vector_store_not_found")
+        case retrieval_errors.StoreReadOnly():
+            return ApiError(403, str(error), code="permission_denied", param="vector_store_id")
+        case retrieval_errors.NotFound():
+            name = error.what.replace(" ", "_")
+            return ApiError(404, str(error), code=f"{name}_not_found", param=f"{name}_id")
         case retrieval_errors.FileRejected():
             return BadRequest(str(error), code="file_rejected")
+        case retrieval_errors.QuotaExceeded():
+            return BadRequest(str(error), error.param, "quota_exceeded")
         case retrieval_errors.InvalidRequest():
             return BadRequest(str(error), error.param, "invalid_value")
         case _:

@@ -1,10 +1,13 @@
 """The OpenAPI document, made from the Structs that the routes decode and encode."""
 
+import re
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import msgspec
 
+from gateway.operation import Operation
+from gateway.operations_of_documents import DOCUMENT_OPERATIONS
 from gateway.schema.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from gateway.schema.common import ErrorResponse
 from gateway.schema.completions import Completion, CompletionChunk, CompletionRequest
@@ -23,21 +26,6 @@ from gateway.version import VERSION
 __all__ = ["OPERATIONS", "document"]
 
 REFERENCE = "#/components/schemas/{name}"
-
-
-class Operation(NamedTuple):
-    """A route as the document shows it."""
-
-    method: str
-    path: str
-    name: str
-    summary: str
-    tag: str
-    answer: type[msgspec.Struct]
-    body: type[msgspec.Struct] | None = None
-    chunk: type[msgspec.Struct] | None = None  # what each event of a stream holds
-    errors: tuple[int, ...] = ()
-    public: bool = False
 
 
 OPERATIONS = (
@@ -112,6 +100,7 @@ OPERATIONS = (
         Model,
         errors=(401, 404),
     ),
+    *DOCUMENT_OPERATIONS,
     Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
     Operation(
         "get",
@@ -128,12 +117,14 @@ OPERATIONS = (
 REASONS = {
     400: "The request is wrong; `param` names where",
     401: "No API key, or an unknown one",
-    404: "There is no such model or store",
+    403: "The store may be searched with this key, but not changed",
+    404: "There is no such model, store, file, upload or batch",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",
     500: "The server failed",
     503: "The model is not available now; see Retry-After",
     504: "The request took too long",
+    507: "The gateway's disk is full",
 }
 
 
@@ -170,7 +161,9 @@ def document() -> bytes:
 
 
 def _operation(operation: Operation) -> dict[str, Any]:
-    content = {"application/json": {"schema": _reference(operation.answer)}}
+    content: dict[str, Any] = {"application/octet-stream": {}}
+    if operation.answer is not None:
+        content = {"application/json": {"schema": _reference(operation.answer)}}
     if operation.chunk is not None:
         content["text/event-stream"] = {"schema": _reference(operation.chunk)}
     answers: dict[str, Any] = {"200": {"description": "The answer", "content": content}}
@@ -186,11 +179,16 @@ def _operation(operation: Operation) -> dict[str, Any]:
         "responses": answers,
     }
     if operation.body is not None:
-        body = {"application/json": {"schema": _reference(operation.body)}}
+        kind = "multipart/form-data" if operation.form else "application/json"
+        body = {kind: {"schema": _reference(operation.body)}}
         found["requestBody"] = {"required": True, "content": body}
-    if "{model}" in operation.path:
-        parameter = {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
-        found["parameters"] = [parameter]
+    text = {"type": "string"}
+    parameters = [
+        {"name": name, "in": "path", "required": True, "schema": text}
+        for name in re.findall(r"{(\w+)}", operation.path)
+    ] + [{"name": name, "in": "query", "schema": text} for name in operation.query]
+    if parameters:
+        found["parameters"] = parameters
     if operation.public:
         found["security"] = []
     return found

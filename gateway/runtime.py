@@ -16,8 +16,12 @@ from models.engine import Engine
 from models.errors import EngineUnavailable, ModelNotFound
 from models.settings import ModelSettings
 from models.types import EngineStats
+from retrieval.errors import RetrievalError
+from retrieval.library import Library
 
-__all__ = ["Engines", "EnsembleState", "Runtime", "Stores"]
+__all__ = ["NO_DOCUMENTS", "Engines", "EnsembleState", "Runtime", "Stores"]
+
+NO_DOCUMENTS = "No embedder is configured, so there are no documents."
 
 EnsembleState = Literal["loading", "ready", "failed"]
 
@@ -47,6 +51,7 @@ class Runtime:
         ensembles: Mapping[str, EnsembleSettings],
         build: Callable[[EnsembleSettings], Ensemble],
         stores: Stores | None,
+        library: Library | None,
     ) -> None:
         self.settings = settings
         self.registry = registry
@@ -55,6 +60,14 @@ class Runtime:
         self._build = build
         self._pipelines = {name: build(entry) for name, entry in ensembles.items()}
         self._stores = stores
+        self._library = library
+
+    @property
+    def library(self) -> Library:
+        """The documents. Raises RetrievalError where no embedder is configured for them."""
+        if self._library is None:
+            raise RetrievalError(NO_DOCUMENTS)
+        return self._library
 
     def ensemble(self, model: str, override: EnsembleOverride | None) -> Ensemble | None:
         """The ensemble a request runs on, or None where it asks a plain model.

@@ -30,6 +30,7 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     port: Annotated[int, Meta(ge=0, le=65535)] = 8000  # 0: any free port
     log_level: LogLevel = "info"
     max_body_bytes: Annotated[int, Meta(ge=1024)] = 32 * MIB
+    max_upload_bytes: Annotated[int, Meta(ge=1)] = 512 * MIB  # of one file
     keep_alive_s: Annotated[float, Meta(gt=0)] = 15.0  # between comments on an idle stream
     request_timeout_s: Annotated[float, Meta(gt=0)] | None = None  # None: no limit
     shutdown_s: Annotated[float, Meta(ge=1)] = 8.0  # from the signal to the last process's end

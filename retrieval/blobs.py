@@ -3,6 +3,7 @@
 import hashlib
 import os
 import secrets
+import threading
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
@@ -17,6 +18,8 @@ class Incoming:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._file = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        # A cancelled task lets its thread write on: not into what is another's file by then.
+        self._lock = threading.Lock()
         self._sha256 = hashlib.sha256()
         self._md5 = hashlib.md5(usedforsecurity=False)
         self.bytes = 0
@@ -32,11 +35,12 @@ class Incoming:
     def write(self, piece: bytes | bytearray | memoryview) -> None:
         """Appends. Raises OSError, when the disk is full for one."""
         rest = memoryview(piece)
-        self._sha256.update(rest)
-        self._md5.update(rest)
-        self.bytes += len(rest)
-        while rest:
-            rest = rest[os.write(self._file, rest) :]
+        with self._lock:
+            self._sha256.update(rest)
+            self._md5.update(rest)
+            self.bytes += len(rest)
+            while rest:
+                rest = rest[os.write(self._file, rest) :]
 
     def append(self, path: Path) -> None:
         """Appends another file's content."""
@@ -46,7 +50,8 @@ class Incoming:
 
     def sync(self) -> None:
         """Returns when the content would survive a power cut."""
-        os.fsync(self._file)
+        with self._lock:
+            os.fsync(self._file)
 
     def moved_to(self, target: Path) -> None:
         """Called by `Blobs.adopt`."""
@@ -61,7 +66,9 @@ class Incoming:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        os.close(self._file)
+        with self._lock:
+            os.close(self._file)
+            self._file = -1
         self._path.unlink(missing_ok=True)
 
 

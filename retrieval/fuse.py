@@ -46,7 +46,9 @@ def fuse(
     text = weights.text * (_WORDS if weights.embedding else 1.0)
     total = weights.embedding + text
     return {
-        chunk: (weights.embedding * min(max(cosine, 0.0), 1.0) + text * words.get(chunk, 0.0) / best)
+        chunk: (
+            weights.embedding * min(max(cosine, 0.0), 1.0) + text * words.get(chunk, 0.0) / best
+        )
         / total
         for chunk, cosine in cosines.items()
     }

@@ -119,9 +119,7 @@ class StoreIndex:
             self._rebuild_words(error)
 
     def _open_vectors(self) -> SegmentedVectors:
-        return SegmentedVectors(
-            self._path / "vectors", self._source, self._store, *self._embedder
-        )
+        return SegmentedVectors(self._path / "vectors", self._source, self._store, *self._embedder)
 
     def _match_words(self) -> None:
         """Forgets what is no longer in the store. Raises IndexDamaged where something lacks."""
@@ -164,9 +162,7 @@ class Indexes:
     `embedder` says whose vectors are searched; it is asked when an index is opened.
     """
 
-    def __init__(
-        self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]
-    ) -> None:
+    def __init__(self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]) -> None:
         self.source = source
         self._path = path
         self._embedder = embedder
@@ -188,9 +184,7 @@ class Indexes:
                 self._build(store_id, index)
                 return index
 
-    def write(
-        self, store_id: str, commit: Callable[[], Written], vectors: object = None
-    ) -> None:
+    def write(self, store_id: str, commit: Callable[[], Written], vectors: object = None) -> None:
         """Runs `commit`, then brings the store's index up to it.
 
         What has been committed stays so: an index that cannot follow is looked at again when it

@@ -168,11 +168,12 @@ class Ingester:
         return read(Source(name=waiting.filename, content=path), self._settings.max_file_bytes)
 
     async def _prepare(self, data: bytes, filename: str, chunking: Chunking | None) -> _Ready:
-        document = await asyncio.to_thread(parse, data, filename)
+        document = await parse(data, filename)
         settings = self._settings
         if chunking is not None:
             settings = replace(
                 settings,
+                chunk_words=None,
                 chunk_tokens=chunking.chunk_tokens,
                 chunk_overlap_tokens=chunking.overlap_tokens,
             )

@@ -83,9 +83,7 @@ async def search(
         found = [
             (
                 indexes.get(store_id),
-                None
-                if asked.filters is None
-                else store.chunk_ids(owner, store_id, asked.filters),
+                None if asked.filters is None else store.chunk_ids(owner, store_id, asked.filters),
             )
             for store_id in sorted(store_ids)
         ]

@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.chunk import Chunk, ChunkLimits, chunk_document, chunk_steps
-from retrieval.parse import Document, parse
+from retrieval.document import Document
+from retrieval.formats.read import read_document
 from tests.unit.retrieval.fakes import BagEmbedder, count_words
 
 
@@ -50,7 +51,7 @@ TEXTS = st.lists(PIECES | st.text(max_size=40), max_size=30).map("".join)
     size=st.integers(8, 60),
     share=st.floats(0, 0.5),
     max_tokens=st.integers(4, 80),
-    markup=st.sampled_from(["markdown", "plain"]),
+    markup=st.sampled_from(["markdown", "plain", "lines"]),
 )
 def test_chunks_are_spans_that_cover_the_text(
     text: str, size: int, share: float, max_tokens: int, markup: str
@@ -61,7 +62,8 @@ def test_chunks_are_spans_that_cover_the_text(
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text
         assert chunk.text.strip()
-        assert chunk.embed_text.strip()
+        assert all(part.strip() for part in chunk.embed_texts)
+        assert chunk.embed_texts
         assert chunk.start > previous
         previous = chunk.start
         covered[chunk.start : chunk.end] = [True] * (chunk.end - chunk.start)
@@ -75,7 +77,8 @@ def test_nothing_embedded_is_longer_than_the_embedder_reads(
     text: str, size: int, max_tokens: int
 ) -> None:
     for chunk in cut(text, size, size // 4, max_tokens):
-        assert count_words(chunk.embed_text) <= max_tokens
+        for part in chunk.embed_texts:
+            assert count_words(part) <= max_tokens
 
 
 def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> None:
@@ -85,7 +88,7 @@ def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> No
         ("A > B", "## B\n\nThree."),
         ("C", "# C\n\nFour."),
     ]
-    assert [chunk.embed_text for chunk in chunks] == [
+    assert [chunk.embed_texts[0] for chunk in chunks] == [
         "A\nOne.\n\nTwo.",
         "A > B\nThree.",
         "C\nFour.",
@@ -95,12 +98,12 @@ def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> No
 def test_a_heading_without_text_begins_the_section_below_it() -> None:
     (chunk,) = cut("# Manual\n\n## Printers\n\nPaper jams.\n")
     assert (chunk.start, chunk.heading) == (0, "Manual > Printers")
-    assert chunk.embed_text == "Manual > Printers\nPaper jams."
+    assert chunk.embed_texts[0] == "Manual > Printers\nPaper jams."
 
 
 def test_a_heading_that_stands_alone_is_found_by_its_words() -> None:
     chunks = cut("# Open 9 to 17\n# Phone 123\n")
-    assert [chunk.embed_text for chunk in chunks] == ["Open 9 to 17", "Phone 123"]
+    assert [chunk.embed_texts[0] for chunk in chunks] == ["Open 9 to 17", "Phone 123"]
 
 
 def test_code_is_not_read_as_headings() -> None:
@@ -150,7 +153,7 @@ def test_long_paragraphs_are_cut_after_sentences_and_overlap() -> None:
 
 
 def test_pages_are_those_that_hold_most_of_the_chunk() -> None:
-    document = parse(("One. \fTwo two two. " + words(60) + ".\fThree.").encode(), "a.txt")
+    document = read_document(("One. \fTwo two two. " + words(60) + ".\fThree.").encode(), "a.txt")
     pages = [
         chunk.page for chunk in cut(**{f: getattr(document, f) for f in document.__struct_fields__})
     ]
