@@ -103,7 +103,9 @@ class _Bench:
 
         def whole(at: int) -> object:
             given = _Given(embedder.dimension, queries[at])
-            return asyncio.run(search(found, indexes, given, _OWNER, [store.id], asked[at], Asked()))
+            return asyncio.run(
+                search(found, indexes, given, _OWNER, [store.id], asked[at], Asked())
+            )
 
         self._time("search without the embedder", whole)
         self._figures["resident MB"] = _resident_mb() - before
@@ -209,7 +211,7 @@ def _taken(directory: Path, chunks: int, dimension: int) -> Iterator[Passage]:
 
 
 def _chunk(text: str) -> Chunk:
-    return Chunk(start=0, end=len(text), page=None, heading="", text=text, embed_text="")
+    return Chunk(start=0, end=len(text), page=None, heading="", text=text, embed_texts=())
 
 
 def _fill(database: Database, store_id: str, passages: Iterator[Passage]) -> None:
