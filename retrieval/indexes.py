@@ -241,7 +241,7 @@ class Indexes:
 
     def _sweep(self, *, everything: bool = False) -> None:
         """Removes the indexes of stores that are gone."""
-        kept = set() if everything else set(self.source.stores())
+        kept: set[str] = set() if everything else set(self.source.stores())
         for directory in self._path.iterdir():
             if directory.name not in kept:
                 shutil.rmtree(directory, ignore_errors=True)

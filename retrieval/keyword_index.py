@@ -238,7 +238,7 @@ def _stemmer() -> TextAnalyzer:
 
 
 def _stop_filters() -> list[TextAnalyzer]:
-    filters = [Filter.custom_stopword(_ENGLISH), *map(Filter.stopword, _LANGUAGES)]
+    filters = [Filter.custom_stopword(list[str](_ENGLISH)), *map(Filter.stopword, _LANGUAGES)]
     return [TextAnalyzerBuilder(Tokenizer.whitespace()).filter(one).build() for one in filters]
 
 

@@ -135,13 +135,13 @@ def _find(
             for hit in store.hits(owner, scores)
         ]
         hits.sort(key=lambda hit: (-hit.relevance, hit.document_id, hit.start, hit.chunk_id))
-        hits = [hits[place] for place in distinct([hit.text for hit in hits])]
+        hits = [hits[place] for place in distinct((hit.text for hit in hits), wanted)]
         if len(hits) >= wanted or exhausted:
             break
         depth *= 4
     if asked.diversity:
         hits = _diverse(indexes, hits, asked)
-    return hits[:wanted]
+    return hits
 
 
 def _candidates(

@@ -16,8 +16,11 @@ from clients.api import ClientError
 from clients.evaluation.dataset import DatasetError
 
 __all__ = [
+    "RESULTS",
     "ROOT",
+    "SUBMISSION",
     "SUBMISSION_COLUMNS",
+    "SUMMARY",
     "Experiment",
     "Record",
     "experiment_folder",

@@ -19,6 +19,8 @@ Subcommand = Callable[[Sequence[str]], int]
 # Name: "module:function", and what it is for.
 SUBCOMMANDS = {
     "ensemble": ("clients.evaluation.ensemble:main", "vote over recorded runs"),
+    "retrieval": ("clients.evaluation.retrieval:main", "measure the search over documents"),
+    "run": ("clients.evaluation.run:main", "ask a model or an ensemble every question"),
     "score": ("clients.evaluation.score:main", "score a submission against the truth"),
 }
 
