@@ -65,7 +65,13 @@ from gateway.seeding import Seeding
 from gateway.settings import ModelsSection
 from models.engine import Engine
 from models.errors import EngineUnavailable
+from models.fit import Fit, fit
+from models.footprint import Footprint
+from models.inspect import inspect
+from models.machine import read_machine
+from models.memory import MIB, Limits, budget
 from models.registry import Registry, ResidencyLimits
+from models.settings import ModelSettings
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
 
@@ -168,13 +174,20 @@ def _compose(
         return registry.get(settings.retrieval.embedder)
 
     library = _open_library(configuration, embedder)
+    room = _room(settings.models)
+
+    def place(model: ModelSettings) -> Fit | None:
+        layout = inspect(model, configuration.directory)
+        return None if layout is None else fit(model, layout, room)
+
     try:
         registry = Registry(
             configuration.models,
             configuration.data_dir,
             base=configuration.directory,
             engines=engines,
-            limits=_limits(settings.models),
+            limits=_limits(settings.models, room),
+            place=place,
         )
     except BaseException:
         if library is not None:
@@ -200,8 +213,21 @@ def _compose(
     return runtime, registry, lifespan
 
 
-def _limits(models: ModelsSection) -> ResidencyLimits:
+def _room(models: ModelsSection) -> Footprint:
+    host, device = models.host_memory_mb, models.gpu_memory_mb
+    return budget(
+        read_machine(),
+        models.memory_fraction,
+        Limits(
+            host=None if host is None else host * MIB,
+            device=None if device is None else device * MIB,
+        ),
+    )
+
+
+def _limits(models: ModelsSection, room: Footprint) -> ResidencyLimits:
     return ResidencyLimits(
+        budget=room,
         max_waiting=models.max_waiting,
         min_residency_s=models.min_residency_s,
         idle_timeout_s=models.idle_timeout_s,

@@ -33,6 +33,7 @@ class Engines(Protocol):
 
     def ids(self) -> tuple[str, ...]: ...
     def catalog(self) -> tuple[str, ...]: ...
+    def absent(self, model: str) -> ModelError | None: ...
     def settings(self, model: str) -> ModelSettings: ...
     def get(self, model: str) -> Engine: ...
     def stats(self) -> dict[str, EngineStats]: ...
@@ -120,14 +121,6 @@ class Runtime:
         except ModelNotFound:
             raise ModelNotFound(model, self.model_names()) from None
 
-    def downloaded(self, model: str) -> bool:
-        """Whether a model's files are here."""
-        try:
-            self.registry.get(model)
-        except ModelError:
-            return False
-        return True
-
     def model_names(self) -> tuple[str, ...]:
         """Every name a request may use as its model."""
         return (*self.ensembles, *self.registry.ids())
@@ -139,11 +132,10 @@ class Runtime:
         for model in self.ensembles[name].models:
             try:
                 needed[model] = self.registry.get(model).stats()
-            except ModelError:
-                away.append(model)
+            except ModelError as error:
+                away.append(str(error))
         if away:
-            pull = "; ".join(f"jurat pull {model}" for model in away)
-            return "failed", f"Not downloaded: {', '.join(away)}. Get them with: {pull}"
+            return "failed", " ".join(away)
         stats = self.registry.stats()
         embedder = self.settings.retrieval.embedder
         if embedder in stats:

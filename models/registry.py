@@ -16,7 +16,8 @@ from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
 from models.engines.on_demand import OnDemandEngine, Served
-from models.errors import InvalidRequest, ModelError, ModelNotFound, NotDownloaded
+from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
+from models.fit import Fit
 from models.footprint import Footprint
 from models.hardware import core_count
 from models.lifecycle import Lifecycle
@@ -58,7 +59,7 @@ class Changes(Struct, frozen=True, kw_only=True):
 
 @dataclass
 class _Entry:
-    """A model; without an engine as long as its files are not here.
+    """A model; without an engine, and with the reason, where its files are not here or too large.
 
     `of` is the id of the model that it is another precision of.
     """
@@ -68,6 +69,7 @@ class _Entry:
     key: str = ""
     engine: OnDemandEngine | None = None
     footprint: Footprint = NOTHING
+    absent: NotDownloaded | DoesNotFit | None = None
 
 
 class Registry:
@@ -76,7 +78,8 @@ class Registry:
     Raises SourceError at once for a model whose files are not where they are said to be: a gateway
     that cannot serve what it was told to serve should say so before it starts. Files that are to be
     downloaded may be missing. `base` is where relative `file:` sources start. `engines` replaces
-    the ones it would build, for tests. `footprint` says what a model takes; without it, nothing.
+    the ones it would build, for tests. `place` says where a model runs and what it takes there, and
+    raises DoesNotFit; None is nothing of this machine.
     """
 
     def __init__(
@@ -87,14 +90,14 @@ class Registry:
         base: Path | None = None,
         engines: Mapping[str, Engine] | None = None,
         limits: ResidencyLimits | None = None,
-        footprint: Callable[[ModelSettings], Footprint] | None = None,
+        place: Callable[[ModelSettings], Fit | None] = lambda _: None,
     ) -> None:
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._base = base or Path.cwd()
         self._given = dict(engines or {})
         self._limits = limits or ResidencyLimits()
-        self._footprint = footprint or _nothing
+        self._place = place
         residency = Residency(
             self._limits.budget,
             max_waiting=self._limits.max_waiting,
@@ -110,12 +113,16 @@ class Registry:
             raise
 
     def ids(self) -> tuple[str, ...]:
-        """Ids of the models whose files are here, in the catalog's order."""
+        """Ids of the models that can be loaded, in the catalog's order."""
         return tuple(name for name, entry in self._entries.items() if entry.engine is not None)
 
     def catalog(self) -> tuple[str, ...]:
-        """Ids of all models, those included that are not downloaded."""
+        """Ids of all models, those included that are not downloaded or too large."""
         return tuple(self._entries)
+
+    def absent(self, model: str) -> NotDownloaded | DoesNotFit | None:
+        """Why a model cannot be loaded, as far as that is known. Raises ModelNotFound."""
+        return self._find(model)[1].absent
 
     def settings(self, model: str) -> ModelSettings:
         """A model's settings, by its id, an alias or `ID:QUANT`.
@@ -127,7 +134,8 @@ class Registry:
     def get(self, model: str) -> OnDemandEngine:
         """A model's engine, by any of its names.
 
-        Raises ModelNotFound, NotDownloaded, InvalidRequest for a precision that cannot be.
+        Raises ModelNotFound, NotDownloaded, DoesNotFit, InvalidRequest for a precision that cannot
+        be.
         """
         engine = self._hosted(model).engine
         assert engine is not None
@@ -203,7 +211,7 @@ class Registry:
         loaded anew when its old engine has ended. Raises SourceError, and has changed nothing then.
         """
         before, after = self._entries, dict[str, _Entry]()
-        fresh: dict[str, Engine | None] = {}  # engines to host; None: not downloaded
+        fresh: dict[str, Engine | None] = {}  # engines to host; None: absent
         for name, entry in self._wanted(settings).items():
             old = before.get(name)
             if old is not None and _runs_alike(old.settings, entry.settings):
@@ -212,7 +220,7 @@ class Registry:
             after[name] = entry
             try:
                 fresh[name] = self._prepare(name, entry)
-            except NotDownloaded:
+            except (NotDownloaded, DoesNotFit):
                 fresh[name] = None
         self._entries = after
         self._aliases = {alias: name for name, one in settings.items() for alias in one.aliases}
@@ -269,13 +277,9 @@ class Registry:
         """The entry of a model whose files are here; they may have come since the last look."""
         name, entry = self._find(model)
         if entry.engine is None:
-            try:
-                engine = self._prepare(name, entry)
-            except NotDownloaded as error:
-                raise NotDownloaded(
-                    f"The files of model '{name}' ({entry.settings.source}) are not on this "
-                    f"machine. Get them with: jurat pull {name}"
-                ) from error
+            if isinstance(entry.absent, DoesNotFit):
+                raise DoesNotFit(str(entry.absent))
+            engine = self._prepare(name, entry)
             self._entries[name] = entry
             self._host(name, entry, engine)
         return entry
@@ -292,13 +296,31 @@ class Registry:
         number = 1
         while self._lifecycle.known(key := name if number == 1 else f"{name}#{number}"):
             number += 1  # what it replaces may still have requests
-        engine = self._given.get(name) or self._build(entry.settings, self._base, key)
         try:
-            entry.footprint = self._footprint(entry.settings)
-        except ModelError as error:
-            log.warning("%s: its memory cannot be planned: %s", name, error)
-        entry.key = key
+            engine = self._given.get(name) or self._build(entry.settings, self._base, key)
+            placed = self._placed(name, entry.settings)
+        except NotDownloaded as error:
+            entry.absent = NotDownloaded(
+                f"The files of model '{name}' ({entry.settings.source}) are not on this machine. "
+                f"Get them with: jurat pull {name}"
+            )
+            raise entry.absent from error
+        except DoesNotFit as error:
+            log.warning("%s", error)
+            entry.absent = error
+            raise
+        entry.footprint = NOTHING if placed is None else placed.estimate.footprint
+        entry.key, entry.absent = key, None
         return engine
+
+    def _placed(self, name: str, model: ModelSettings) -> Fit | None:
+        try:
+            return self._place(model)
+        except (NotDownloaded, DoesNotFit):
+            raise
+        except ModelError as error:  # its load will say so too
+            log.warning("%s: its memory cannot be planned: %s", name, error)
+            return None
 
     def _host(self, name: str, entry: _Entry, engine: Engine) -> None:
         self._lifecycle.add(
@@ -354,11 +376,6 @@ def _runs_alike(old: ModelSettings, new: ModelSettings) -> bool:
         )
 
     return bare(old) == bare(new)
-
-
-def _nothing(model: ModelSettings) -> Footprint:
-    """No memory: what is not planned is not bounded."""
-    return NOTHING
 
 
 def _private_folder() -> Path:

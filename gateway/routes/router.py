@@ -24,7 +24,7 @@ from gateway.schema.router import (
     RouterModelList,
 )
 from gateway.toml import ConfigError
-from models.errors import ModelError, SourceError
+from models.errors import ModelError, NotDownloaded, SourceError
 from models.types import EngineStats
 
 __all__ = ["list_router_models", "load_model", "reload_models", "unload_model"]
@@ -76,8 +76,6 @@ async def _named(request: Request[Any, Any, Any], runtime: Runtime) -> tuple[str
 
 def models(runtime: Runtime) -> list[RouterModel]:
     """Ensembles first, as in /v1/models."""
-    stats = runtime.registry.stats()
-    statuses = {name: _status(stats.get(name)) for name in runtime.registry.catalog()}
     entries = [
         RouterModel(
             id=name,
@@ -86,30 +84,35 @@ def models(runtime: Runtime) -> list[RouterModel]:
             status=_together([_member_status(runtime, model) for model in settings.models]),
             kind="ensemble",
             aliases=[],
-            downloaded=all(runtime.downloaded(model) for model in settings.models),
+            downloaded=all(_downloaded(runtime, model) for model in settings.models),
         )
         for name, settings in runtime.ensembles.items()
     ]
-    for name, status in statuses.items():
+    for name in runtime.registry.catalog():
         settings = runtime.registry.settings(name)
         entries.append(
             RouterModel(
                 id=name,
                 created=runtime.started_at,
                 owned_by="jurat",
-                status=status,
+                status=_member_status(runtime, name),
                 kind=settings.kind,
                 aliases=settings.aliases,
-                downloaded=name in stats,
+                downloaded=_downloaded(runtime, name),
             )
         )
     return entries
 
 
-def _status(stats: EngineStats | None) -> ModelStatus:
+def _downloaded(runtime: Runtime, model: str) -> bool:
+    try:
+        return not isinstance(runtime.registry.absent(model), NotDownloaded)
+    except ModelError:
+        return False  # an ensemble's member at a precision that cannot be
+
+
+def _status(stats: EngineStats) -> ModelStatus:
     match stats:
-        case None:
-            return ModelStatus(value="unloaded")
         case EngineStats(state="ready"):
             return ModelStatus(value="loaded")
         case EngineStats(state="loading"):
@@ -124,6 +127,8 @@ def _status(stats: EngineStats | None) -> ModelStatus:
 def _member_status(runtime: Runtime, model: str) -> ModelStatus:
     try:
         return _status(runtime.registry.get(model).stats())
+    except NotDownloaded as error:
+        return ModelStatus(value="unloaded", detail=str(error))
     except ModelError as error:
         return ModelStatus(value="unloaded", failed=True, detail=str(error))
 
