@@ -198,12 +198,13 @@ def _compose(
         seeding = Seeding(library, embedder, settings.stores, configuration.directory)
     search = library.search if library is not None else _no_search
     likeness = library.likeness if library is not None else _no_search
+    overview = library.overview if library is not None else None
 
     def is_small(model: str) -> bool:
         return registry.settings(model).small
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, registry.get, search, likeness, is_small, schedule)
+        return Ensemble(entry, registry.get, search, likeness, is_small, schedule, overview)
 
     def schedule(models: Sequence[str]) -> Plan:
         return runtime.schedule(models)

@@ -228,6 +228,37 @@ class Library:
             asked,
         )
 
+    async def overview(
+        self,
+        choose: Callable[[Sequence[str]], int | None],
+        *,
+        owner: str,
+        stores: Sequence[str],
+        limit: int = 10,
+        file_id: str | None = None,
+    ) -> list[Hit]:
+        """How one document begins, and how each of its parts does, in order; up to `limit` hits.
+
+        The document is the one that `choose` picks by its place among file names, or `file_id`
+        where it picks none; there are no hits without either. Raises StoreNotFound.
+        """
+        store_ids = await self.catalog.use_stores(owner, stores)
+
+        def find() -> list[Hit]:
+            documents = self._store.documents(owner, store_ids)
+            place = choose([name for _, _, name in documents])
+            if place is None:
+                ids = [identity for _, identity, _ in documents]
+                place = ids.index(file_id) if file_id in ids else None
+            if place is None:
+                return []
+            store_id, identity, _ = documents[place]
+            openings = self._store.openings(owner, store_id, identity)[:limit]
+            found = self._store.hits(owner, dict.fromkeys(openings, 1.0))
+            return sorted(found, key=lambda hit: hit.chunk_id)
+
+        return await asyncio.to_thread(find)
+
     async def likeness(self, query: str, texts: Sequence[str], *, owner: str) -> list[float]:
         """Each text's cosine similarity to the query. Raises what the embedder raises.
 

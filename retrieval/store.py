@@ -173,6 +173,28 @@ class Store:
         )
         return rows[0][0] if rows else None
 
+    def documents(self, owner: str, store_ids: Sequence[str]) -> list[tuple[str, str, str]]:
+        """The store, id and name of every completed file that `owner` may search, by name."""
+        rows = self._database.query(
+            "SELECT sf.store_id, sf.file_id, f.filename FROM store_files sf"
+            " JOIN files f ON f.id = sf.file_id JOIN stores s ON s.id = sf.store_id"
+            " WHERE sf.status = 'completed' AND s.id IN (SELECT value FROM json_each(:stores))"
+            f" AND {VISIBLE} ORDER BY f.filename, sf.seq",
+            {"owner": owner, "stores": json.dumps(list(store_ids))},
+        )
+        return [(row[0], row[1], row[2]) for row in rows]
+
+    def openings(self, owner: str, store_id: str, file_id: str) -> list[int]:
+        """The first chunk of a file and the first under each heading: ids, in order."""
+        rows = self._database.query(
+            "SELECT MIN(c.id) AS first FROM chunks c JOIN store_files sf ON sf.seq = c.store_file"
+            " JOIN stores s ON s.id = sf.store_id"
+            f" WHERE s.id = :store AND sf.file_id = :file AND {VISIBLE}"
+            " GROUP BY c.heading ORDER BY first",
+            {"owner": owner, "store": store_id, "file": file_id},
+        )
+        return [row["first"] for row in rows]
+
     # Marks
 
     def mark(self, key: str) -> None:

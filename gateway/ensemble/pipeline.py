@@ -6,6 +6,7 @@ from contextlib import aclosing
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from gateway.ensemble import consensus, say
 from gateway.ensemble.cite import sources
@@ -29,6 +30,7 @@ from gateway.ensemble.prompt import (
 from gateway.ensemble.rewrite import Write, standalone, variants
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
+from gateway.ensemble.whole import asks_of_whole, named
 from gateway.schema.ensemble import EnsembleReport
 from models.engine import Engine
 from models.errors import InvalidRequest
@@ -45,6 +47,9 @@ __all__ = [
     "SearchFunction",
     "Verdict",
 ]
+
+
+OPENINGS = 8  # passages of a document that is asked about as a whole, at least
 
 
 class SearchFunction(Protocol):
@@ -69,6 +74,20 @@ class LikenessFunction(Protocol):
     ) -> Awaitable[Sequence[float]]: ...
 
 
+class OverviewFunction(Protocol):
+    """How one document begins, and each of its parts. Raises the errors of `retrieval.errors`."""
+
+    def __call__(
+        self,
+        choose: Callable[[Sequence[str]], int | None],
+        *,
+        owner: str,
+        stores: Sequence[str],
+        limit: int,
+        file_id: str | None,
+    ) -> Awaitable[list[Hit]]: ...
+
+
 class Ensemble:
     """One virtual model. `small` says of a model's id whether its values are to be extracted.
 
@@ -83,6 +102,7 @@ class Ensemble:
         likeness: LikenessFunction,
         small: Callable[[str], bool],
         schedule: Callable[[Sequence[str]], Plan] = plan,
+        overview: OverviewFunction | None = None,
     ) -> None:
         self.settings = settings
         self._engines = engines
@@ -90,6 +110,7 @@ class Ensemble:
         self._likeness = likeness
         self._small = small
         self._schedule = schedule
+        self._overview = overview
 
     async def run(self, request: EnsembleRequest) -> AsyncGenerator[Event, None]:
         """Deliberations, then the answer, then the verdict, which is last. Closing it cancels.
@@ -125,8 +146,8 @@ class Ensemble:
         retrieval_ms = 0.0
         top_k = settings.top_k
         while True:
-            passages = await self._find(request.owner, settings, queries, top_k)
-            poll = await self._poll(request, settings, talk.question, queries[0], passages)
+            passages, whole = await self._find(request.owner, settings, queries, top_k)
+            poll = await self._poll(request, settings, talk.question, queries[0], passages, whole)
             retrieval_ms += (time.perf_counter() - began) * 1000
             yield Deliberation(say.found(passages, settings))
             counted: list[Counted] = []
@@ -252,7 +273,8 @@ class Ensemble:
 
     async def _find(
         self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
-    ) -> tuple[Passage, ...]:
+    ) -> tuple[tuple[Passage, ...], bool]:
+        """The passages, and whether they are of a document that the question is about as a whole."""
         if not settings.stores:
             raise InvalidRequest(
                 "No vector store to search: name one in ensemble.vector_store_ids.",
@@ -265,8 +287,20 @@ class Ensemble:
             limit=top_k,
             score_floor=settings.score_floor,
         )
+        whole: list[Hit] = []
+        if self._overview is not None and asks_of_whole(queries[0]):
+            whole = await self._overview(
+                lambda names: named(queries[0], names),
+                owner=owner,
+                stores=settings.stores,
+                limit=max(top_k, OPENINGS),
+                file_id=hits[0].file_id if hits else None,
+            )
+            near = {hit.chunk_id: hit.score for hit in hits}
+            whole = [replace(hit, score=near.get(hit.chunk_id, 0.0)) for hit in whole]
         # A passage without a word (a ruled line, say) can neither be read nor cited.
-        return number_passages([hit for hit in hits if any(c.isalnum() for c in hit.text)])
+        found = [hit for hit in whole or hits if any(c.isalnum() for c in hit.text)]
+        return number_passages(found), bool(whole)
 
     async def _poll(
         self,
@@ -275,6 +309,7 @@ class Ensemble:
         question: str,
         query: str,
         passages: tuple[Passage, ...],
+        whole: bool,
     ) -> Poll:
         # In a schema of the client's own, nobody's answer is words of a passage.
         forced = settings.extractive if request.schema is None else False
@@ -295,6 +330,7 @@ class Ensemble:
             ranked=rank(query, texts, found, likeness),
             modes=tuple(modes),
             schema=request.schema,
+            whole=whole,
         )
 
 

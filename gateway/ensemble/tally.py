@@ -43,6 +43,7 @@ class Poll(Struct, frozen=True, kw_only=True):
     ranked: list[Sentence]
     modes: tuple[bool, ...]
     schema: str | None = None
+    whole: bool = False  # the passages are of a document that is asked about as a whole
 
 
 class Counted(Struct, frozen=True, kw_only=True):
@@ -67,6 +68,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 def speaks(poll: Poll) -> bool:
     """Whether a sentence speaks to the question enough for the members to be asked at all."""
+    if poll.whole and poll.passages:
+        return True  # no one sentence speaks of a whole document
     floor = poll.settings.evidence_floor
     return any(sentence.score >= floor for sentence in poll.ranked)
 
