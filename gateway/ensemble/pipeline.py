@@ -274,7 +274,7 @@ class Ensemble:
     async def _find(
         self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
     ) -> tuple[tuple[Passage, ...], bool]:
-        """The passages, and whether they are of a document that the question is about as a whole."""
+        """The passages, and whether they are of a document that is asked about as a whole."""
         if not settings.stores:
             raise InvalidRequest(
                 "No vector store to search: name one in ensemble.vector_store_ids.",

@@ -14,7 +14,8 @@ THING = (
 # Said of a whole, in the commonest languages of the web. A question for a fact has none of these.
 PATTERNS = (
     rf"\bwhat(?:['’]s| is| are| was)\b.{{0,80}}\b{THING}s?\b.{{0,40}}\babout\b",
-    rf"\bwhat (?:does|do|did)\b.{{0,80}}\b{THING}s?\b.{{0,40}}\b(?:cover|deal with|describe|discuss)\b",
+    rf"\bwhat (?:does|do|did)\b.{{0,80}}\b{THING}s?\b.{{0,40}}"
+    r"\b(?:cover|deal with|describe|discuss)\b",
     r"\bsummar(?:y|i[sz]e|ies)\b|\boverview of\b|\btl;?dr\b|\babstract of\b",
     rf"\bmain (?:points?|findings?|topics?|ideas?|claims?|contributions?)\b.{{0,60}}\b{THING}s?\b",
     r"\bworum geht es\b|\bzusammenfass|\bwovon handelt\b|\büberblick über\b",
@@ -39,8 +40,8 @@ def named(question: str, names: Sequence[str]) -> int | None:
     """
     asked = question.casefold()
     exact = [at for at, name in enumerate(names) if name and name.casefold() in asked]
-    if len(exact) == 1:
-        return exact[0]
+    if exact:
+        return exact[0] if len(exact) == 1 else None
     said = terms(question) | {stem(word) for word in WORD.findall(question)}
     words = [
         {stem(part) for part in SPLIT.split(_stem_of(name)) if len(part) > 1} for name in names
