@@ -24,7 +24,7 @@ from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.convert.sampling import copies
 from gateway.deadline import within
 from gateway.disconnect import until_disconnect
-from gateway.ensemble_events import task_of
+from gateway.open_webui import task_of
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime

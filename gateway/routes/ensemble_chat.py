@@ -15,7 +15,7 @@ from gateway.deadline import within
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.events import Answer, Deliberation, Event, Verdict
 from gateway.ensemble.pipeline import Ensemble
-from gateway.ensemble_events import source_events, status_line, wants_events
+from gateway.open_webui import source_events, status_line, wants_events
 from gateway.replies import Reply
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
 from gateway.settings import ServerSettings
