@@ -116,6 +116,10 @@ class Library:
         """Break that off; the next start goes on."""
         await self._queue.stop()
 
+    async def settled(self) -> None:
+        """Returns when all that `catalog` was given is ingested, or refused. Needs `start`."""
+        await self._queue.settled()
+
     def close(self) -> None:
         """Waits for the database call in progress. May be called twice."""
         self._indexes.close()
