@@ -134,11 +134,11 @@ class Library:
         `readers` are owners who may search it besides, "*" everyone; None leaves them as they
         are. Raises InvalidRequest for "name" and "owner".
         """
-        return await asyncio.to_thread(self._stores.ensure, owner, name, readers)
+        return await self.catalog.ensure_store(owner, name, readers)
 
     async def stores(self, owner: str) -> list[StoreRecord]:
         """The stores that `owner` may search, own ones first."""
-        return await asyncio.to_thread(self._stores.all, owner)
+        return await self.catalog.all_stores(owner)
 
     async def files(self, store_id: str, owner: str) -> list[FileRecord]:
         """The files of a store that `owner` may search, by name. Raises StoreNotFound."""

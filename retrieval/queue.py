@@ -53,6 +53,7 @@ class IngestQueue:
         self._begun = 0
         self._changed = asyncio.Event()
         self._idle = asyncio.Event()
+        self._suspects = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -121,7 +122,13 @@ class IngestQueue:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                await self._take(waiting)
+                if not failures:
+                    await self._take(waiting)
+                else:
+                    # One after the other, so that of those that were being embedded when the
+                    # embedder failed, only the one to blame fails again.
+                    async with self._suspects:
+                        await self._take(waiting)
                 return
             except self._away:
                 pass

@@ -320,7 +320,9 @@ def test_stores_are_made_changed_and_listed(served: Served) -> None:
         ({"quota_bytes": -1}, "quota_bytes"),
     ],
 )
-def test_a_store_that_cannot_be_is_a_400(served: Served, body: dict[str, Any], param: str | None) -> None:
+def test_a_store_that_cannot_be_is_a_400(
+    served: Served, body: dict[str, Any], param: str | None
+) -> None:
     answer = posted(served, "/v1/vector_stores", body)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
 

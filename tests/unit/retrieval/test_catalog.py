@@ -1,6 +1,7 @@
 """Files that wait, fail, are cancelled, replaced and expire; owners that take turns."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
@@ -242,6 +243,35 @@ async def test_a_file_that_the_embedder_fails_at_is_given_up(
     await library.catalog.attach("ann", store, Attached(file_id=file))
     await library.settled()
     assert await status(library, store, file) == ("completed", None)
+
+
+async def test_only_the_file_to_blame_is_given_up(
+    library: Library, held: HeldEmbedder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    embed = BagEmbedder.embed
+    crashes = 0
+
+    async def crash(self: BagEmbedder, texts: Sequence[str], kind: Any) -> NDArray[np.float32]:
+        """All that is being embedded fails with the bad one."""
+        nonlocal crashes
+        if any("bad" in text for text in texts):
+            crashes += 1
+            raise OSError("crashed")
+        before = crashes
+        await asyncio.to_thread(time.sleep, 0.01)  # as an embedder takes its time
+        if crashes > before:
+            raise OSError("crashed")
+        return await embed(self, texts, kind)
+
+    monkeypatch.setattr(BagEmbedder, "embed", crash)
+    store = await make(library)
+    names = ["good1", "bad", "good2", "good3"]
+    files = {name: await upload(library, f"{name}.md", f"A {name} lamp.") for name in names}
+    given = [Attached(file_id=file) for file in files.values()]
+    await library.catalog.create_batch("ann", store, given)
+    await library.settled()
+    outcomes = {name: (await status(library, store, file))[0] for name, file in files.items()}
+    assert outcomes == dict.fromkeys(names, "completed") | {"bad": "failed"}
 
 
 async def test_a_private_store_ends_when_nobody_uses_it(library: Library, clock: Clock) -> None:
