@@ -71,14 +71,14 @@ class StoreFiles:
 
     def attach(
         self, owner: str, store_id: str, given: Sequence[Attached], batch_id: str | None = None
-    ) -> list[FileRecord]:
+    ) -> None:
         """Puts files into an own store, all or none, to be ingested.
 
         One that is there already is ingested anew; its passages can be found until then. Raises
         StoreNotFound, NotFound, QuotaExceeded and InvalidRequest.
         """
         with self._database.transaction() as execute:
-            store = self._stores.writable(owner, store_id)
+            quota = self._stores.quota(owner, store_id)
             for one in given:
                 self._attach(execute, owner, store_id, one, batch_id)
             held = execute(
@@ -86,13 +86,11 @@ class StoreFiles:
                 " WHERE sf.store_id = ? AND sf.status IN ('in_progress', 'completed')",
                 (store_id,),
             ).fetchone()[0]
-            if store.quota_bytes is not None and held > store.quota_bytes:
+            if quota is not None and held > quota:
                 raise QuotaExceeded(
                     "file_id",
-                    f"the store would hold {int(held)} bytes of files; its quota is "
-                    f"{store.quota_bytes}",
+                    f"the store would hold {int(held)} bytes of files; its quota is {quota}",
                 )
-            return [self.read(owner, store_id, one.file_id) for one in given]
 
     def create_store(
         self, owner: str, change: StoreChange, given: Sequence[Attached]
@@ -106,7 +104,7 @@ class StoreFiles:
     def create_batch(self, owner: str, store_id: str, given: Sequence[Attached]) -> BatchRecord:
         """As `attach`, with something to ask after them all by."""
         with self._database.transaction() as execute:
-            self._stores.writable(owner, store_id)
+            self._stores.quota(owner, store_id)
             batch_id = new_id("vsfb_")
             execute(
                 "INSERT INTO batches (id, store_id, created_at) VALUES (?, ?, ?)",
@@ -118,7 +116,7 @@ class StoreFiles:
     def remove(self, owner: str, store_id: str, file_id: str) -> Written:
         """Takes a file and its passages out of an own store. Raises StoreNotFound, NotFound."""
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             row = self._row(store_id, file_id)
             removed = chunk_ids(execute, row["seq"])
             execute("DELETE FROM store_files WHERE seq = ?", (row["seq"],))
@@ -131,7 +129,7 @@ class StoreFiles:
         """Replaces the attributes of a file. Raises StoreNotFound, NotFound, InvalidRequest."""
         check_attributes(attributes)
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             row = self._row(store_id, file_id)
             write_attributes(execute, row["seq"], row["filename"], attributes)
             return self.read(owner, store_id, file_id)
@@ -163,7 +161,7 @@ class StoreFiles:
 
     def check_writable(self, owner: str, store_id: str) -> None:
         """Raises StoreNotFound, also where the owner may only search."""
-        self._stores.writable(owner, store_id)
+        self._stores.quota(owner, store_id)
 
     # Read
 
@@ -178,7 +176,7 @@ class StoreFiles:
 
     def read(self, owner: str, store_id: str, file_id: str) -> FileRecord:
         """A file of a store that the owner may see. Raises StoreNotFound, NotFound."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         return file_record(self._row(store_id, file_id))
 
     def page(
@@ -190,7 +188,7 @@ class StoreFiles:
         batch_id: str | None = None,
     ) -> Page[FileRecord]:
         """Files of a store that the owner may see. Raises StoreNotFound, InvalidRequest."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         test = "sf.store_id = :store"
         if batch_id is not None:
             self.batch(owner, store_id, batch_id)
@@ -211,7 +209,7 @@ class StoreFiles:
 
     def all(self, owner: str, store_id: str) -> list[FileRecord]:
         """By name. Raises StoreNotFound."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         rows = self._database.query(
             f"{SELECT} WHERE sf.store_id = ? ORDER BY f.filename, sf.seq", (store_id,)
         )
@@ -236,7 +234,7 @@ class StoreFiles:
 
     def batch(self, owner: str, store_id: str, batch_id: str) -> BatchRecord:
         """Raises StoreNotFound, NotFound."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         rows = self._database.query(
             f"SELECT b.*, (SELECT {COUNTS} FROM store_files sf WHERE sf.batch_id = b.id) AS counts"
             " FROM batches b WHERE b.id = ? AND b.store_id = ?",
@@ -258,7 +256,7 @@ class StoreFiles:
     def cancel_batch(self, owner: str, store_id: str, batch_id: str) -> tuple[BatchRecord, Written]:
         """Cancels what of a batch still waits; does nothing to one that is done."""
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             removed: list[int] = []
             if self.batch(owner, store_id, batch_id).status == "in_progress":
                 rows = execute(
