@@ -64,7 +64,7 @@ from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from gateway.settings import ModelsSection
 from models.engine import Engine
-from models.errors import EngineUnavailable
+from models.errors import EngineUnavailable, QueueFull
 from models.fit import Fit, fit
 from models.footprint import Footprint
 from models.inspect import inspect
@@ -242,7 +242,7 @@ def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) 
     if settings.embedder not in configuration.models:
         return None
     adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
-    away = (EngineUnavailable,)
+    away = (EngineUnavailable, QueueFull)
     return Library.open(configuration.data_dir, adapter, settings, away=away)
 
 

@@ -1,5 +1,6 @@
 """Files and uploads, through the official client and by hand."""
 
+import errno
 import hashlib
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from openai.types import FileObject, Upload
 
 from gateway.settings import ServerSettings
+from retrieval.blobs import Incoming
 from tests.contract.serving import configuration, serve
 
 LIMIT = 300_000
@@ -241,6 +243,18 @@ def test_a_file_that_is_too_large_is_a_413_said_or_not(served: Served) -> None:
     assert contents(served.folder) == before
 
 
+def test_a_full_disk_is_said_to_be_one(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(content: Incoming, piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = contents(served.folder)
+    monkeypatch.setattr(Incoming, "write", full)
+    answer = served.http.post("/v1/files", content=form(FILE, PURPOSE), headers=MULTIPART)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
+    assert answer.headers["x-should-retry"] == "false"
+    assert contents(served.folder) == before
+
+
 def test_a_client_that_goes_leaves_nothing(served: Served) -> None:
     before = contents(served.folder)
     with socket.create_connection(served.url.removeprefix("http://").split(":")) as connection:
@@ -273,6 +287,19 @@ def test_nobody_sees_the_files_of_another(served: Served) -> None:
     assert served.bob.files.list().data == []
     with pytest.raises(openai.BadRequestError, match="not in this list"):
         served.bob.files.list(after=file.id)
+    served.alice.files.delete(file.id)
+
+
+def test_a_content_that_is_gone_is_a_404(served: Served) -> None:
+    content = b"soon gone"
+    file = served.alice.files.create(file=('a b"é.txt', content), purpose="assistants")
+    answer = served.http.get(f"/v1/files/{file.id}/content")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "filename*=UTF-8''a%20b" in answer.headers["content-disposition"]
+    sha256 = hashlib.sha256(content).hexdigest()
+    (served.folder / sha256[:2] / sha256).unlink()
+    gone = served.http.get(f"/v1/files/{file.id}/content")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "file_not_found")
     served.alice.files.delete(file.id)
 
 
