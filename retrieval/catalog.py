@@ -175,6 +175,16 @@ class Catalog:
         self._wake()
         return store
 
+    async def ensure_store(
+        self, owner: str, name: str, readers: Sequence[str] | None = None
+    ) -> StoreRecord:
+        """The owner's store of that name, made if missing. Raises InvalidRequest."""
+        return await self._run(lambda: self._stores.ensure(owner, name, readers))
+
+    async def all_stores(self, owner: str) -> list[StoreRecord]:
+        """What the owner may search, own stores first."""
+        return await self._run(lambda: self._stores.all(owner))
+
     async def update_store(self, owner: str, store_id: str, change: StoreChange) -> StoreRecord:
         return await self._run(lambda: self._stores.update(owner, store_id, change))
 

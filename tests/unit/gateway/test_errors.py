@@ -21,7 +21,7 @@ from models.errors import (
     Unsupported,
 )
 from retrieval import errors as retrieval_errors
-from retrieval.errors import StoreNotFound
+from retrieval.errors import NotFound, QuotaExceeded, StoreNotFound, StoreReadOnly
 
 NO_RETRY = {"x-should-retry": "false"}
 
@@ -41,7 +41,10 @@ NO_RETRY = {"x-should-retry": "false"}
         (SourceError("m"), 503, "model_load_failed", None, NO_RETRY),
         (ModelError("m"), 500, "model_error", None, {}),
         (RequestTimeout("m"), 504, "timeout", None, NO_RETRY),
-        (StoreNotFound("s"), 404, "vector_store_not_found", None, {}),
+        (StoreNotFound("s"), 404, "vector_store_not_found", "vector_store_id", {}),
+        (NotFound("file", "f"), 404, "file_not_found", "file_id", {}),
+        (StoreReadOnly("s"), 403, "permission_denied", "vector_store_id", {}),
+        (QuotaExceeded("file_id", "m"), 400, "quota_exceeded", "file_id", {}),
         (retrieval_errors.InvalidRequest("limit", "m"), 400, "invalid_value", "limit", {}),
     ],
 )
@@ -61,6 +64,7 @@ def test_every_error_of_a_package_is_known(module: object) -> None:
         Exception.__init__(error, "text")
         error.retry_after_s = 1.0
         error.param = None
+        error.what, error.name = "file", "x"
         assert to_api_error(error).code != "internal_error"
 
 
