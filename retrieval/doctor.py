@@ -127,9 +127,10 @@ def _broken_database(database: Database) -> list[Problem]:
     return [Problem(what=f"database: {one}") for one in said]
 
 
-# Completed, and without a passage, or with one that has no vector.
+# Completed, and without all its passages, or with one that has no vector.
 _WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'completed' AND (
-    NOT EXISTS (SELECT 1 FROM chunks c WHERE c.store_file = sf.seq)
+    sf.chunk_count = 0
+    OR sf.chunk_count != (SELECT COUNT(*) FROM chunks c WHERE c.store_file = sf.seq)
     OR EXISTS (SELECT 1 FROM chunks c WHERE c.store_file = sf.seq AND NOT EXISTS (
         SELECT 1 FROM embeddings e
         WHERE e.chunk_id = c.id AND length(e.vector) = 4 * sf.dimension)))"""

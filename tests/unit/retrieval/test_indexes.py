@@ -62,7 +62,10 @@ class Bench:
                 insert_passages(
                     execute,
                     1,
-                    [(passage(f"word{first + at} shared"), rows) for at, rows in enumerate(vectors)],
+                    [
+                        (passage(f"word{first + at} shared"), rows)
+                        for at, rows in enumerate(vectors)
+                    ],
                     EMBEDDER,
                 ),
             )
@@ -150,7 +153,7 @@ def test_a_filter_is_complete_in_segments(
     assert set(index.vectors.search(query, 500, within)[0].tolist()) == set(within.tolist())
 
 
-@pytest.mark.parametrize("what", ["garbage", "gone", "manifest", "words"])
+@pytest.mark.parametrize("what", ["garbage", "manifest", "words"])
 def test_what_is_damaged_is_built_anew(bench: Bench, small_tails: None, what: str) -> None:
     bench.indexes.write(bench.store, lambda: bench.add(120))
     bench.indexes.settle()
@@ -160,8 +163,6 @@ def test_what_is_damaged_is_built_anew(bench: Bench, small_tails: None, what: st
         graph = next((folder / "vectors").glob("*.usearch"))
         if what == "garbage":
             graph.write_bytes(bytes(graph.stat().st_size))
-        elif what == "gone":
-            graph.unlink()
         elif what == "manifest":
             (folder / "vectors" / "manifest.json").write_text("{")
         else:
@@ -198,9 +199,7 @@ def test_the_index_of_a_store_goes_with_it(bench: Bench) -> None:
     assert not (bench.folder / "indexes" / bench.store).exists()
 
 
-def test_more_stores_than_are_open_at_once(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_more_stores_than_are_open_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("retrieval.indexes._OPEN_STORES", 1)
     bench.add(3)
     first = bench.indexes.get(bench.store)

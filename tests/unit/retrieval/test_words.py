@@ -24,7 +24,12 @@ def test_words_are_folded_in_any_script(text: str, words: list[str]) -> None:
 
 @pytest.mark.parametrize(
     ("document", "query"),
-    [("東京都の人口は多い", "人口"), ("ประเทศไทยมีประชากร", "ประชากร"), ("水", "水"), ("東京", "京")],
+    [
+        ("東京都の人口は多い", "人口"),
+        ("ประเทศไทยมีประชากร", "ประชากร"),
+        ("水", "水"),
+        ("東京", "京"),
+    ],
 )
 def test_a_word_inside_a_run_without_spaces_is_found(document: str, query: str) -> None:
     asked = query_words(query)
