@@ -58,7 +58,7 @@ from gateway.routes.vector_stores import (
 from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
-from models.errors import EngineUnavailable
+from models.errors import EngineUnavailable, QueueFull
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -172,7 +172,7 @@ def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) 
     if settings.embedder not in configuration.models:
         return None
     adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
-    away = (EngineUnavailable,)
+    away = (EngineUnavailable, QueueFull)
     return Library.open(configuration.data_dir, adapter, settings, away=away)
 
 

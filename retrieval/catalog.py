@@ -175,6 +175,16 @@ class Catalog:
         self._wake()
         return store
 
+    async def ensure_store(
+        self, owner: str, name: str, readers: Sequence[str] | None = None
+    ) -> StoreRecord:
+        """The owner's store of that name, made if missing. Raises InvalidRequest."""
+        return await self._run(lambda: self._stores.ensure(owner, name, readers))
+
+    async def all_stores(self, owner: str) -> list[StoreRecord]:
+        """What the owner may search, own stores first."""
+        return await self._run(lambda: self._stores.all(owner))
+
     async def update_store(self, owner: str, store_id: str, change: StoreChange) -> StoreRecord:
         return await self._run(lambda: self._stores.update(owner, store_id, change))
 
@@ -204,7 +214,7 @@ class Catalog:
 
     async def attach(self, owner: str, store_id: str, given: Attached) -> FileRecord:
         """The file waits to be ingested."""
-        (record,) = await self._run(lambda: self._attach(owner, store_id, given))
+        record = await self._run(lambda: self._attach(owner, store_id, given))
         self._wake()
         return record
 
@@ -254,8 +264,9 @@ class Catalog:
         """The files wait to be ingested, all or none."""
 
         def create() -> BatchRecord:
+            record = self._store_files.create_batch(owner, store_id, given)
             self._stores.touch([store_id])
-            return self._store_files.create_batch(owner, store_id, given)
+            return record
 
         batch = await self._run(create)
         self._wake()
@@ -295,10 +306,10 @@ class Catalog:
         self._uploads.expire()
         self._stores.forget_expired()
 
-    def _attach(self, owner: str, store_id: str, given: Attached) -> list[FileRecord]:
-        records = self._store_files.attach(owner, store_id, [given])
+    def _attach(self, owner: str, store_id: str, given: Attached) -> FileRecord:
+        self._store_files.attach(owner, store_id, [given])
         self._stores.touch([store_id])
-        return records
+        return self._store_files.read(owner, store_id, given.file_id)
 
     def _detach(self, owner: str, store_id: str, file_id: str) -> None:
         self._indexes.write(

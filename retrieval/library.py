@@ -116,6 +116,10 @@ class Library:
         """Break that off; the next start goes on."""
         await self._queue.stop()
 
+    async def settled(self) -> None:
+        """Returns when all that `catalog` was given is ingested, or refused. Needs `start`."""
+        await self._queue.settled()
+
     def close(self) -> None:
         """Waits for the database call in progress. May be called twice."""
         self._indexes.close()
@@ -130,11 +134,11 @@ class Library:
         `readers` are owners who may search it besides, "*" everyone; None leaves them as they
         are. Raises InvalidRequest for "name" and "owner".
         """
-        return await asyncio.to_thread(self._stores.ensure, owner, name, readers)
+        return await self.catalog.ensure_store(owner, name, readers)
 
     async def stores(self, owner: str) -> list[StoreRecord]:
         """The stores that `owner` may search, own ones first."""
-        return await asyncio.to_thread(self._stores.all, owner)
+        return await self.catalog.all_stores(owner)
 
     async def files(self, store_id: str, owner: str) -> list[FileRecord]:
         """The files of a store that `owner` may search, by name. Raises StoreNotFound."""

@@ -52,6 +52,8 @@ class IngestQueue:
         self._served: dict[str, int] = {}  # when an owner's file was last begun
         self._begun = 0
         self._changed = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._suspects = asyncio.Lock()
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
@@ -69,7 +71,12 @@ class IngestQueue:
 
     def wake(self) -> None:
         """Something came, or went: called in the event loop after every change of what waits."""
+        self._idle.clear()
         self._changed.set()
+
+    async def settled(self) -> None:
+        """Returns when nothing waits any more; only while the queue runs."""
+        await self._idle.wait()
 
     async def _run(self) -> None:
         self._changed.set()
@@ -91,6 +98,8 @@ class IngestQueue:
         while len(self._running) < _FILES_AT_ONCE:
             found = await asyncio.to_thread(self._files.waiting, list(self._running))
             if not found:
+                if not self._running and not self._changed.is_set():
+                    self._idle.set()
                 return
             chosen = min(found, key=self._turn)
             self._begun += 1
@@ -113,7 +122,13 @@ class IngestQueue:
         pause = _FIRST_PAUSE_S
         while True:
             try:
-                await self._take(waiting)
+                if not failures:
+                    await self._take(waiting)
+                else:
+                    # One after the other, so that of those that were being embedded when the
+                    # embedder failed, only the one to blame fails again.
+                    async with self._suspects:
+                        await self._take(waiting)
                 return
             except self._away:
                 pass

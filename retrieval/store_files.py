@@ -4,18 +4,26 @@
 import json
 import sqlite3
 from collections.abc import Mapping, Sequence
-from pathlib import PurePosixPath
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
-import msgspec
 from msgspec import Struct
 
-from retrieval.database import Database, Execute, new_id, storable, unstorable
-from retrieval.errors import InvalidRequest, NotFound, QuotaExceeded
-from retrieval.filters import Attribute, kind_of
+from retrieval.database import Database, Execute, new_id, storable
+from retrieval.errors import NotFound, QuotaExceeded
+from retrieval.filters import Attribute
 from retrieval.paging import read_page
 from retrieval.parse import Document
-from retrieval.store import EmbeddedBy, Passage, Written, insert_passages
+from retrieval.store import EmbeddedBy, Passage, Written
+from retrieval.store_file_rows import (
+    SELECT,
+    check_attributes,
+    chunk_ids,
+    chunking_of,
+    end_without_passages,
+    file_record,
+    write_attributes,
+    write_passages,
+)
 from retrieval.types import (
     BatchRecord,
     Chunking,
@@ -29,14 +37,7 @@ from retrieval.types import (
 )
 from retrieval.vector_stores import COUNTS, StoreChange, VectorStores
 
-__all__ = ["Attached", "StoreFiles", "Waiting", "check_attributes"]
-
-_MOST_ATTRIBUTES = 16
-_LONGEST_KEY = 64
-_LONGEST_VALUE = 512
-
-_SELECT = """SELECT sf.*, f.filename, f.sha256, f.bytes
-    FROM store_files sf JOIN files f ON f.id = sf.file_id"""
+__all__ = ["Attached", "StoreFiles", "Waiting"]
 
 
 class Attached(Struct, frozen=True, kw_only=True):
@@ -70,14 +71,14 @@ class StoreFiles:
 
     def attach(
         self, owner: str, store_id: str, given: Sequence[Attached], batch_id: str | None = None
-    ) -> list[FileRecord]:
+    ) -> None:
         """Puts files into an own store, all or none, to be ingested.
 
         One that is there already is ingested anew; its passages can be found until then. Raises
         StoreNotFound, NotFound, QuotaExceeded and InvalidRequest.
         """
         with self._database.transaction() as execute:
-            store = self._stores.writable(owner, store_id)
+            quota = self._stores.quota(owner, store_id)
             for one in given:
                 self._attach(execute, owner, store_id, one, batch_id)
             held = execute(
@@ -85,13 +86,11 @@ class StoreFiles:
                 " WHERE sf.store_id = ? AND sf.status IN ('in_progress', 'completed')",
                 (store_id,),
             ).fetchone()[0]
-            if store.quota_bytes is not None and held > store.quota_bytes:
+            if quota is not None and held > quota:
                 raise QuotaExceeded(
                     "file_id",
-                    f"the store would hold {int(held)} bytes of files; its quota is "
-                    f"{store.quota_bytes}",
+                    f"the store would hold {int(held)} bytes of files; its quota is {quota}",
                 )
-            return [self.read(owner, store_id, one.file_id) for one in given]
 
     def create_store(
         self, owner: str, change: StoreChange, given: Sequence[Attached]
@@ -105,7 +104,7 @@ class StoreFiles:
     def create_batch(self, owner: str, store_id: str, given: Sequence[Attached]) -> BatchRecord:
         """As `attach`, with something to ask after them all by."""
         with self._database.transaction() as execute:
-            self._stores.writable(owner, store_id)
+            self._stores.quota(owner, store_id)
             batch_id = new_id("vsfb_")
             execute(
                 "INSERT INTO batches (id, store_id, created_at) VALUES (?, ?, ?)",
@@ -117,9 +116,9 @@ class StoreFiles:
     def remove(self, owner: str, store_id: str, file_id: str) -> Written:
         """Takes a file and its passages out of an own store. Raises StoreNotFound, NotFound."""
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             row = self._row(store_id, file_id)
-            removed = _chunk_ids(execute, row["seq"])
+            removed = chunk_ids(execute, row["seq"])
             execute("DELETE FROM store_files WHERE seq = ?", (row["seq"],))
             self._database.depart("store_file", store_id, file_id, row["seq"])
             return Written(removed, [])
@@ -130,9 +129,9 @@ class StoreFiles:
         """Replaces the attributes of a file. Raises StoreNotFound, NotFound, InvalidRequest."""
         check_attributes(attributes)
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             row = self._row(store_id, file_id)
-            _write_attributes(execute, row["seq"], row["filename"], attributes)
+            write_attributes(execute, row["seq"], row["filename"], attributes)
             return self.read(owner, store_id, file_id)
 
     def put(
@@ -157,12 +156,12 @@ class StoreFiles:
                 removed += self.remove(owner, store_id, old.id).removed
             self.attach(owner, store_id, [given])
             seq = self._row(store_id, given.file_id)["seq"]
-            written = self.write_passages(seq, document, passages, embedder)
+            written = write_passages(execute, seq, document, passages, embedder)
             return Written(removed, written.added)
 
     def check_writable(self, owner: str, store_id: str) -> None:
         """Raises StoreNotFound, also where the owner may only search."""
-        self._stores.writable(owner, store_id)
+        self._stores.quota(owner, store_id)
 
     # Read
 
@@ -177,8 +176,8 @@ class StoreFiles:
 
     def read(self, owner: str, store_id: str, file_id: str) -> FileRecord:
         """A file of a store that the owner may see. Raises StoreNotFound, NotFound."""
-        self._stores.read(owner, store_id)
-        return _record(self._row(store_id, file_id))
+        self._stores.check_readable(owner, store_id)
+        return file_record(self._row(store_id, file_id))
 
     def page(
         self,
@@ -189,7 +188,7 @@ class StoreFiles:
         batch_id: str | None = None,
     ) -> Page[FileRecord]:
         """Files of a store that the owner may see. Raises StoreNotFound, InvalidRequest."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         test = "sf.store_id = :store"
         if batch_id is not None:
             self.batch(owner, store_id, batch_id)
@@ -198,7 +197,7 @@ class StoreFiles:
             test += " AND sf.status = :status"
         found = read_page(
             self._database,
-            f"{_SELECT} WHERE {test}",
+            f"{SELECT} WHERE {test}",
             {"store": store_id, "batch": batch_id, "status": status},
             cursor,
             seq="sf.seq",
@@ -206,15 +205,15 @@ class StoreFiles:
             kind="store_file",
             scope=store_id,
         )
-        return Page(items=[_record(row) for row in found.items], has_more=found.has_more)
+        return Page(items=[file_record(row) for row in found.items], has_more=found.has_more)
 
     def all(self, owner: str, store_id: str) -> list[FileRecord]:
         """By name. Raises StoreNotFound."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         rows = self._database.query(
-            f"{_SELECT} WHERE sf.store_id = ? ORDER BY f.filename, sf.seq", (store_id,)
+            f"{SELECT} WHERE sf.store_id = ? ORDER BY f.filename, sf.seq", (store_id,)
         )
-        return [_record(row) for row in rows]
+        return [file_record(row) for row in rows]
 
     def stores_of(self, file_id: str) -> list[str]:
         """Ids of the stores that a file is in."""
@@ -226,16 +225,16 @@ class StoreFiles:
     def named(self, store_id: str, filename: str) -> list[FileRecord]:
         """The files of that name, in the order that they came."""
         rows = self._database.query(
-            f"{_SELECT} WHERE sf.store_id = ? AND f.filename = ? ORDER BY sf.seq",
+            f"{SELECT} WHERE sf.store_id = ? AND f.filename = ? ORDER BY sf.seq",
             (store_id, filename),
         )
-        return [_record(row) for row in rows]
+        return [file_record(row) for row in rows]
 
     # Batches
 
     def batch(self, owner: str, store_id: str, batch_id: str) -> BatchRecord:
         """Raises StoreNotFound, NotFound."""
-        self._stores.read(owner, store_id)
+        self._stores.check_readable(owner, store_id)
         rows = self._database.query(
             f"SELECT b.*, (SELECT {COUNTS} FROM store_files sf WHERE sf.batch_id = b.id) AS counts"
             " FROM batches b WHERE b.id = ? AND b.store_id = ?",
@@ -257,7 +256,7 @@ class StoreFiles:
     def cancel_batch(self, owner: str, store_id: str, batch_id: str) -> tuple[BatchRecord, Written]:
         """Cancels what of a batch still waits; does nothing to one that is done."""
         with self._database.transaction() as execute:
-            self._stores.owned(owner, store_id)
+            self._stores.check_owned(owner, store_id)
             removed: list[int] = []
             if self.batch(owner, store_id, batch_id).status == "in_progress":
                 rows = execute(
@@ -265,7 +264,7 @@ class StoreFiles:
                     (batch_id,),
                 ).fetchall()
                 for (seq,) in rows:
-                    removed += self._end(execute, seq, "cancelled")
+                    removed += end_without_passages(execute, seq, "cancelled")
                 execute("UPDATE batches SET cancelled = 1 WHERE id = ?", (batch_id,))
             return self.batch(owner, store_id, batch_id), Written(removed, [])
 
@@ -288,7 +287,7 @@ class StoreFiles:
                 store_id=row["store_id"],
                 filename=row["filename"],
                 sha256=row["sha256"],
-                chunking=_chunking(row),
+                chunking=chunking_of(row),
             )
             for row in rows
         ]
@@ -314,33 +313,17 @@ class StoreFiles:
         embedder: EmbeddedBy,
     ) -> Written | None:
         """Makes the file visible, whole; None where it has been deleted, cancelled or replaced."""
-        with self._database.transaction():
+        with self._database.transaction() as execute:
             if self.ended([waiting]):
                 return None
-            return self.write_passages(waiting.seq, document, passages, embedder)
-
-    def write_passages(
-        self, seq: int, document: Document, passages: Sequence[Passage], embedder: EmbeddedBy
-    ) -> Written:
-        """In place of those that are there; the file is completed with it."""
-        with self._database.transaction() as execute:
-            removed = _chunk_ids(execute, seq)
-            execute("DELETE FROM chunks WHERE store_file = ?", (seq,))
-            layout = msgspec.to_builtins(document)
-            text = layout.pop("text")
-            execute(
-                "INSERT OR REPLACE INTO documents VALUES (?, ?, ?)", (seq, json.dumps(layout), text)
-            )
-            added = insert_passages(execute, seq, passages, embedder)
-            execute("UPDATE store_files SET status = 'completed' WHERE seq = ?", (seq,))
-            return Written(removed, added)
+            return write_passages(execute, waiting.seq, document, passages, embedder)
 
     def fail(self, waiting: Waiting, code: ErrorCode, message: str) -> Written | None:
         """Says why the file cannot be had; None where nobody waits for it any more."""
         with self._database.transaction() as execute:
             if self.ended([waiting]):
                 return None
-            return Written(self._end(execute, waiting.seq, "failed", code, message), [])
+            return Written(end_without_passages(execute, waiting.seq, "failed", code, message), [])
 
     # Below, in the caller's transaction
 
@@ -370,100 +353,12 @@ class StoreFiles:
             " revision = revision + 1 RETURNING seq",
             (store_id, given.file_id, *values, self._database.now()),
         ).fetchone()
-        _write_attributes(execute, seq, file["filename"], given.attributes)
+        write_attributes(execute, seq, file["filename"], given.attributes)
 
     def _row(self, store_id: str, file_id: str) -> sqlite3.Row:
         rows = self._database.query(
-            f"{_SELECT} WHERE sf.store_id = ? AND sf.file_id = ?", (store_id, storable(file_id))
+            f"{SELECT} WHERE sf.store_id = ? AND sf.file_id = ?", (store_id, storable(file_id))
         )
         if not rows:
             raise NotFound("file", file_id)
         return rows[0]
-
-    def _end(
-        self,
-        execute: Execute,
-        seq: int,
-        status: FileStatus,
-        code: ErrorCode | None = None,
-        message: str | None = None,
-    ) -> list[int]:
-        """Ends the wait of a file without passages; returns those that it had before."""
-        removed = _chunk_ids(execute, seq)
-        execute("DELETE FROM chunks WHERE store_file = ?", (seq,))
-        execute("DELETE FROM documents WHERE store_file = ?", (seq,))
-        execute(
-            "UPDATE store_files SET status = ?, error_code = ?, error_message = ?,"
-            " chunk_count = 0, usage_bytes = 0, embedder = NULL, dimension = NULL WHERE seq = ?",
-            (status, code, message and storable(message), seq),
-        )
-        return removed
-
-
-def check_attributes(attributes: Mapping[str, Attribute]) -> None:
-    """Raises InvalidRequest for "attributes": their number, lengths, and what is no text."""
-    if len(attributes) > _MOST_ATTRIBUTES:
-        raise InvalidRequest(
-            "attributes", f"has {len(attributes)} keys; at most {_MOST_ATTRIBUTES} are taken"
-        )
-    for key, value in attributes.items():
-        unstorable("attributes", key)
-        if not 1 <= len(key) <= _LONGEST_KEY:
-            raise InvalidRequest("attributes", f"a key must have 1 to {_LONGEST_KEY} characters")
-        if isinstance(value, str):
-            unstorable(f"attributes.{key}", value)
-            if len(value) > _LONGEST_VALUE:
-                raise InvalidRequest(
-                    f"attributes.{key}", f"must have at most {_LONGEST_VALUE} characters"
-                )
-        elif abs(value) >= 2**63 and isinstance(value, int):
-            raise InvalidRequest(f"attributes.{key}", "must fit 64 bits")
-
-
-def _write_attributes(
-    execute: Execute, seq: int, filename: str, attributes: Mapping[str, Attribute]
-) -> None:
-    named = attributes.get("ref_id")
-    execute(
-        "UPDATE store_files SET attributes = ?, document_id = ? WHERE seq = ?",
-        (
-            json.dumps(dict(attributes)),
-            PurePosixPath(filename).stem if named is None else str(named),
-            seq,
-        ),
-    )
-    execute("DELETE FROM file_attributes WHERE store_file = ?", (seq,))
-    for key, value in attributes.items():
-        execute(
-            "INSERT INTO file_attributes VALUES (?, ?, ?, ?)", (seq, key, kind_of(value), value)
-        )
-
-
-def _chunk_ids(execute: Execute, seq: int) -> list[int]:
-    return [row[0] for row in execute("SELECT id FROM chunks WHERE store_file = ?", (seq,))]
-
-
-def _chunking(row: sqlite3.Row) -> Chunking | None:
-    if row["chunk_tokens"] is None:
-        return None
-    return Chunking(chunk_tokens=row["chunk_tokens"], overlap_tokens=row["overlap_tokens"])
-
-
-def _record(row: sqlite3.Row) -> FileRecord:
-    attributes: dict[str, Any] = json.loads(row["attributes"])
-    return FileRecord(
-        id=row["file_id"],
-        store_id=row["store_id"],
-        filename=row["filename"],
-        document_id=row["document_id"],
-        sha256=row["sha256"],
-        bytes=row["bytes"],
-        status=row["status"],
-        error_code=row["error_code"],
-        error_message=row["error_message"],
-        attributes=attributes,
-        chunking=_chunking(row),
-        chunk_count=row["chunk_count"],
-        usage_bytes=row["usage_bytes"],
-        created_at=row["created_at"],
-    )

@@ -60,14 +60,14 @@ class VectorStores:
                 (store_id, owner, now, now),
             )
             self._apply(store_id, change)
-        return self.owned(owner, store_id)
+        return self.read(owner, store_id)
 
     def update(self, owner: str, store_id: str, change: StoreChange) -> StoreRecord:
         """Raises StoreNotFound; StoreReadOnly where the owner may only search."""
         with self._database.transaction():
-            self.owned(owner, store_id)
+            self.check_owned(owner, store_id)
             self._apply(store_id, change)
-        return self.owned(owner, store_id)
+        return self.read(owner, store_id)
 
     def ensure(self, owner: str, name: str, readers: Sequence[str] | None = None) -> StoreRecord:
         """The owner's oldest store of that name, made if missing; `readers` replace its own.
@@ -86,7 +86,7 @@ class VectorStores:
                 execute("DELETE FROM readers WHERE store_id = ?", (store_id,))
                 for reader in sorted(set(readers)):
                     execute("INSERT INTO readers VALUES (?, ?)", (store_id, reader))
-        return self.owned(owner, store_id)
+        return self.read(owner, store_id)
 
     def all(self, owner: str) -> list[StoreRecord]:
         """What the owner may search, own stores first, then by age."""
@@ -120,19 +120,25 @@ class VectorStores:
             raise StoreNotFound(store_id)
         return _record(rows[0])
 
-    def owned(self, owner: str, store_id: str) -> StoreRecord:
-        """An own store, to write to. Raises StoreNotFound, StoreReadOnly."""
-        record = self.read(owner, store_id)
-        if record.owner != owner:
-            raise StoreReadOnly(store_id)
-        return record
+    def check_readable(self, owner: str, store_id: str) -> None:
+        """Raises StoreNotFound for a store that the owner may not list."""
+        self._access(owner, store_id)
 
-    def writable(self, owner: str, store_id: str) -> StoreRecord:
-        """An own store that files can be put into. Raises StoreNotFound for an expired one, too."""
-        record = self.owned(owner, store_id)
-        if record.expired:
+    def check_owned(self, owner: str, store_id: str) -> None:
+        """Raises StoreNotFound, and StoreReadOnly where the owner may only search."""
+        if self._access(owner, store_id)["owner"] != owner:
+            raise StoreReadOnly(store_id)
+
+    def quota(self, owner: str, store_id: str) -> int | None:
+        """Of an own store that files can be put into, in bytes.
+
+        Raises StoreNotFound, for an expired one too, and StoreReadOnly.
+        """
+        self.check_owned(owner, store_id)
+        row = self._access(owner, store_id)
+        if row["expired"]:
             raise StoreNotFound(store_id)
-        return record
+        return row["quota_bytes"]
 
     def delete(self, owner: str, store_id: str) -> None:
         """Removes the store and its passages; its files stay with their owner.
@@ -140,7 +146,7 @@ class VectorStores:
         Raises StoreNotFound, StoreReadOnly.
         """
         with self._database.transaction() as execute:
-            self.owned(owner, store_id)
+            self.check_owned(owner, store_id)
             (seq,) = execute("SELECT seq FROM stores WHERE id = ?", (store_id,)).fetchone()
             execute("DELETE FROM stores WHERE id = ?", (store_id,))
             self._database.depart("store", owner, store_id, seq)
@@ -186,6 +192,16 @@ class VectorStores:
             execute("UPDATE stores SET expired = 1 WHERE id = ?", (store_id,))
             execute("DELETE FROM store_files WHERE store_id = ?", (store_id,))
             execute("DELETE FROM batches WHERE store_id = ?", (store_id,))
+
+    def _access(self, owner: str, store_id: str) -> sqlite3.Row:
+        rows = self._database.query(
+            f"SELECT s.owner, s.expired, s.quota_bytes FROM stores s WHERE s.id = :store"
+            f" AND {_LISTED}",
+            {"owner": owner, "store": storable(store_id)},
+        )
+        if not rows:
+            raise StoreNotFound(store_id)
+        return rows[0]
 
     def _apply(self, store_id: str, change: StoreChange) -> None:
         with self._database.transaction() as execute:

@@ -29,6 +29,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "openpyxl": "retrieval/formats/sheets.py",
     "selectolax": "retrieval/formats/html_page.py",
     "litestar": "gateway/",
+    "multipart": "gateway/multipart.py",
     "ray": "models/engines/ray_serve.py",
     "matplotlib": "clients/bench/plot.py",
 }

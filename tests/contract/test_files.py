@@ -1,5 +1,6 @@
 """Files and uploads, through the official client and by hand."""
 
+import errno
 import hashlib
 import socket
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pytest
 from openai.types import FileObject, Upload
 
 from gateway.settings import ServerSettings
+from retrieval.blobs import Incoming
 from tests.contract.serving import configuration, serve
 
 LIMIT = 300_000
@@ -238,6 +240,18 @@ def test_a_file_that_is_too_large_is_a_413_said_or_not(served: Served) -> None:
             b"Content-Type: multipart/form-data; boundary=b\r\nContent-Length: 2147483648\r\n\r\n"
         )
         assert connection.recv(20).startswith(b"HTTP/1.1 413")
+    assert contents(served.folder) == before
+
+
+def test_a_full_disk_is_said_to_be_one(served: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(content: Incoming, piece: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = contents(served.folder)
+    monkeypatch.setattr(Incoming, "write", full)
+    answer = served.http.post("/v1/files", content=form(FILE, PURPOSE), headers=MULTIPART)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (507, "disk_full")
+    assert answer.headers["x-should-retry"] == "false"
     assert contents(served.folder) == before
 
 

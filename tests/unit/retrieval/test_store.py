@@ -64,7 +64,7 @@ def test_ids_and_counts(collection: Collection) -> None:
     assert record == collection.stores.ensure("ann", "docs")
     assert record.readers == ("*", "bob")
     collection.put("ann", record.id, passages(3, parts=2))
-    record = collection.stores.owned("ann", record.id)
+    record = collection.stores.read("ann", record.id)
     (file,) = collection.store_files.all("bob", record.id)
     assert (record.file_count, record.chunk_count, file.chunk_count) == (1, 3, 3)
     assert record.usage_bytes == file.usage_bytes == 3 * (2 * 16 + len("text 0"))
