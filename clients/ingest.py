@@ -5,7 +5,7 @@ import contextlib
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from pathlib import Path
 
@@ -194,7 +194,7 @@ class _Ingester:
             created = self._client.files.create(file=Path(file.path), purpose="assistants")
         except OSError as error:
             return error.strerror or str(error)
-        except (openai.BadRequestError, openai.APIStatusError) as error:
+        except openai.APIStatusError as error:
             if error.status_code not in (400, 413, 422):
                 raise
             return error.message
@@ -211,8 +211,12 @@ class _Ingester:
                 self._remove(created.id)
             raise
         if done.status != "completed":
+            for one in before:
+                if not one.completed:  # an earlier run was ended before it could clear up
+                    self._remove(one.file_id)
             self._remove(created.id)
-            return done.last_error.message if done.last_error else f"the file is {done.status}"
+            reason = done.last_error.message if done.last_error else f"it is {done.status}"
+            return reason.removeprefix(f"{Path(file.path).name}: ")
         for one in before:
             self._remove(one.file_id)
         return ""
@@ -223,7 +227,7 @@ class _Ingester:
 
 
 @contextlib.contextmanager
-def _progress(total: int, *, quiet: bool):
+def _progress(total: int, *, quiet: bool) -> Generator[Callable[[str], None]]:
     """Yields what to call with the path of each file that is done."""
     columns = (
         BarColumn(),

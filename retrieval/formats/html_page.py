@@ -134,7 +134,7 @@ class _Writer:
             case "tr" if self._tables == 1:
                 self._rows.append([])
             case "td" | "th" if self._tables == 1:
-                self._words.clear()
+                self._loose()
             case "td" | "th" | "tr" if self._tables:
                 self._words.append("\n")
             case "br":
@@ -205,8 +205,7 @@ class _Writer:
         self._tables -= 1
         if self._tables:
             return
-        loose, self._words = "".join(self._words), []  # a caption
-        self._add(_tidy(loose))
+        self._loose()
         cells = [cell for row in self._rows for cell in row]
         if self._nested or any(len(cell) > _LONGEST_CELL for cell in cells):
             for cell in cells:
@@ -214,6 +213,11 @@ class _Writer:
         else:
             self._add(markdown_table(self._rows))
         self._rows = []
+
+    def _loose(self) -> None:
+        """What stands in a table and in none of its cells: a caption."""
+        loose, self._words = "".join(self._words), []
+        self._add(_tidy(loose))
 
     def _list_mark(self) -> str:
         if not self._lists:
