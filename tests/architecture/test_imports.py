@@ -25,7 +25,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "tantivy": "retrieval/keyword_index.py",
     "litestar": "gateway/",
     "ray": "models/engines/ray_serve.py",
-    "matplotlib": "clients/bench/plot.py",
+    "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
 }
 # What a gateway must not load: it would double its memory and its start.
 WORKERS_ONLY = ("torch", "llama_cpp", "transformers", "sentence_transformers", "llguidance")
