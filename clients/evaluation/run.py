@@ -72,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", metavar="ID", help="vector stores, separated by commas")
     parser.add_argument("--top-k", type=int, metavar="N", help="passages to look up")
     parser.add_argument("--fresh", action="store_true", help="throw away an earlier run")
+    parser.add_argument(
+        "--allow-errors", action="store_true", help="count questions that failed as blank"
+    )
     parser.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help=f"default: {ROOT}")
     parser.add_argument(
         "--smoke", nargs="*", metavar="ID", help="one question to each of these models (none: all)"
@@ -143,7 +146,12 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
             api_key=options.api_key,
         )
         task = progress.add_task(name, total=len(questions))
-        summary = run(job, lambda more: progress.advance(task, more), fresh=options.fresh)
+        summary = run(
+            job,
+            lambda more: progress.advance(task, more),
+            fresh=options.fresh,
+            allow_errors=options.allow_errors,
+        )
     return summary, folder
 
 
@@ -283,6 +291,11 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     if summary["cost"] is not None:
         sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
     out.print(sheet)
+    if summary["errors"] and not summary["score"]:
+        out.print(
+            "The run is not whole, so it has no submission and no score. The same command asks "
+            "what failed again; --allow-errors counts it as blank."
+        )
     out.print(f"Written to {folder}.")
 
 
