@@ -191,7 +191,7 @@ class Indexes:
                 self._build(store_id, index)
                 return index
 
-    def write(self, store_id: str, commit: Callable[[], Written], vectors: object = None) -> None:
+    def write(self, store_id: str, commit: Callable[[], Written]) -> None:
         """Runs `commit`, then brings the store's index up to it.
 
         What has been committed stays so: an index that cannot follow is looked at again when it
