@@ -41,7 +41,7 @@ _RANK = 32  # dimensions in which most of the spread of made-up vectors is
 _NEIGHBOURS = 10  # of which recall is counted
 
 
-def main() -> None:
+def main(argv: Sequence[str]) -> int:
     """Prints the figures as a table, or with --json as one object."""
     parser = argparse.ArgumentParser(prog="jurat bench-retrieval", description=__doc__)
     parser.add_argument("--chunks", type=int, default=100_000, help="passages in the store")
@@ -50,7 +50,7 @@ def main() -> None:
     parser.add_argument("--from", dest="taken", type=Path, metavar="DATA_DIR", help="real passages")
     parser.add_argument("--directory", type=Path, help="where to work; kept, and used again")
     parser.add_argument("--json", action="store_true")
-    options = parser.parse_args()
+    options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="jurat-bench-") as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
@@ -65,6 +65,7 @@ def main() -> None:
         width = max(map(len, figures))
         for name, value in figures.items():
             sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+    return 0
 
 
 class _Bench:
@@ -239,4 +240,4 @@ def _resident_mb() -> float:
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main(sys.argv[1:]))

@@ -248,12 +248,15 @@ _STOP_FILTERS = _stop_filters()
 def _without_stop_words(query: str) -> str:
     """The query without the function words of its language; all of it if nothing else is left.
 
-    Its language is the one that has most of its words among its function words: "die" is one in
-    German and tells something in English.
+    Its language is English, unless more of its words, and at least two, are function words of
+    another: "war" is one in German, and tells something in English.
     """
     words = [_bare(word) for word in _SPACED.findall(query.casefold())]
     text = " ".join(words)
-    kept = min((found.analyze(text) for found in _STOP_FILTERS), key=len)
+    kept, *others = (found.analyze(text) for found in _STOP_FILTERS)
+    shortest = min(others, key=len)
+    if len(shortest) < len(kept) and len(shortest) <= len(text.split()) - 2:
+        kept = shortest
     return " ".join(kept) if kept else text
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +34,7 @@ from clients.evaluation.settings import (
     Overrides,
     read_settings,
 )
+from clients.private_gateway import reachable_gateway
 from clients.show import console
 
 __all__ = ["main"]
@@ -70,6 +72,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--store", metavar="ID", help="vector stores, separated by commas")
     parser.add_argument("--top-k", type=int, metavar="N", help="passages to look up")
     parser.add_argument("--fresh", action="store_true", help="throw away an earlier run")
+    parser.add_argument(
+        "--allow-errors", action="store_true", help="count questions that failed as blank"
+    )
     parser.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help=f"default: {ROOT}")
     parser.add_argument(
         "--smoke", nargs="*", metavar="ID", help="one question to each of these models (none: all)"
@@ -130,27 +135,35 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
     own = options.config.stem if options.config else settings.model
     name = options.name or re.sub(r"[^\w.-]+", "-", own).strip("-.")
     folder = experiment_folder(name, options.output)
-    job = Job(
-        name=name,
-        settings=settings,
-        questions=read_questions(Path(settings.questions)),
-        folder=folder,
-        url=gateway_url(options.url or settings.url),
-        api_key=options.api_key,
-    )
-    with _progress() as progress:
-        task = progress.add_task(name, total=len(job.questions))
-        summary = run(job, lambda more: progress.advance(task, more), fresh=options.fresh)
+    questions = read_questions(Path(settings.questions))
+    with reachable_gateway(options.url or settings.url) as url, _progress() as progress:
+        job = Job(
+            name=name,
+            settings=settings,
+            questions=questions,
+            folder=folder,
+            url=url,
+            api_key=options.api_key,
+        )
+        task = progress.add_task(name, total=len(questions))
+        summary = run(
+            job,
+            lambda more: progress.advance(task, more),
+            fresh=options.fresh,
+            allow_errors=options.allow_errors,
+        )
     return summary, folder
 
 
 def _smoke(options: argparse.Namespace) -> int:
     """One question to each model: does it answer at all?"""
-    url = gateway_url(options.url)
     question = "What is 2 + 2?"
     if options.questions is not None:
         question = read_questions(options.questions).column("question")[0]
-    with connect(url, options.api_key) as client:
+    with (
+        reachable_gateway(options.url) as url,
+        connect(url, options.api_key) as client,
+    ):
         models: list[str] = options.smoke or _models(client, url)
         results = {model: _try(client, url, model, question) for model in models}
     if options.json:
@@ -186,21 +199,30 @@ def _all(options: argparse.Namespace) -> int:
     files = sorted(options.configs.glob("*.toml"))
     if not files:
         raise ClientError(f"There are no experiments (*.toml) in {options.configs}.")
-    listed: dict[str, set[str]] = {}
+    wanted = {path: read_settings(path) for path in files}
+    wanted = {
+        path: settings
+        for path, settings in wanted.items()
+        if fnmatch.fnmatch(settings.model, options.model or "*")
+        and options.provider in (None, settings.provider)
+    }
     results: dict[str, dict[str, Any]] = {}
-    for path in files:
-        settings = read_settings(path)
-        wanted = fnmatch.fnmatch(settings.model, options.model or "*")
-        if not wanted or options.provider not in (None, settings.provider):
-            continue
-        url = gateway_url(options.url or settings.url)
-        if url not in listed:
-            with connect(url, options.api_key) as client:
-                listed[url] = set(_models(client, url))
-        if settings.model not in listed[url]:
-            results[path.stem] = {"passed": None, "why": f"{url} has no '{settings.model}'"}
-            continue
-        results[path.stem] = _in_a_process(options, path)
+    listed: dict[str, set[str]] = {}
+    with ExitStack() as stack:
+        # One private gateway for all that name none, where none is running.
+        local = None
+        for path, settings in wanted.items():
+            url = options.url or settings.url
+            if url is None:
+                local = url = local or stack.enter_context(reachable_gateway(None))
+            url = gateway_url(url)
+            if url not in listed:
+                with connect(url, options.api_key) as client:
+                    listed[url] = set(_models(client, url))
+            if settings.model in listed[url]:
+                results[path.stem] = _in_a_process(options, path, url)
+            else:
+                results[path.stem] = {"passed": None, "why": f"{url} has no '{settings.model}'"}
     if options.json:
         print_json({"experiments": results})
     else:
@@ -208,12 +230,11 @@ def _all(options: argparse.Namespace) -> int:
     return 1 if any(result["passed"] is False for result in results.values()) else 0
 
 
-def _in_a_process(options: argparse.Namespace, path: Path) -> dict[str, Any]:
+def _in_a_process(options: argparse.Namespace, path: Path, url: str) -> dict[str, Any]:
     command = [sys.executable, "-m", "clients.evaluation", "run", "--config", str(path)]
-    command += ["--output", str(options.output), "--json"]
-    for option, value in (("--url", options.url), ("--questions", options.questions)):
-        if value is not None:
-            command += [option, str(value)]
+    command += ["--output", str(options.output), "--json", "--url", url]
+    if options.questions is not None:
+        command += ["--questions", str(options.questions)]
     if options.fresh:
         command.append("--fresh")
     environment = {"JURAT_API_KEY": options.api_key} if options.api_key else {}
@@ -270,6 +291,11 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     if summary["cost"] is not None:
         sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
     out.print(sheet)
+    if summary["errors"] and not summary["score"]:
+        out.print(
+            "The run is not whole, so it has no submission and no score. The same command asks "
+            "what failed again; --allow-errors counts it as blank."
+        )
     out.print(f"Written to {folder}.")
 
 

@@ -3,7 +3,10 @@
 import asyncio
 import hashlib
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Callable, Sequence
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -33,6 +36,7 @@ __all__ = ["Job", "client_of", "read_questions", "rules_for", "run"]
 
 PLAN = "experiment.json"  # what is being run; a run of something else must not resume it
 CONNECT_S = 10.0
+POLL_S = 0.5
 PERCENTILES = (50, 95)
 
 
@@ -75,10 +79,18 @@ def client_of(job: Job) -> openai.AsyncOpenAI:
     )
 
 
-def run(job: Job, advance: Callable[[int], None], *, fresh: bool = False) -> dict[str, Any]:
+def run(
+    job: Job,
+    advance: Callable[[int], None],
+    *,
+    fresh: bool = False,
+    allow_errors: bool = False,
+) -> dict[str, Any]:
     """Ask what has not been answered yet, and write the folder. Raises ClientError.
 
-    Questions that failed are asked again. `advance` is told how many more are done.
+    Questions that failed are asked again; while there are some, the run is not whole: it has no
+    submission and no score, unless `allow_errors` counts them as blank. `advance` is told how many
+    more are done.
     """
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
@@ -94,7 +106,7 @@ def run(job: Job, advance: Callable[[int], None], *, fresh: bool = False) -> dic
                 f"{stopped} What was answered is kept in {job.folder}; "
                 "the same command goes on from there."
             )
-        return _finish(job, seconds, len(asked))
+        return _finish(job, seconds, len(asked), allow_errors=allow_errors)
     except OSError as error:
         raise ClientError(f"Cannot write {job.folder}: {error.strerror}.") from error
 
@@ -126,6 +138,9 @@ async def _ask_all(
     job: Job, asked: Sequence[tuple[str, str]], advance: Callable[[int], None]
 ) -> str | None:
     """Ask with as many at once as the settings say. Why it stopped early, or None."""
+    if not asked:
+        return None
+    await asyncio.to_thread(_until_ready, job.url, job.settings.timeout_s)
     waiting = iter(asked)
     stopped: list[str] = []
     async with client_of(job) as client:
@@ -149,6 +164,21 @@ async def _ask_all(
     return stopped[0] if stopped else None
 
 
+def _until_ready(url: str, timeout_s: float) -> None:
+    """Wait while the gateway loads models or fills stores; other servers have no /ready."""
+    deadline = time.monotonic() + timeout_s
+    while time.monotonic() < deadline:
+        try:
+            with urllib.request.urlopen(f"{url}/ready", timeout=CONNECT_S):  # noqa: S310
+                return
+        except urllib.error.HTTPError as error:
+            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
+                return
+        except (OSError, ValueError):
+            return  # the first question says what is wrong
+        time.sleep(POLL_S)
+
+
 def _mend(path: Path) -> None:
     """Cut off a last line that an interruption left half written."""
     with path.open("r+b") as file:
@@ -157,23 +187,28 @@ def _mend(path: Path) -> None:
             file.truncate(kept.rfind(b"\n") + 1)
 
 
-def _finish(job: Job, seconds: float, asked: int) -> dict[str, Any]:
+def _finish(job: Job, seconds: float, asked: int, *, allow_errors: bool) -> dict[str, Any]:
     known = {record.id: record for record in read_records(job.folder)}
     records = [known[id_.strip()] for id_ in job.questions.column("id")]
-    write_submission(job.folder / SUBMISSION, records)
-    summary = _summary(job, records, seconds, asked)
+    score = None
+    if allow_errors or all(record.error is None for record in records):
+        write_submission(job.folder / SUBMISSION, records)
+        score = _score(job)
+    summary = _summary(job, records, seconds, asked) | {"score": score}
     write_json(job.folder / SUMMARY, summary)
     return summary
 
 
+def _score(job: Job) -> dict[str, object] | None:
+    rules = rules_for(job.questions)
+    if rules is None:
+        return None
+    needed = [rules.columns.id, rules.columns.value, rules.columns.reference]
+    return report(grade(job.questions, read_table(job.folder / SUBMISSION, needed, ()), rules))
+
+
 def _summary(job: Job, records: Sequence[Record], seconds: float, asked: int) -> dict[str, Any]:
     answered = [record for record in records if record.error is None]
-    rules = rules_for(job.questions)
-    score = None
-    if rules is not None:
-        needed = [rules.columns.id, rules.columns.value, rules.columns.reference]
-        grades = grade(job.questions, read_table(job.folder / SUBMISSION, needed, ()), rules)
-        score = report(grades)
     costs = [record.cost for record in answered if record.cost is not None]
     settings = job.settings
     return {
@@ -186,7 +221,6 @@ def _summary(job: Job, records: Sequence[Record], seconds: float, asked: int) ->
         "questions": len(records),
         "errors": len(records) - len(answered),
         "blank": sum(record.is_blank for record in answered),
-        "score": score,
         "latency_ms": _spread([r.latency_ms for r in answered if r.latency_ms is not None]),
         "timings_ms": {
             name: _spread([r.timings[name] for r in answered if name in r.timings])

@@ -211,7 +211,7 @@ def _open(table: Table, names: Sequence[str]) -> list[str]:
         f"{table.at(row, name)}: a list begins and does not end: {text.strip()[:40]!r}."
         for name in names
         for row, text in enumerate(table.column(name))
-        if wattbot.is_open(text)
+        if ("[" in text or "{" in text) and wattbot.is_open(text)
     ]
 
 

@@ -32,6 +32,7 @@ RANGE = re.compile(
 Item = float | str
 
 
+@functools.lru_cache(maxsize=65536)
 def is_blank(value: str) -> bool:
     """Whether a value says that there is none."""
     text = value.strip().lower()

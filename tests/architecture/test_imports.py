@@ -33,7 +33,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "litestar": "gateway/",
     "multipart": "gateway/multipart.py",
     "ray": "models/engines/ray_serve.py",
-    "matplotlib": "clients/bench/plot.py",
+    "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
 }
 # What a gateway must not load: models, which would double its memory and its start, and what reads
 # untrusted files.

@@ -78,7 +78,10 @@ def test_what_fails_is_recorded_and_asked_again(
     gateway.says({"error": {"message": "No such model."}}, status=404)
     assert main(["run", *map(str, argv), "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
-    assert found["errors"] == 3
+    assert (found["errors"], found["score"]) == (3, None)
+    assert not (tmp_path / "m" / "submission.csv").exists()
+    allowed = ran(capsys, *argv, "--allow-errors")
+    assert allowed["score"]["value"] == 0
     rows = (tmp_path / "m" / "submission.csv").read_text()
     assert rows.count("No such model.") == 3
     gateway.says(completion("36"))
