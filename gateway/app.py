@@ -15,6 +15,7 @@ from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
+from gateway.planning import Planning
 from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
@@ -25,6 +26,7 @@ from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
 from models.engine import Engine
+from models.machine import read_machine
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -78,6 +80,7 @@ def _compose(
     configuration: Configuration, engines: Mapping[str, Engine] | None
 ) -> tuple[Runtime, Lifespan]:
     settings = configuration.settings
+    planning = Planning(configuration, read_machine())
     library = _open_library(configuration, lambda: registry.get(settings.retrieval.embedder))
     try:
         registry = Registry(
@@ -85,6 +88,8 @@ def _compose(
             configuration.data_dir,
             base=configuration.directory,
             engines=engines,
+            place=planning.place,
+            devices=planning.machine.devices,
         )
     except BaseException:
         if library is not None:

@@ -10,7 +10,7 @@ from models.fit import Fit, fit
 from models.footprint import Footprint, Machine
 from models.inspect import inspect
 from models.layout import Layout
-from models.memory import MIB, Limits, budget, less
+from models.memory import MIB, Limits, Placement, budget, less
 from models.plan import Plan, make_plan
 from models.settings import ModelSettings
 
@@ -34,6 +34,11 @@ class Planning:
         )
         taken = self.plan.models.get(embedder)
         self._embedder = taken.fit.estimate.footprint if taken and taken.fit else Footprint()
+
+    def place(self, settings: ModelSettings) -> Placement | None:
+        """Of `fit`, the placement."""
+        found = self.fit(settings)
+        return None if found is None else found.placement
 
     def fit(self, settings: ModelSettings) -> Fit | None:
         """Where a model runs; None for one that takes no memory here.

@@ -45,7 +45,7 @@ async def _generate(engine: LocalEngine) -> None:
 
 
 async def _embed(engine: LocalEngine) -> None:
-    await engine.embed(EmbedRequest(inputs=(TEXT * 60,) * 32))
+    await engine.embed(EmbedRequest(inputs=(TEXT * 25,) * 4))
 
 
 def _resident(pid: int) -> int:
