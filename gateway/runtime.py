@@ -15,7 +15,6 @@ from gateway.seeding import Progress
 from gateway.settings import GatewaySettings
 from models.engine import Engine
 from models.errors import EngineUnavailable, ModelError, ModelNotFound
-from models.footprint import Footprint
 from models.settings import ModelSettings
 from models.types import EngineStats
 
@@ -34,7 +33,7 @@ class Engines(Protocol):
     def get(self, model: str) -> Engine: ...
     def stats(self) -> dict[str, EngineStats]: ...
     def required(self) -> frozenset[str]: ...
-    def footprint(self, model: str) -> Footprint: ...
+    def on_cores(self, model: str) -> bool: ...
     def fit_together(self, models: Iterable[str]) -> bool: ...
     def resident(self, model: str) -> bool: ...
     def begin_load(self, model: str) -> None: ...
@@ -137,19 +136,21 @@ class Runtime:
 
     def schedule(self, models: Sequence[str]) -> Plan:
         """Which members on these models run at once: see `gateway.ensemble.plan`."""
-        footprints: dict[str, Footprint] = {}
+        registry = self.registry
         names: dict[str, str] = {}
+        here: list[str] = []
         for model in models:
             try:
-                names[model] = self.registry.settings(model).id  # an alias is the same model
-                footprints[names[model]] = self.registry.footprint(model)
+                registry.get(model)
+                names[model] = registry.settings(model).id  # an alias is the same model
+                here.append(names[model])
             except ModelError:
-                names[model] = model  # its member says so
+                names[model] = model  # its member says what is wrong
         return plan(
             [names[model] for model in models],
-            footprints,
-            together=self.registry.fit_together(footprints),
-            resident=[model for model in footprints if self.registry.resident(model)],
+            [model for model in here if registry.on_cores(model)],
+            together=registry.fit_together(here),
+            resident=[model for model in here if registry.resident(model)],
         )
 
     def stores(self) -> Mapping[str, Progress]:
