@@ -1,6 +1,7 @@
 # Every target stands alone on a fresh machine with Python 3.11+ and a C++ compiler.
 #   make serve [PORT=8000] [ARGS=…]   set up and serve the embedded default
 #   make test                         set up and run all tests
+#   make test-soak                    a thousand random loads, requests and crashes with real workers
 #   make check                        lint, format, types, import arrows
 #   make bench [ARGS=…]               measure a gateway that runs (docs/benchmarks.md)
 # GPU builds: CMAKE_ARGS="-DGGML_CUDA=on" make serve   (or -DGGML_METAL=on, -DGGML_HIP=on, -DGGML_VULKAN=on)
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.stamps
 
-.PHONY: install serve test check format clean bench
+.PHONY: install serve test test-soak check format clean bench
 
 install: $(STAMP)/install
 
@@ -44,6 +45,9 @@ serve: install
 
 test: $(STAMP)/test
 	$(BIN)/python -m pytest $(ARGS)
+
+test-soak: $(STAMP)/test
+	$(BIN)/python -m pytest tests/soak/random_life.py $(ARGS)
 
 check: $(STAMP)/dev
 	$(BIN)/ruff check .

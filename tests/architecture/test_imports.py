@@ -27,6 +27,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
     "litestar": "gateway/",
+    "prometheus_client": "gateway/metrics.py",
     "ray": "models/engines/ray_serve.py",
     "matplotlib": "clients/bench/plot.py",
 }
