@@ -129,7 +129,8 @@ class Runtime:
         broken = [model for model, one in needed.items() if one.state in ("failed", "stopped")]
         if broken:
             return "failed", f"Not available: {', '.join(broken)}."
-        waiting = [model for model in needed if model in self.registry.required()]
+        required = self.registry.required()
+        waiting = [model for model in needed if self.registry.settings(model).id in required]
         progress = self.stores()
         waiting += [store for store, found in progress.items() if found.state != "ready"]
         return ("loading", f"Waits for: {', '.join(waiting)}.") if waiting else ("ready", "")

@@ -108,6 +108,7 @@ class Registry:
         self._lifecycle = Lifecycle(residency, min_residency_s=self._limits.min_residency_s)
         self._entries: dict[str, _Entry] = {}
         self._aliases: dict[str, str] = {}
+        self._at_start: set[str] = set()
         try:
             self.reload(settings)
         except ModelError:
@@ -153,11 +154,10 @@ class Registry:
 
     def required(self) -> frozenset[str]:
         """Ids of the models that are loaded at the start, while they are being so or restarted."""
-        chosen = {name for name, entry in self._entries.items() if self._preloaded(entry.settings)}
         return frozenset(
             name
             for name, stats in self.stats().items()
-            if name in chosen
+            if name in self._at_start
             and stats.state == "loading"
             and (stats.loads == 0 or self._lifecycle.loaded(self._entries[name].key))
         )
@@ -198,6 +198,7 @@ class Registry:
             if entry.engine is None or not self._preloaded(entry.settings):
                 continue
             if self._lifecycle.fits_now(entry.key):
+                self._at_start.add(name)
                 self._lifecycle.begin_load(entry.key)
             else:
                 log.info("%s is loaded on demand: it does not fit beside the others", name)
