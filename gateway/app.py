@@ -17,6 +17,7 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.metrics import Metrics, RouteMetrics
+from gateway.planning import Planning
 from gateway.reload import Catalog
 from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
@@ -62,16 +63,11 @@ from gateway.routes.vector_stores import (
 )
 from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
-from gateway.settings import ModelsSection
 from models.engine import Engine
 from models.errors import EngineUnavailable, QueueFull
-from models.fit import Fit, fit
 from models.footprint import Footprint
-from models.inspect import inspect
 from models.machine import read_machine
-from models.memory import MIB, Limits, budget
 from models.registry import Registry, ResidencyLimits
-from models.settings import ModelSettings
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
 
@@ -174,20 +170,16 @@ def _compose(
         return registry.get(settings.retrieval.embedder)
 
     library = _open_library(configuration, embedder)
-    room = _room(settings.models)
-
-    def place(model: ModelSettings) -> Fit | None:
-        layout = inspect(model, configuration.directory)
-        return None if layout is None else fit(model, layout, room)
-
+    planning = Planning(configuration, read_machine())
     try:
         registry = Registry(
             configuration.models,
             configuration.data_dir,
             base=configuration.directory,
             engines=engines,
-            limits=_limits(settings.models, room),
-            place=place,
+            limits=_limits(configuration, planning.plan.room),
+            place=planning.fit,
+            devices=planning.machine.devices,
         )
     except BaseException:
         if library is not None:
@@ -214,21 +206,13 @@ def _compose(
     return runtime, registry, lifespan
 
 
-def _room(models: ModelsSection) -> Footprint:
-    host, device = models.host_memory_mb, models.gpu_memory_mb
-    return budget(
-        read_machine(),
-        models.memory_fraction,
-        Limits(
-            host=None if host is None else host * MIB,
-            device=None if device is None else device * MIB,
-        ),
-    )
-
-
-def _limits(models: ModelsSection, room: Footprint) -> ResidencyLimits:
+def _limits(configuration: Configuration, room: Footprint) -> ResidencyLimits:
+    settings = configuration.settings
+    models, used = settings.models, bool(settings.stores or configuration.ensembles)
     return ResidencyLimits(
         budget=room,
+        # Every question to an ensemble needs it first; to swap it out would cost two loads each.
+        keep=frozenset([settings.retrieval.embedder] if used else ()),
         max_waiting=models.max_waiting,
         min_residency_s=models.min_residency_s,
         idle_timeout_s=models.idle_timeout_s,

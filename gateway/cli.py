@@ -18,7 +18,11 @@ GROUP = "jurat.commands"
 Command = Callable[[Sequence[str]], int]
 
 # Also entry points; named here so that a checkout that is not installed can serve.
-BUILT_IN = {"serve": "gateway.serve:main", "check-config": "gateway.check_config:main"}
+BUILT_IN = {
+    "serve": "gateway.serve:main",
+    "check-config": "gateway.check_config:main",
+    "plan": "gateway.plan:main",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

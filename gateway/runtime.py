@@ -15,7 +15,6 @@ from gateway.seeding import Progress
 from gateway.settings import GatewaySettings
 from models.engine import Engine
 from models.errors import EngineUnavailable, ModelError, ModelNotFound
-from models.footprint import Footprint
 from models.settings import ModelSettings
 from models.types import EngineStats
 from retrieval.errors import RetrievalError
@@ -38,7 +37,7 @@ class Engines(Protocol):
     def get(self, model: str) -> Engine: ...
     def stats(self) -> dict[str, EngineStats]: ...
     def required(self) -> frozenset[str]: ...
-    def footprint(self, model: str) -> Footprint: ...
+    def on_cores(self, model: str) -> bool: ...
     def fit_together(self, models: Iterable[str]) -> bool: ...
     def resident(self, model: str) -> bool: ...
     def begin_load(self, model: str) -> None: ...
@@ -143,26 +142,29 @@ class Runtime:
         broken = [model for model, one in needed.items() if one.state in ("failed", "stopped")]
         if broken:
             return "failed", f"Not available: {', '.join(broken)}."
-        waiting = [model for model in needed if model in self.registry.required()]
+        required = self.registry.required()
+        waiting = [model for model in needed if self.registry.settings(model).id in required]
         progress = self.stores()
         waiting += [store for store, found in progress.items() if found.state != "ready"]
         return ("loading", f"Waits for: {', '.join(waiting)}.") if waiting else ("ready", "")
 
     def schedule(self, models: Sequence[str]) -> Plan:
         """Which members on these models run at once: see `gateway.ensemble.plan`."""
-        footprints: dict[str, Footprint] = {}
+        registry = self.registry
         names: dict[str, str] = {}
+        here: list[str] = []
         for model in models:
             try:
-                names[model] = self.registry.settings(model).id  # an alias is the same model
-                footprints[names[model]] = self.registry.footprint(model)
+                registry.get(model)
+                names[model] = registry.settings(model).id  # an alias is the same model
+                here.append(names[model])
             except ModelError:
-                names[model] = model  # its member says so
+                names[model] = model  # its member says what is wrong
         return plan(
             [names[model] for model in models],
-            footprints,
-            together=self.registry.fit_together(footprints),
-            resident=[model for model in footprints if self.registry.resident(model)],
+            [model for model in here if registry.on_cores(model)],
+            together=registry.fit_together(here),
+            resident=[model for model in here if registry.resident(model)],
         )
 
     def stores(self) -> Mapping[str, Progress]:

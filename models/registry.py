@@ -4,7 +4,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -18,14 +18,13 @@ from models.engines.local import LocalEngine, SafeModes
 from models.engines.on_demand import OnDemandEngine, Served
 from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
 from models.fit import Fit
-from models.footprint import Footprint
-from models.hardware import core_count
+from models.footprint import Device, Footprint
 from models.lifecycle import Lifecycle
 from models.residency import Residency
 from models.settings import ModelSettings, SamplingDefaults, at_precision
 from models.sources import locate
 from models.types import EngineStats
-from models.worker.messages import WorkerSpec
+from models.worker_spec import worker_spec
 
 __all__ = ["Changes", "Registry", "ResidencyLimits"]
 
@@ -38,14 +37,16 @@ NOTHING = Footprint()
 class ResidencyLimits(Struct, frozen=True, kw_only=True):
     """What the models of a registry share. `budget` None is memory without end.
 
-    `preload` are the ids of models to load at the start, "*" all; None: all whose files were not
-    downloaded but named by their place, so that they were put there to be served.
+    Models in `keep` make room for no other, like those with `pin`. `preload` are the ids of models
+    to load at the start, "*" all; None: all whose files were not downloaded but named by their
+    place, so that they were put there to be served.
     """
 
     budget: Footprint | None = None
     max_waiting: int = 64
     min_residency_s: float = 10.0
     idle_timeout_s: float | None = None
+    keep: frozenset[str] = frozenset()
     preload: tuple[str, ...] | None = None
 
 
@@ -68,7 +69,7 @@ class _Entry:
     of: str | None = None
     key: str = ""
     engine: OnDemandEngine | None = None
-    footprint: Footprint = NOTHING
+    placed: Fit | None = None  # None: it takes nothing of this machine that is known
     absent: NotDownloaded | DoesNotFit | None = None
 
 
@@ -79,7 +80,7 @@ class Registry:
     that cannot serve what it was told to serve should say so before it starts. Files that are to be
     downloaded may be missing. `base` is where relative `file:` sources start. `engines` replaces
     the ones it would build, for tests. `place` says where a model runs and what it takes there, and
-    raises DoesNotFit; None is nothing of this machine.
+    raises DoesNotFit; None is nothing of this machine. `devices` are the machine's GPUs.
     """
 
     def __init__(
@@ -91,13 +92,14 @@ class Registry:
         engines: Mapping[str, Engine] | None = None,
         limits: ResidencyLimits | None = None,
         place: Callable[[ModelSettings], Fit | None] = lambda _: None,
+        devices: Sequence[Device] = (),
     ) -> None:
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._base = base or Path.cwd()
         self._given = dict(engines or {})
         self._limits = limits or ResidencyLimits()
-        self._place = place
+        self._place, self._devices = place, tuple(devices)
         residency = Residency(
             self._limits.budget,
             max_waiting=self._limits.max_waiting,
@@ -106,6 +108,7 @@ class Registry:
         self._lifecycle = Lifecycle(residency, min_residency_s=self._limits.min_residency_s)
         self._entries: dict[str, _Entry] = {}
         self._aliases: dict[str, str] = {}
+        self._at_start: set[str] = set()
         try:
             self.reload(settings)
         except ModelError:
@@ -151,18 +154,18 @@ class Registry:
 
     def required(self) -> frozenset[str]:
         """Ids of the models that are loaded at the start, while they are being so or restarted."""
-        chosen = {name for name, entry in self._entries.items() if self._preloaded(entry.settings)}
         return frozenset(
             name
             for name, stats in self.stats().items()
-            if name in chosen
+            if name in self._at_start
             and stats.state == "loading"
             and (stats.loads == 0 or self._lifecycle.loaded(self._entries[name].key))
         )
 
-    def footprint(self, model: str) -> Footprint:
-        """The memory planned for it. Raises as `get` does."""
-        return self._hosted(model).footprint
+    def on_cores(self, model: str) -> bool:
+        """Whether it computes on the host's cores, in part at least. Raises as `get` does."""
+        placed = self._hosted(model).placed
+        return placed is not None and not placed.whole
 
     def fit_together(self, models: Iterable[str]) -> bool:
         """Whether all these may be loaded at once. Raises as `get` does."""
@@ -195,6 +198,7 @@ class Registry:
             if entry.engine is None or not self._preloaded(entry.settings):
                 continue
             if self._lifecycle.fits_now(entry.key):
+                self._at_start.add(name)
                 self._lifecycle.begin_load(entry.key)
             else:
                 log.info("%s is loaded on demand: it does not fit beside the others", name)
@@ -297,8 +301,10 @@ class Registry:
         while self._lifecycle.known(key := name if number == 1 else f"{name}#{number}"):
             number += 1  # what it replaces may still have requests
         try:
-            engine = self._given.get(name) or self._build(entry.settings, self._base, key)
-            placed = self._placed(name, entry.settings)
+            entry.placed = self._placed(name, entry.settings)
+            engine = self._given.get(name) or self._build(
+                entry.settings, self._base, key, entry.placed
+            )
         except NotDownloaded as error:
             entry.absent = NotDownloaded(
                 f"The files of model '{name}' ({entry.settings.source}) are not on this machine. "
@@ -309,7 +315,6 @@ class Registry:
             log.warning("%s", error)
             entry.absent = error
             raise
-        entry.footprint = NOTHING if placed is None else placed.estimate.footprint
         entry.key, entry.absent = key, None
         return engine
 
@@ -323,37 +328,23 @@ class Registry:
             return None
 
     def _host(self, name: str, entry: _Entry, engine: Engine) -> None:
+        model, general = entry.settings, self._limits.idle_timeout_s
         self._lifecycle.add(
             entry.key,
             name,
             engine,
-            entry.footprint,
-            pinned=entry.settings.pin,
-            idle_timeout_s=entry.settings.idle_timeout_s or self._limits.idle_timeout_s,
+            NOTHING if entry.placed is None else entry.placed.estimate.footprint,
+            pinned=model.pin or name in self._limits.keep,
+            idle_timeout_s=model.idle_timeout_s or (None if model.pin else general),
         )
         entry.engine = OnDemandEngine(engine, entry.key, self._lifecycle)
 
-    def _build(self, model: ModelSettings, base: Path, key: str) -> Engine:
+    def _build(self, model: ModelSettings, base: Path, key: str, placed: Fit | None) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
-        spec = WorkerSpec(
-            model=model.id,
-            kind=model.kind,
-            path=str(locate(model, base)),
-            threads=model.threads or core_count(),
-            context=model.context,
-            kv_tokens=model.kv_tokens,
-            parallel=model.parallel,
-            max_waiting=model.max_waiting,
-            kv=model.kv,
-            share_prefixes=model.share_prefixes,
-            prefix_scope=model.prefix_scope,
-            prefix_cache_mb=model.prefix_cache_mb if model.kind == "chat" else 0,
-            gpu_layers=-1 if model.gpu_layers == "auto" else model.gpu_layers,
-            backend_sampling=model.backend_sampling,
-            chat_template=model.chat_template,
-            core_lock=str(self._folder / "cores"),
-        )
+        path = locate(model, base)
+        placement = None if placed is None else placed.placement
+        spec = worker_spec(model, path, base, placement, self._devices, self._folder / "cores")
         return LocalEngine(
             spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)
         )

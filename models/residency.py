@@ -257,7 +257,7 @@ class Residency:
                 continue
             if one.leaving:
                 self._begin_unload(name, actions)
-            elif one.idle_timeout_s is not None and not one.pinned and not self.waiting(name):
+            elif one.idle_timeout_s is not None and not self.waiting(name):
                 at = one.last_used + one.idle_timeout_s
                 if now >= at:
                     self._begin_unload(name, actions)

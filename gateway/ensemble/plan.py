@@ -1,17 +1,13 @@
 """Which members run at once, and in what order models take turns. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
-from models.footprint import Footprint
-
 __all__ = ["Execution", "Plan", "plan"]
 
 Execution = Literal["parallel", "sequential", "swapped"]
-CORES = -1  # what all models without a GPU share, among devices by index
-UNKNOWN = Footprint(host=1)  # it computes here, on the cores
 
 
 class Plan(Struct, frozen=True):
@@ -23,42 +19,25 @@ class Plan(Struct, frozen=True):
 
 def plan(
     models: Sequence[str],
-    footprints: Mapping[str, Footprint] | None = None,
+    on_cores: Collection[str] | None = None,
     *,
     together: bool = True,
     resident: Collection[str] = (),
 ) -> Plan:
     """Waves of members, by their models. Members on one model are decoded as one batch.
 
-    Models on the same device, or on the same cores, would only slow each other, so they take
-    turns; models on devices of their own run at once, and so do those that run elsewhere (an empty
-    footprint). `together` says whether all fit into memory at once: if not, those that are
-    `resident` come first, so that as few as possible are loaded.
+    Models that compute on the host's cores (`on_cores`; None: all) would only slow each other, so
+    they take turns; those on GPUs, and those that run elsewhere, run beside them. `together` says
+    whether all fit into memory at once: if not, each has its turn, and those that are `resident`
+    come first, so that as few as possible are loaded.
     """
     places: dict[str, list[int]] = {}
     for place, model in enumerate(models):
         places.setdefault(model, []).append(place)
-    order = list(places)
     if not together:
-        order.sort(key=lambda model: model not in resident)
-    waves: list[tuple[set[int], list[int]]] = []
-    for model in order:
-        used = _used((footprints or {}).get(model, UNKNOWN))
-        for busy, wave in waves:
-            if not used or (together and busy.isdisjoint(used)):
-                busy |= used
-                wave += places[model]
-                break
-        else:
-            waves.append((used, list(places[model])))
-    if not together:
-        execution: Execution = "swapped"
-    else:
-        execution = "parallel" if len(waves) <= 1 else "sequential"
-    return Plan(execution, tuple(tuple(sorted(wave)) for _, wave in waves))
-
-
-def _used(footprint: Footprint) -> set[int]:
-    """The devices a model computes on: GPUs, else the cores; none if it runs elsewhere."""
-    devices = {index for index, size in footprint.devices.items() if size}
-    return devices or ({CORES} if footprint.host else set())
+        order = sorted(places, key=lambda model: model not in resident)
+        return Plan("swapped", tuple(tuple(places[model]) for model in order))
+    waiting = [model for model in places if on_cores is None or model in on_cores][1:]
+    first = [place for place, model in enumerate(models) if model not in waiting]
+    waves = (tuple(first), *(tuple(places[model]) for model in waiting))
+    return Plan("sequential" if waiting else "parallel", waves)

@@ -16,6 +16,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
+        "models/worker/llama_loading.py",
         "models/worker/backend_sampling.py",
     ),
     "sentence_transformers": "models/worker/embedder.py",
@@ -32,6 +33,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "selectolax": "retrieval/formats/html_page.py",
     "litestar": "gateway/",
     "multipart": "gateway/multipart.py",
+    "prometheus_client": "gateway/metrics.py",
     "ray": "models/engines/ray_serve.py",
     "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
 }

@@ -3,7 +3,7 @@
 import asyncio
 import threading
 import time
-from collections.abc import AsyncGenerator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from models.engines.fake import FakeEngine
 from models.settings import ModelSettings
 from models.types import GenerateDelta, GenerateRequest, TokenizeRequest
 
-__all__ = ["WatchedEngine", "configuration", "serve", "wait_ready"]
+__all__ = ["WatchedEngine", "configuration", "serve", "wait_ready", "wait_until"]
 
 READY_WITHIN_S = 120.0  # generous: how fast it is stands in docs/benchmarks.md
 
@@ -148,3 +148,11 @@ def wait_ready(http: httpx.Client) -> None:
     while http.get("/ready").status_code != 200:
         assert time.monotonic() < deadline, http.get("/health").text
         time.sleep(0.02)  # readiness has no event to wait for but asking
+
+
+def wait_until(reached: Callable[[], bool]) -> None:
+    """Until something is so that has no event to wait for but asking."""
+    deadline = time.monotonic() + READY_WITHIN_S
+    while not reached():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

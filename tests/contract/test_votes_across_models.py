@@ -1,18 +1,26 @@
 """A vote of two real models of different architectures and tokenizers, over real documents."""
 
 from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
 import msgspec
 import openai
+import psutil
 import pytest
 from msgspec.structs import replace
 
+from gateway.config_files import Configuration
 from gateway.ensemble.settings import EnsembleSettings, Member
 from gateway.settings import StoreSettings
+from models.fit import fit
+from models.footprint import Footprint
+from models.inspect import inspect
+from models.memory import MIB
 from models.settings import ModelSettings
-from tests.contract.serving import configuration, serve, wait_ready
+from tests.contract.serving import configuration, serve, wait_ready, wait_until
 from tests.real_models import MINILM, SMOLLM2
 
 QUESTION: list[Any] = [{"role": "user", "content": "How many seconds is the reset button held?"}]
@@ -29,12 +37,11 @@ class Served(NamedTuple):
     models: tuple[str, str]
 
 
-@pytest.fixture(scope="module")
-def served(tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings) -> Iterator[Served]:
-    small = {"context": CONTEXT, "kv_tokens": CONTEXT, "small": True}
+def panel_of(folder: Path, embedder: ModelSettings | str, gemma3: ModelSettings) -> Configuration:
+    """An ensemble of two models and the documents it reads."""
+    small = {"context": CONTEXT, "kv_tokens": CONTEXT, "small": True, "prefix_cache_mb": 16}
     first, second = replace(SMOLLM2, **small), replace(gemma3, **small)
-    embedder = replace(MINILM, threads=1)
-    found = configuration(tmp_path_factory.mktemp("across"), models=(embedder, first, second))
+    found = configuration(folder, models=(embedder, first, second))
     (found.directory / "docs").mkdir()
     (found.directory / "docs" / "router.md").write_text(DOCUMENT)
     panel = EnsembleSettings(
@@ -46,20 +53,36 @@ def served(tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings) -> I
         stores=("docs",),
         score_floor=0.2,
     )
-    found = msgspec.structs.replace(
+    return msgspec.structs.replace(
         found,
         settings=msgspec.structs.replace(
             found.settings, stores=[StoreSettings(name="docs", paths=["docs"])]
         ),
         ensembles={"panel": panel},
     )
+
+
+@contextmanager
+def serving(found: Configuration) -> Iterator[Served]:
     with (
         serve(found) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
         httpx.Client(base_url=url, timeout=60) as http,
     ):
         wait_ready(http)
-        yield Served(client, http, (first.id, second.id))
+        yield Served(client, http, found.ensembles["panel"].models)  # type: ignore[arg-type]
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings) -> Iterator[Served]:
+    embedder = replace(MINILM, threads=1)
+    with serving(panel_of(tmp_path_factory.mktemp("across"), embedder, gemma3)) as found:
+        yield found
+
+
+def states(served: Served) -> dict[str, str]:
+    health = served.http.get("/health").json()["models"]
+    return {name: health[name]["state"] for name in served.models}
 
 
 def test_two_models_vote_on_one_value(served: Served) -> None:
@@ -72,6 +95,8 @@ def test_two_models_vote_on_one_value(served: Served) -> None:
     assert report["votes"][0]["answer_value"]
     assert not report["is_blank"]
     assert report["ref_id"] == ["router"]
+    assert report["execution"] == "sequential"  # both in memory, on the same cores
+    assert set(states(served).values()) == {"ready"}
     assert "12 seconds" in (found.choices[0].message.content or "")
     assert found.usage is not None
     assert found.usage.completion_tokens > 0
@@ -97,3 +122,55 @@ def test_members_can_be_chosen_for_one_request(served: Served) -> None:
     )
     report: Any = (found.model_extra or {})["ensemble"]
     assert [vote["model"] for vote in report["votes"]] == [served.models[1], served.models[0]]
+
+
+def needed_mb(model: ModelSettings, folder: Path) -> int:
+    """What the plan gives it."""
+    layout = inspect(model, folder)
+    assert layout is not None
+    return fit(model, layout, Footprint(host=1 << 50)).estimate.footprint.host // MIB + 1
+
+
+def workers() -> dict[str, psutil.Process]:
+    """The processes that have a GGUF file mapped, by its name."""
+    found: dict[str, psutil.Process] = {}
+    for process in psutil.Process().children(recursive=True):
+        try:
+            paths = [Path(entry.path) for entry in process.memory_maps()]
+        except psutil.NoSuchProcess:
+            continue
+        found.update({path.name: process for path in paths if path.suffix == ".gguf"})
+    return found
+
+
+def test_where_only_one_model_fits_the_members_are_swapped(
+    tmp_path: Path, gemma3: ModelSettings
+) -> None:
+    found = panel_of(tmp_path, "fake", gemma3)
+    needs = [needed_mb(found.models[name], tmp_path) for name in found.ensembles["panel"].models]
+    limit = msgspec.structs.replace(found.settings.models, host_memory_mb=max(needs))
+    settings = msgspec.structs.replace(found.settings, models=limit)
+    before = set(workers())
+    with serving(msgspec.structs.replace(found, settings=settings)) as served:
+        first, second = served.models
+        assert states(served) == {first: "ready", second: "unloaded"}
+        for _ in range(2):
+            answer = served.client.chat.completions.create(model="panel", messages=QUESTION)
+            report: Any = (answer.model_extra or {})["ensemble"]
+            assert report["execution"] == "swapped"
+            assert [vote["error"] for vote in report["votes"]] == [None, None]
+            assert report["ref_id"] == ["router"]
+            assert "12 seconds" in (answer.choices[0].message.content or "")
+            assert sorted(states(served).values()) == ["ready", "unloaded"]
+        # The one that was there went first, so two questions took two loads besides the first.
+        metrics = served.http.get("/metrics").text
+        assert f'jurat_model_loads_total{{model="{first}"}} 2.0' in metrics
+        assert f'jurat_model_loads_total{{model="{second}"}} 1.0' in metrics
+        assert served.http.get("/health").json()["ensembles"]["panel"]["execution"] == "swapped"
+        # Unloading ends the process, and so its memory is back.
+        (name,) = set(workers()) - before
+        process = workers()[name]
+        assert process.memory_info().rss > 50e6
+        served.http.post("/models/unload", json={"model": "panel"})
+        wait_until(lambda: not process.is_running())
+        assert set(workers()) == before

@@ -6,7 +6,6 @@ import pytest
 
 from gateway.ensemble.plan import plan
 from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
-from models.footprint import Footprint
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -78,29 +77,13 @@ def test_members_on_one_model_run_at_once_and_models_take_turns() -> None:
     assert plan(["a", "b", "a"]).waves == ((0, 2), (1,))
 
 
-CPU = Footprint(host=5)
-
-
-def gpu(*indexes: int) -> Footprint:
-    return Footprint(host=1, devices=dict.fromkeys(indexes, 5))
-
-
-def test_models_on_devices_of_their_own_run_at_once() -> None:
-    assert plan(["a", "b"], {"a": gpu(0), "b": gpu(1)}).execution == "parallel"
-    assert plan(["a", "b"], {"a": gpu(0), "b": CPU}).waves == ((0, 1),)
-    assert plan(["a", "b"], {"a": gpu(0), "b": gpu(0)}).execution == "sequential"
-    assert plan(["a", "b", "c"], {"a": gpu(0, 1), "b": gpu(1), "c": gpu(2)}).waves == ((0, 2), (1,))
-    assert plan(["a", "b"], {"a": CPU, "b": CPU}).execution == "sequential"
-
-
-def test_what_runs_elsewhere_disturbs_nobody() -> None:
-    footprints = {"a": CPU, "far": Footprint(), "b": CPU}
-    assert plan(["a", "far", "b"], footprints).waves == ((0, 1), (2,))
-    assert plan(["far", "far"], footprints).execution == "parallel"
+def test_models_that_need_no_cores_run_beside_the_others() -> None:
+    assert plan(["a", "b"], []).execution == "parallel"
+    assert plan(["a", "b", "a"], ["b"]).waves == ((0, 1, 2),)
+    assert plan(["a", "far", "b"], ["a", "b"]).waves == ((0, 1), (2,))
 
 
 def test_models_that_do_not_fit_together_take_turns_the_resident_one_first() -> None:
-    footprints = {"a": gpu(0), "b": gpu(1)}
-    found = plan(["a", "b", "a"], footprints, together=False, resident=["b"])
+    found = plan(["a", "b", "a"], [], together=False, resident=["b"])
     assert found.execution == "swapped"
     assert found.waves == ((1,), (0, 2))
