@@ -13,10 +13,11 @@ import zmq
 from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
+from models.engines.upstream import UpstreamEngine
 from models.errors import LoadFailed, ModelError, ModelNotFound, NotDownloaded
 from models.hardware import core_count
 from models.settings import ModelSettings
-from models.sources import locate
+from models.sources import UPSTREAM, locate, upstream_url
 from models.types import EngineStats
 from models.worker.messages import WorkerSpec
 
@@ -108,6 +109,8 @@ class Registry:
     def _build(self, model: ModelSettings, base: Path) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
+        if model.source.startswith(UPSTREAM):
+            return UpstreamEngine(model, upstream_url(model))
         spec = WorkerSpec(
             model=model.id,
             kind=model.kind,

@@ -4,6 +4,8 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct
 
+from models.upstream_settings import UpstreamSettings
+
 __all__ = ["ModelSettings", "SamplingDefaults"]
 
 PositiveInt = Annotated[int, Meta(ge=1)]
@@ -26,12 +28,13 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A model: what it is, where it comes from and how it runs.
 
     `kind` "chat" is a GGUF file run by llama.cpp, "embedding" a sentence-transformers folder or a
-    GGUF file (run by llama.cpp), "fake" a deterministic stand-in for tests that loads nothing.
+    GGUF file, "rerank" a cross-encoder's folder or GGUF file, "fake" a deterministic stand-in for
+    tests that loads nothing. With a source of `upstream:URL` another server runs it.
     An embedding model uses `context`, `gpu_layers` and `threads`; one in a folder, `threads`.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    kind: Literal["chat", "embedding", "fake"]
+    kind: Literal["chat", "embedding", "rerank", "fake"]
     source: str = ""
     description: str = ""
     # Tokens a request may use; None: what it was trained for. A GGUF embedding model: tokens of an
@@ -57,4 +60,5 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     chat_template: str | None = None  # Jinja text; None: the model's own
     max_tokens: PositiveInt | None = None  # default length of an answer; None: to the context's end
     sampling: SamplingDefaults = SamplingDefaults()
+    upstream: UpstreamSettings | None = None  # how to reach a source of `upstream:URL`
     small: bool = False  # ensembles constrain a small model's values to spans of the passages
