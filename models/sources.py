@@ -17,9 +17,9 @@ def upstream_url(model: ModelSettings) -> str:
     url = model.source.removeprefix(UPSTREAM)
     if not _is_base(url):
         raise SourceError(
-            f"The source of model '{model.id}' is no server's URL: write upstream:http://HOST:PORT/v1, "
-            "the URL that ends before /chat/completions. A key stands in an environment variable, "
-            "named in upstream.api_key_env."
+            f"The source of model '{model.id}' is not a server's URL: write "
+            "upstream:http://HOST:PORT/v1, the URL that ends before /chat/completions. A key "
+            "stands in an environment variable, named in upstream.api_key_env."
         )
     return url
 

@@ -102,11 +102,10 @@ def _message(message: Message, dialect: Dialect) -> Body:
 def _chat_only(prompt: ChatPrompt, use: ToolUse | None, dialect: Dialect) -> Body:
     found: Body = {}
     if prompt.tools and use is not None:
-        # A tool that may not be called is not offered: not every server knows `allowed_tools`.
+        # A tool that may not be called is not offered, and the only one offered is not named:
+        # not every server knows such choices.
         found["tools"] = tools_of(prompt, use.names)
-        if use.required and len(use.names) == 1:
-            found["tool_choice"] = {"type": "function", "function": {"name": use.names[0]}}
-        elif use.required:
+        if use.required:
             found["tool_choice"] = "required"
         if not use.parallel:
             found["parallel_tool_calls"] = False

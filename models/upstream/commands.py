@@ -32,17 +32,23 @@ async def run(
     `quiet` keeps its output out of the log.
     """
     tail: deque[str] = deque(maxlen=TAIL_LINES)
+    # A pipe of our own: asyncio's is waited for until it closes, and a child that the command
+    # leaves behind may hold it for ever.
+    ours, theirs = os.pipe()
     try:
         process = await asyncio.create_subprocess_exec(
             *command,
             stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
+            stdout=theirs,
+            stderr=theirs,
             start_new_session=True,
         )
     except (OSError, ValueError) as error:
+        os.close(ours)
         return Outcome(f"cannot be run: {error}", "")
-    reader = asyncio.create_task(_read(name, process, tail, quiet))
+    finally:
+        os.close(theirs)
+    reader = asyncio.create_task(_read(name, ours, tail, quiet))
     try:
         async with asyncio.timeout(timeout_s):
             status = await process.wait()
@@ -55,16 +61,20 @@ async def run(
             await process.wait()
         await asyncio.wait([reader], timeout=LAST_WORDS_S)
         reader.cancel()
-    problem = f"ended with status {status}" if status else ""
-    return Outcome(problem, "\n".join(tail))
+        await asyncio.gather(reader, return_exceptions=True)
+    return Outcome(f"ended with status {status}" if status else "", "\n".join(tail))
 
 
-async def _read(
-    name: str, process: asyncio.subprocess.Process, tail: deque[str], quiet: bool
-) -> None:
-    assert process.stdout is not None
-    while chunk := await process.stdout.read(1 << 16):
-        for line in filter(None, chunk.decode("utf-8", "replace").splitlines()):
-            tail.append(line[:LINE])
-            if not quiet:
-                log.info("%s: %s", name, line[:LINE])
+async def _read(name: str, pipe: int, tail: deque[str], quiet: bool) -> None:
+    reader = asyncio.StreamReader()
+    transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+        lambda: asyncio.StreamReaderProtocol(reader), os.fdopen(pipe, "rb", 0)
+    )
+    try:
+        while chunk := await reader.read(1 << 16):
+            for line in filter(None, chunk.decode("utf-8", "replace").splitlines()):
+                tail.append(line[:LINE])
+                if not quiet:
+                    log.info("%s: %s", name, line[:LINE])
+    finally:
+        transport.close()

@@ -75,7 +75,7 @@ def of_status(model: str, status: int, body: bytes, wait_s: float | None, key: s
         error = EngineUnavailable(f"{where} failed ({status}): {said}", wait_s)
         return Fault(error, again=True, theirs=True, wait_s=wait_s)
     if status in (400, 413, 422):
-        return Fault(_refusal(found, said))
+        return Fault(_refusal(found, f"{where} refuses this: {said}"))
     return Fault(EngineUnavailable(f"{where} answers {status}: {said}"))
 
 
@@ -94,7 +94,7 @@ def retry_after(value: str | None) -> float | None:
 
 
 def _refusal(found: dict[str, Any], said: str) -> InvalidRequest:
-    """The request is wrong, in the server's own words."""
+    """The request is wrong; `said` has the server's own words."""
     param = found.get("param")
     if "exceed_context_size_error" in (found.get("type"), found.get("code")) or (
         found.get("code") == "context_length_exceeded" or "maximum context length" in said
@@ -103,7 +103,8 @@ def _refusal(found: dict[str, Any], said: str) -> InvalidRequest:
         numbers = [each for each in given if isinstance(each, int)]
         if len(numbers) < 2:
             # The prompt's is the larger one, in whatever order they are said.
-            numbers = sorted(map(int, re.findall(r"\b\d{1,9}\b", said)[:2]), reverse=True)
+            text = str(found.get("message"))
+            numbers = sorted(map(int, re.findall(r"\b\d{1,9}\b", text)[:2]), reverse=True)
         if len(numbers) == 2:
             return ContextOverflow(said, numbers[0], numbers[1], str(param or "messages"))
     return InvalidRequest(said, param if isinstance(param, str) else None)

@@ -89,7 +89,9 @@ class Texts:
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Unit vectors. Of `token_counts` only the sum is the server's; it is shared out evenly."""
-        inputs = [each if isinstance(each, str) else _checked(each) for each in request.inputs]
+        inputs = [
+            each if isinstance(each, str) else _checked(each, "input") for each in request.inputs
+        ]
         body = {"model": self._name, "input": inputs, "encoding_format": "base64"}
         found = self._decode(await self._connection.call("embeddings", body), _Vectors)
         rows: list[NDArray[np.float32] | None] = [None] * len(inputs)
@@ -174,7 +176,7 @@ class Texts:
         """Text of ids."""
         if self._dialect.tokenizer is None:
             raise self.unsupported("model", "its tokens")
-        body = {"model": self._name, "tokens": _checked(tokens)}
+        body = {"model": self._name, "tokens": _checked(tokens, "tokens")}
         found = self._decode(await self._connection.call("detokenize", body, root=True), _Text)
         text = found.content if found.prompt is None else found.prompt
         if text is None:
@@ -229,8 +231,8 @@ class Texts:
         return tuple(each + (at < rest) for at in range(len(inputs)))
 
 
-def _checked(tokens: Sequence[int]) -> list[int]:
+def _checked(tokens: Sequence[int], param: str) -> list[int]:
     for token in tokens:
         if token < 0:
-            raise InvalidRequest(f"Token id {token} is outside the vocabulary.", "tokens")
+            raise InvalidRequest(f"Token id {token} is outside the vocabulary.", param)
     return list(tokens)

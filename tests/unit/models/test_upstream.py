@@ -106,7 +106,7 @@ async def test_what_fails_before_the_first_piece_is_repeated(bad: Script) -> Non
 async def test_retries_have_an_end_and_the_last_failure_is_told() -> None:
     async with scripted(json_answer(500, {"error": {"message": "out of memory"}})) as server:
         one = engine(server.url, retries=1)
-        with pytest.raises(EngineUnavailable, match="'far' failed .500.: out of memory"):
+        with pytest.raises(EngineUnavailable, match=r"'far' failed \(500\): out of memory"):
             await ask(one)
         assert len(server.asked) == 2
         await one.stop(1)
@@ -127,9 +127,13 @@ async def test_a_stream_cut_after_its_first_piece_is_an_error_and_not_an_end(res
     async with scripted(stream(chunk("Hi "), rest, done=False), FINE) as server:
         one = engine(server.url)
         said: list[str] = []
-        with pytest.raises(EngineCrashed, match="far"):
+
+        async def read() -> None:
             async for delta in one.generate(HELLO):
                 said.append(delta.text)  # noqa: PERF401 - kept when it fails
+
+        with pytest.raises(EngineCrashed, match="far"):
+            await read()
         assert said == ["Hi "]
         assert len(server.asked) == 1
         await one.stop(1)
@@ -244,7 +248,7 @@ async def hang(asked: Asked) -> None:
 async def test_a_first_token_that_does_not_come_has_a_limit() -> None:
     async with scripted(hang) as server:
         one = engine(server.url, first_token_timeout_s=0.3)
-        with pytest.raises(EngineUnavailable, match="first_token_timeout_s is 0.3"):
+        with pytest.raises(EngineUnavailable, match=r"first_token_timeout_s is 0\.3"):
             await ask(one)
         assert len(server.asked) == 1  # a slow server is not asked twice
         await one.stop(1)
@@ -258,7 +262,7 @@ async def test_a_whole_answer_has_a_limit() -> None:
 
     async with scripted(begin) as server:
         one = engine(server.url, timeout_s=0.3)
-        with pytest.raises(EngineCrashed, match="timeout_s is 0.3"):
+        with pytest.raises(EngineCrashed, match=r"timeout_s is 0\.3"):
             await ask(one)
         await one.stop(1)
 
@@ -329,12 +333,12 @@ async def test_a_server_that_keeps_failing_is_left_alone_for_a_while() -> None:
         assert raised.value.retry_after_s
         assert (one.stats().state, len(server.asked)) == ("failed", 2)
         assert "circuit open" in one.stats().detail
-        await until(lambda: not (one.stats().state == "failed"))
+        await until(lambda: one.stats().state != "failed")
         assert "half-open" in one.stats().detail
         with pytest.raises(EngineUnavailable, match="500"):  # the trial
             await ask(one)
         assert (one.stats().state, len(server.asked)) == ("failed", 3)
-        await until(lambda: not (one.stats().state == "failed"))
+        await until(lambda: one.stats().state != "failed")
         assert text(await ask(one)) == "Hi there"
         assert one.stats().state == "ready"
         assert one.stats().detail == ""

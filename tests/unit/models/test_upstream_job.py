@@ -2,10 +2,13 @@
 
 import asyncio
 import logging
+import os
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from models.errors import LoadFailed
 from models.upstream import commands
@@ -46,12 +49,6 @@ def folder(tmp_path: Path) -> Folder:
     return Folder(tmp_path)
 
 
-def replaced(settings: UpstreamSettings, **changes: object) -> UpstreamSettings:
-    from msgspec.structs import replace
-
-    return replace(settings, **changes)
-
-
 async def test_all_who_come_first_share_one_start(
     folder: Folder, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -69,7 +66,7 @@ async def test_all_who_come_first_share_one_start(
 
 
 async def test_it_is_stopped_when_idle_and_started_again(folder: Folder) -> None:
-    job = Job("far", replaced(folder.settings, idle_timeout_s=0.01), never)
+    job = Job("far", replace(folder.settings, idle_timeout_s=0.01), never)
     for _ in range(2):
         await job.acquire()
         await job.acquire()
@@ -96,7 +93,7 @@ async def test_what_runs_already_is_not_started_and_what_is_lost_is(folder: Fold
 
 async def test_a_start_that_fails_names_the_command_and_what_it_said(folder: Folder) -> None:
     start = ["sh", "-c", "echo no such partition >&2; exit 3"]
-    job = Job("far", replaced(folder.settings, start=start), never)
+    job = Job("far", replace(folder.settings, start=start), never)
     found = await asyncio.gather(*(job.acquire() for _ in range(3)), return_exceptions=True)
     assert [type(each) for each in found] == [LoadFailed] * 3
     for part in ("'far'", "'start' (sh)", "status 3", "no such partition"):
@@ -107,7 +104,7 @@ async def test_a_start_that_fails_names_the_command_and_what_it_said(folder: Fol
 
 
 async def test_a_start_that_leads_nowhere_has_a_limit(folder: Folder) -> None:
-    settings = replaced(folder.settings, ready=["false"], start_timeout_s=0.3)
+    settings = replace(folder.settings, ready=["false"], start_timeout_s=0.3)
     job = Job("far", settings, never)
     with pytest.raises(LoadFailed, match="ready"):
         await job.acquire()
@@ -125,7 +122,7 @@ async def test_a_waiting_request_that_goes_ends_the_start_for_nobody(folder: Fol
 
 
 async def test_stopping_amid_a_start_ends_it(folder: Folder) -> None:
-    job = Job("far", replaced(folder.settings, ready=["false"]), never)
+    job = Job("far", replace(folder.settings, ready=["false"]), never)
     asking = asyncio.create_task(job.acquire())
     await until(lambda: "start" in folder.lines())
     await job.stop(10)
@@ -136,7 +133,7 @@ async def test_stopping_amid_a_start_ends_it(folder: Folder) -> None:
 
 async def test_a_stop_that_fails_is_tried_again(folder: Folder) -> None:
     stop = ["sh", "-c", f"echo stop >> {folder.log}; test $(grep -c stop {folder.log}) -gt 1"]
-    job = Job("far", replaced(folder.settings, stop=stop, idle_timeout_s=0.01), never)
+    job = Job("far", replace(folder.settings, stop=stop, idle_timeout_s=0.01), never)
     await job.acquire()
     job.release()
     await until(lambda: folder.lines().count("stop") == 2 and job.state == "asleep")
@@ -151,7 +148,7 @@ async def test_a_url_may_say_that_it_is_ready(folder: Folder) -> None:
         asked.append(url)
         return len(asked) > 2
 
-    job = Job("far", replaced(folder.settings, ready="http://there/health"), probe)
+    job = Job("far", replace(folder.settings, ready="http://there/health"), probe)
     await job.acquire()
     assert asked == ["http://there/health"] * 3
     await job.stop(10)
@@ -163,7 +160,4 @@ async def test_a_command_is_ended_with_all_it_began_and_may_not_exist(tmp_path: 
     assert "cannot be run" in (await commands.run("x", [str(tmp_path / "nothing")], 1)).problem
     left = await commands.run("x", ["sh", "-c", "sleep 60 & echo $!"], 5)
     assert left.problem == ""  # what stays behind holds the pipe, and nobody waits for it
-    import os
-    import signal
-
     os.kill(int(left.tail), signal.SIGKILL)
