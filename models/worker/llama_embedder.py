@@ -16,7 +16,7 @@ from models.worker.messages import WorkerSpec
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
 
-__all__ = ["LlamaEncoder"]
+__all__ = ["BATCH_ROWS", "LONGEST_WINDOW", "LlamaEncoder", "PooledLlama"]
 
 # What a model reads at once if nobody says otherwise: all of a window is one physical batch, and
 # llama.cpp's buffers grow with it.
@@ -28,7 +28,7 @@ class LlamaEncoder:
     """A `models.worker.embedding.TextEncoder`. Raises LoadFailed."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._llama = _Embeddings(
+        self._llama = PooledLlama(
             Path(spec.path),
             context=spec.context or LONGEST_WINDOW,
             kv_tokens=None,
@@ -80,7 +80,7 @@ class LlamaEncoder:
         return vectors
 
 
-class _Embeddings(Llama):
+class PooledLlama(Llama):
     """A model whose context makes one vector a sequence.
 
     Pooled as the model file says, by the mean where it says nothing. Raises LoadFailed for a
@@ -94,7 +94,7 @@ class _Embeddings(Llama):
 
     @property
     def dimension(self) -> int:
-        """Of its vectors."""
+        """Of its vectors; of a reranker, how many figures it gives a sequence."""
         return int(llama_cpp.llama_model_n_embd_out(self._model))
 
     def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -138,7 +138,7 @@ class _Embeddings(Llama):
             raise LoadFailed("A model of encoder and decoder is not an embedding model.")
         stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
         if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
-            raise LoadFailed("This is a reranker, not an embedding model.")
+            raise LoadFailed('This is a reranker, not an embedding model; its kind is "rerank".')
         if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):
             return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN)
         return int(llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)  # the model's own

@@ -16,11 +16,13 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
+        "models/worker/llama_reranker.py",
         "models/worker/backend_sampling.py",
     ),
     "sentence_transformers": "models/worker/embedder.py",
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
+    "httpx2": "models/upstream/connection.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
     "litestar": "gateway/",

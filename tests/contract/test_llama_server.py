@@ -1,7 +1,6 @@
 """The upstream engine against llama.cpp's own server."""
 
 import asyncio
-import json
 from collections.abc import AsyncIterator
 from contextlib import aclosing
 from typing import Any
@@ -24,8 +23,6 @@ from models.types import (
     TextPrompt,
     TokenizeRequest,
     TokenPrompt,
-    Tool,
-    ToolUse,
 )
 from models.upstream_settings import UpstreamSettings
 from tests.llama_server import CONTEXT, llama_server
@@ -110,17 +107,6 @@ async def test_log_probabilities_are_those_of_the_text(engine: Engine) -> None:
         found = [each for delta in deltas for each in delta.logprobs]
         assert b"".join(each.piece for each in found).decode() == text(deltas)
         assert all(len(each.top) == 2 and each.logprob <= 0 for each in found)
-
-
-async def test_a_tool_that_must_be_called_is_called(engine: Engine) -> None:
-    schema = {"type": "object", "properties": {"n": {"enum": [7]}}, "required": ["n"]}
-    prompt = ChatPrompt(chat("Call f.").messages, (Tool("f", "", json.dumps(schema)),))
-    deltas = await ask(engine, prompt, max_tokens=60, tool_use=ToolUse(("f",), required=True))
-    calls = [call for delta in deltas for call in delta.calls]
-    assert [call.name for call in calls if call.name] == ["f"]
-    assert json.loads("".join(call.arguments for call in calls)) == {"n": 7}
-    assert deltas[-1].end is not None
-    assert deltas[-1].end.reason == "tool_calls"
 
 
 async def test_closing_the_iterator_leaves_room_for_others(engine: Engine) -> None:
