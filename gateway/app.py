@@ -21,6 +21,7 @@ from gateway.routes.docs import openapi_json, redoc, root, static_router, swagge
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.rerank import rerank
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
@@ -37,6 +38,7 @@ ROUTES = (
     tokenize,
     detokenize,
     create_embeddings,
+    rerank,
     list_models,
     retrieve_model,
     health,

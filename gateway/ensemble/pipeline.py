@@ -190,6 +190,7 @@ def _usage(replies: Sequence[Reply]) -> Usage:
         prompt_tokens=sum(reply.usage.prompt_tokens for reply in replies),
         completion_tokens=sum(reply.usage.completion_tokens for reply in replies),
         cached_tokens=sum(reply.usage.cached_tokens for reply in replies),
+        cost=sum(reply.usage.cost for reply in replies),
     )
 
 
