@@ -26,8 +26,9 @@ class LlamaScorer:
     """A `models.worker.reranking.PairScorer`. Raises LoadFailed.
 
     Pairs are written by the file's template called "rerank", or with the vocabulary's own marks
-    around and between the two texts (as llama-server does, which leaves out BERT's last). The score is the logistic function
-    of the model's figure, or that of "yes" where llama.cpp has made probabilities of two.
+    around and between the two texts (as llama-server does, which leaves out BERT's last). The
+    score is the logistic function of the model's figure, or that of "yes" where llama.cpp has made
+    probabilities of two.
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
