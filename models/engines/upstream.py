@@ -45,6 +45,7 @@ __all__ = ["UpstreamEngine"]
 
 log = logging.getLogger(__name__)
 T = TypeVar("T")
+LAST_BYTES_S = 0.5  # for the end of a stream, after the last event
 LONGEST_WAIT_S = 30.0  # that a request waits because the server asks for it; beyond, it is told
 
 
@@ -234,9 +235,12 @@ class UpstreamEngine:
             said = False
             try:
                 async with aclosing(self._connection.events(path, body)) as events:
-                    limits = self._limits(deadline)
-                    while not reader.done:
-                        async with self._until(*((deadline, self._whole) if said else limits)):
+                    first = self._first(deadline)
+                    while True:
+                        limit = (deadline, self._whole) if said else first
+                        if reader.done:  # read to its very end, a connection can be used again
+                            limit = (asyncio.get_running_loop().time() + LAST_BYTES_S, "")
+                        async with self._until(*limit):
                             event = await anext(events, None)
                         if event is None:
                             break
@@ -254,7 +258,7 @@ class UpstreamEngine:
                 break
         self._circuit.succeeded()
 
-    def _limits(self, deadline: float) -> tuple[float, str]:
+    def _first(self, deadline: float) -> tuple[float, str]:
         """Until when the first piece must be there, and what that limit is called."""
         first_s = self._settings.first_token_timeout_s
         first = asyncio.get_running_loop().time() + first_s

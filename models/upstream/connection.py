@@ -12,7 +12,7 @@ from typing import Any
 import httpx2
 import msgspec
 
-from models.errors import EngineUnavailable
+from models.errors import EngineUnavailable, InvalidRequest
 from models.upstream import faults
 from models.upstream.faults import Fault
 from models.upstream.sse import EventReader, TooLong
@@ -87,9 +87,12 @@ class Connection:
             await client.aclose()
 
     async def _receive(self, url: str, body: Mapping[str, Any]) -> AsyncGenerator[bytes, None]:
-        request = self._pool().build_request(
-            "POST", url, content=msgspec.json.encode(body), headers=self._headers()
-        )
+        try:
+            content = msgspec.json.encode(body)
+        except UnicodeEncodeError as error:
+            message = "The text has a lone surrogate, which JSON cannot carry."
+            raise InvalidRequest(message, "messages") from error
+        request = self._pool().build_request("POST", url, content=content, headers=self._headers())
         began = False
         try:
             answer = await self._pool().send(request, stream=True)

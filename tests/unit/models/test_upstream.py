@@ -6,6 +6,7 @@ import logging
 import struct
 from collections.abc import Callable
 from contextlib import aclosing
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from models.errors import (
     EngineCrashed,
     EngineUnavailable,
     InvalidRequest,
+    LoadFailed,
     QueueFull,
     Unsupported,
 )
@@ -352,6 +354,60 @@ async def test_nobody_listens() -> None:
     with pytest.raises(EngineUnavailable, match="cannot be reached"):
         await ask(one)
     await one.stop(1)
+
+
+async def test_the_first_request_starts_the_server_and_a_lost_one_is_started_again(
+    tmp_path: Path,
+) -> None:
+    began, up = tmp_path / "began", tmp_path / "up"
+    commands = {
+        "start": ["sh", "-c", f"echo x >> {began}; touch {up}"],
+        "ready": ["test", "-e", str(up)],
+        "stop": ["rm", str(up)],
+        "ready_interval_s": 0.01,
+        "retries": 0,
+    }
+    async with scripted(FINE) as server:
+        one = engine(server.url, **commands)
+        await one.start()
+        assert not began.exists()
+        assert (one.stats().state, "next request" in one.stats().detail) == ("ready", True)
+        asking = asyncio.create_task(ask(one))
+        await until(lambda: one.stats().state == "loading")
+        assert "starting" in one.stats().detail
+        assert text(await asking) == "Hi there"
+        assert began.read_text() == "x\n"
+        assert one.stats().detail == ""
+    up.unlink()  # and nobody listens there any more
+    with pytest.raises(EngineUnavailable, match="cannot be reached"):
+        await ask(one)
+    with pytest.raises(EngineUnavailable, match="cannot be reached"):
+        await ask(one)
+    assert began.read_text() == "x\nx\n"
+    await one.stop(10)
+    assert not up.exists()
+
+
+async def test_a_start_that_fails_is_told_and_counts() -> None:
+    one = engine("http://127.0.0.1:9/v1", start=["false"], ready=["false"], breaker_failures=2)
+    for _ in range(2):
+        with pytest.raises(LoadFailed, match=r"'start' \(false\) ended with status 1"):
+            await ask(one)
+        assert one.stats().state == "failed"
+        assert "status 1" in one.stats().detail
+    with pytest.raises(EngineUnavailable, match="asked again in"):
+        await ask(one)
+    assert (one.stats().running, one.stats().waiting) == (0, 0)
+    await one.stop(10)
+
+
+async def test_text_that_json_cannot_carry_is_refused() -> None:
+    async with scripted(FINE) as server:
+        one = engine(server.url)
+        with pytest.raises(InvalidRequest, match="surrogate"):
+            await ask(one, GenerateRequest(TextPrompt("\ud800")))
+        assert server.asked == []
+        await one.stop(1)
 
 
 async def test_thoughts_calls_and_probabilities() -> None:
