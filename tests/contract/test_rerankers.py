@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from models.engines.upstream import UpstreamEngine
 from models.errors import LoadFailed
+from models.settings import ModelSettings
+from models.types import RerankRequest
+from models.upstream_settings import UpstreamSettings
 from models.worker.embedder import CrossEncoderScorer
 from models.worker.llama_embedder import LlamaEncoder
 from models.worker.llama_reranker import LlamaScorer
@@ -16,6 +20,7 @@ from models.worker.messages import WorkerSpec
 from models.worker.reranking import PairScorer
 from models.worker.windows import Window
 from tests.gguf_models import write_bert, write_cross_encoder, write_minilm
+from tests.llama_server import llama_server
 
 QUERY = "who won?"
 DOCUMENTS = ("a red fox", "the crow won.", "", "x", "no. it was a turtle")
@@ -87,3 +92,20 @@ def test_what_is_no_reranker_is_refused(folder: Path, tmp_path: Path) -> None:
         LlamaEncoder(spec(rank))
     with pytest.raises(LoadFailed, match="nothing-here"):
         CrossEncoderScorer(tmp_path / "nothing-here", 1)
+
+
+async def test_llama_servers_logits_become_the_same_scores(one_kind: Path, tmp_path: Path) -> None:
+    path = write_bert(tmp_path / "rank.gguf", one_kind, gguf.PoolingType.RANK, 2)
+    scorer = LlamaScorer(spec(path))
+    query, *texts = scorer.tokenize([QUERY, *DOCUMENTS])
+    pairs = [scorer.pair(query, text) for text in texts]
+    # llama-server leaves out BERT's last mark.
+    expected = scorer.score([Window(0, 0, pair[:-1], second) for pair, second in pairs])
+    with llama_server(path, rank=True) as url:
+        settings = UpstreamSettings(server="llama-server", retries=0)
+        model = ModelSettings(id="far", kind="rerank", upstream=settings)
+        engine = UpstreamEngine(model, f"{url}/v1")
+        found = await engine.rerank(RerankRequest(QUERY, DOCUMENTS))
+        await engine.stop(5)
+    assert found.scores == pytest.approx(expected.tolist(), abs=0.01)
+    assert found.tokens == sum(len(pair) - 1 for pair, _ in pairs)
