@@ -140,7 +140,8 @@ class UpstreamEngine:
     async def stop(self, deadline_s: float) -> None:
         self._stopped = True
         for scope in self._scopes:
-            scope.reschedule(0)  # their time is up
+            if not scope.expired():
+                scope.reschedule(0)  # its time is up
         await self._job.stop(deadline_s)
         await self._connection.close()
 
@@ -232,6 +233,7 @@ class UpstreamEngine:
         """The pieces of an answer, of the first attempt that gives one."""
         for attempt in range(self._settings.retries + 1):
             self._admit()
+            reader.begin()
             said = False
             try:
                 async with aclosing(self._connection.events(path, body)) as events:

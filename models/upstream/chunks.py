@@ -104,6 +104,10 @@ class StreamReader:
     def __init__(self, model: str, top: int | None) -> None:
         self._model = model
         self._top = top
+        self.begin()
+
+    def begin(self) -> None:
+        """Forget what an attempt that failed has left."""
         self._written = 0  # bytes of all that was said
         self._usage: _Usage | None = None
         self._calls = 0

@@ -92,6 +92,7 @@ async def test_an_answer_its_usage_and_its_cost() -> None:
         json_answer(429, {"error": {"message": "slow down"}}, retry_after="0"),
         stream(done=False),
         stream(chunk(delta={"role": "assistant"}), done=False),
+        stream("data: [DONE]\n\n", done=False),
         stream("data: {not json}\n\n", done=False),
         stream('data: {"error": {"message": "out of memory", "code": 500}}\n\n', done=False),
         stream('data: {"error": "out of memory"}\n\n', done=False),
