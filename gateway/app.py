@@ -33,6 +33,7 @@ from gateway.routes.files import (
 from gateway.routes.health import health, ready
 from gateway.routes.metrics import metrics
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.rerank import rerank
 from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.routes.uploads import (
@@ -79,6 +80,7 @@ ROUTES = (
     tokenize,
     detokenize,
     create_embeddings,
+    rerank,
     list_models,
     retrieve_model,
     list_router_models,

@@ -95,6 +95,7 @@ def total(ends: Sequence[GenerateEnd], per_prompt: int) -> tuple[Usage, Timings]
         completion_tokens=sum(end.usage.completion_tokens for end in ends),
         cached_tokens=sum(end.usage.cached_tokens for end in prompts),
         reasoning_tokens=sum(end.usage.reasoning_tokens for end in ends),
+        cost=sum(end.usage.cost for end in ends),
     )
     slowest = max(ends, key=lambda end: end.timings.prefill_ms + end.timings.decode_ms)
     return usage, slowest.timings

@@ -43,6 +43,8 @@ def configure(level: str) -> None:
     least = max(logging.INFO, logging.getLevelNamesMapping()[level.upper()])
     for name in ("asyncio", "uvicorn", "uvicorn.error"):
         logging.getLogger(name).setLevel(least)
+    # It logs each request; what goes wrong with one is said by who made it.
+    logging.getLogger("httpx2").setLevel(max(logging.WARNING, least))
 
 
 class AccessLog:

@@ -14,6 +14,7 @@ from gateway.schema.completions import Completion, CompletionChunk, CompletionRe
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest
 from gateway.schema.health import Health, Ready
 from gateway.schema.models import Model, ModelList
+from gateway.schema.rerank import Reranking, RerankRequest
 from gateway.schema.router import Done, ModelRef, Reloaded, RouterModelList
 from gateway.schema.tokenize import (
     ContentTokens,
@@ -82,6 +83,20 @@ OPERATIONS = (
         EmbeddingRequest,
         None,
         (400, 401, 404, 413, 429, 500, 503, 504),
+    ),
+    *(
+        Operation(
+            "post",
+            path,
+            name,
+            "Rate documents against a query",
+            "Embeddings",
+            Reranking,
+            RerankRequest,
+            None,
+            (400, 401, 404, 413, 429, 500, 503, 504),
+        )
+        for path, name in (("/v1/rerank", "rerank"), ("/rerank", "rerankUnversioned"))
     ),
     Operation(
         "get",

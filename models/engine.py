@@ -9,6 +9,8 @@ from models.types import (
     EngineStats,
     GenerateDelta,
     GenerateRequest,
+    RerankRequest,
+    RerankResult,
     TokenizeRequest,
 )
 
@@ -32,6 +34,10 @@ class Engine(Protocol):
 
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         """Embed the inputs in order. Cancelling the call drops what is not yet computed."""
+        ...
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """Rate documents against a query, in order. Cancelling drops what is not yet computed."""
         ...
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:

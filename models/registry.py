@@ -16,13 +16,14 @@ from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
 from models.engines.on_demand import OnDemandEngine, Served
+from models.engines.upstream import UpstreamEngine
 from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
 from models.fit import Fit
 from models.footprint import Device, Footprint
 from models.lifecycle import Lifecycle
 from models.residency import Residency
 from models.settings import ModelSettings, SamplingDefaults, at_precision
-from models.sources import locate
+from models.sources import UPSTREAM, locate, upstream_url
 from models.types import EngineStats
 from models.worker_spec import worker_spec
 
@@ -342,6 +343,8 @@ class Registry:
     def _build(self, model: ModelSettings, base: Path, key: str, placed: Fit | None) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
+        if model.source.startswith(UPSTREAM):
+            return UpstreamEngine(model, upstream_url(model))
         path = locate(model, base)
         placement = None if placed is None else placed.placement
         spec = worker_spec(model, path, base, placement, self._devices, self._folder / "cores")

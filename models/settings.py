@@ -7,6 +7,7 @@ from msgspec import Meta, Struct, field
 from msgspec.structs import replace
 
 from models.errors import InvalidRequest
+from models.upstream_settings import UpstreamSettings
 
 __all__ = ["KVType", "Lora", "ModelSettings", "SamplingDefaults", "Shape", "at_precision"]
 
@@ -64,12 +65,13 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """A model: what it is, where it comes from and how it runs.
 
     `kind` "chat" is a GGUF file run by llama.cpp, "embedding" a sentence-transformers folder or a
-    GGUF file (run by llama.cpp), "fake" a deterministic stand-in for tests that loads nothing.
+    GGUF file, "rerank" a cross-encoder's folder or GGUF file, "fake" a deterministic stand-in for
+    tests that loads nothing. With a source of `upstream:URL` another server runs it.
     An embedding model uses `context`, `gpu_layers` and `threads`; one in a folder, `threads`.
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    kind: Literal["chat", "embedding", "fake"]
+    kind: Literal["chat", "embedding", "rerank", "fake"]
     source: str = ""
     quant: str = ""  # which file of an `hf:org/repo` source: "Q4_K_M"
     revision: str = ""  # of an `hf:` source: a branch, tag or commit; empty: its main branch
@@ -109,6 +111,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     chat_template: str | None = None  # Jinja text; None: the model's own
     max_tokens: PositiveInt | None = None  # default length of an answer; None: to the context's end
     sampling: SamplingDefaults = SamplingDefaults()
+    upstream: UpstreamSettings | None = None  # how to reach a source of `upstream:URL`
     small: bool = False  # ensembles constrain a small model's values to spans of the passages
     idle_timeout_s: Positive | None = None  # unloaded when unused for so long; None: as [models]
     pin: bool = False  # never unloaded to make room for others

@@ -1,26 +1,67 @@
-"""Where a model's files are: `package:` inside a Python package, `file:` on disk."""
+"""Where a model is: `package:` in a Python package, `file:` on disk, `upstream:` on a server."""
 
 import importlib.util
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from models.errors import NotDownloaded, SourceError
 from models.settings import ModelSettings
 
-__all__ = ["locate", "resolve"]
+__all__ = ["UPSTREAM", "locate", "resolve", "upstream_url"]
+
+UPSTREAM = "upstream:"
+
+
+def upstream_url(model: ModelSettings) -> str:
+    """The URL of a model that another server runs. Raises SourceError for what is none."""
+    url = model.source.removeprefix(UPSTREAM)
+    if not _is_base(url):
+        raise SourceError(
+            f"The source of model '{model.id}' is not a server's URL: write "
+            "upstream:http://HOST:PORT/v1, the URL that ends before /chat/completions. A key "
+            "stands in an environment variable, named in upstream.api_key_env."
+        )
+    return url
+
+
+def _is_base(url: str) -> bool:
+    """Whether paths can be put behind it. A password would be seen in logs."""
+    try:
+        parts = urlsplit(url)
+        reachable = parts.scheme in ("http", "https") and parts.hostname and parts.port != 0
+    except ValueError:
+        return False
+    extra = parts.query or parts.fragment or "@" in parts.netloc or any(c <= " " for c in url)
+    return bool(reachable) and not extra
 
 
 def locate(model: ModelSettings, base: Path) -> Path:
-    """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind."""
+    """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind.
+
+    An upstream model has none: its URL is checked, and `base` is the answer.
+    """
+    if model.source.startswith(UPSTREAM):
+        upstream_url(model)
+        return base
+    if model.upstream is not None:
+        raise SourceError(
+            f"Model '{model.id}' has a table [upstream], but its source '{model.source}' is not "
+            "upstream:URL."
+        )
     path = resolve(model.source, base)
     if model.kind == "chat" and path.is_dir():
         raise SourceError(
             f"Source '{model.source}' of model '{model.id}': {path} is a folder; a model of kind "
             '"chat" is a GGUF file.'
         )
-    if model.kind == "embedding" and not path.is_dir() and path.suffix.lower() != ".gguf":
+    if (
+        model.kind in ("embedding", "rerank")
+        and not path.is_dir()
+        and path.suffix.lower() != ".gguf"
+    ):
         raise SourceError(
             f"Source '{model.source}' of model '{model.id}': {path} is neither a GGUF file nor a "
-            'sentence-transformers folder; a model of kind "embedding" is one of these.'
+            f'sentence-transformers folder; a model of kind "{model.kind}" is one of these.'
         )
     return path
 
@@ -44,10 +85,7 @@ def resolve(source: str, base: Path) -> Path:
         case "hf":
             raise NotDownloaded(f"Source '{source}' is not on this machine.")
         case "upstream":
-            raise SourceError(
-                f"Source '{source}': {scheme}: sources are not built yet. Download the file and "
-                "name it as file:PATH."
-            )
+            raise SourceError(f"Source '{source}' is a server; it has no files.")
         case _:
             raise SourceError(f"Source '{source}': unknown kind '{scheme}'; use package: or file:.")
     if not path.exists():

@@ -20,6 +20,8 @@ __all__ = [
     "GenerateRequest",
     "Message",
     "Prompt",
+    "RerankRequest",
+    "RerankResult",
     "Sampling",
     "TextPrompt",
     "Timings",
@@ -163,13 +165,15 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
 class Usage(msgspec.Struct, frozen=True, array_like=True):
     """Token counts; `cached_tokens` of the prompt were not prefilled again.
 
-    `reasoning_tokens` are those of the completion that the model spent on thinking.
+    `reasoning_tokens` are those of the completion that the model spent on thinking. `cost` is what
+    somebody else asks for it, in the currency of the model's settings.
     """
 
     prompt_tokens: int = 0
     completion_tokens: int = 0
     cached_tokens: int = 0
     reasoning_tokens: int = 0
+    cost: float = 0.0
 
 
 class Timings(msgspec.Struct, frozen=True, array_like=True):
@@ -229,6 +233,28 @@ class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
     vectors: bytes
     dimension: int
     token_counts: tuple[int, ...]
+
+
+class RerankRequest(msgspec.Struct, frozen=True, array_like=True):
+    """Documents to be rated by how well each answers the query.
+
+    A document longer than the model reads is rated in windows, and the best one's score is its own:
+    nothing is cut off in silence.
+    """
+
+    query: str
+    documents: tuple[str, ...]
+    owner: str = "local"
+
+
+class RerankResult(msgspec.Struct, frozen=True, array_like=True):
+    """`scores` are in the order of the documents, from 0 (not at all) to 1.
+
+    `tokens` is how many the model read, the query's once for every window.
+    """
+
+    scores: tuple[float, ...]
+    tokens: int
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):

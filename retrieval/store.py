@@ -6,7 +6,7 @@ names the owner on whose behalf it reads, apart from those at the end that re-em
 """
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec

@@ -81,6 +81,7 @@ def wire_usage(usage: types.Usage) -> Usage:
         total_tokens=usage.prompt_tokens + usage.completion_tokens,
         prompt_tokens_details=PromptTokensDetails(cached_tokens=usage.cached_tokens),
         completion_tokens_details=CompletionTokensDetails(reasoning_tokens=usage.reasoning_tokens),
+        cost=usage.cost or UNSET,
     )
 
 

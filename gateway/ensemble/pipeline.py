@@ -371,6 +371,7 @@ def _usage(parts: Sequence[Usage]) -> Usage:
         prompt_tokens=sum(part.prompt_tokens for part in parts),
         completion_tokens=sum(part.completion_tokens for part in parts),
         cached_tokens=sum(part.cached_tokens for part in parts),
+        cost=sum(part.cost for part in parts),
     )
 
 

@@ -58,7 +58,7 @@ def _engine(runtime: Runtime, model: str | None) -> Engine:
     """The model asked for; the only one that generates, where none is named."""
     if model is None:
         registry = runtime.registry
-        known = [one for one in registry.ids() if registry.settings(one).kind != "embedding"]
+        known = [one for one in registry.ids() if registry.settings(one).kind in ("chat", "fake")]
         if len(known) != 1:
             message = f"Missing required parameter: 'model'. Models: {', '.join(known)}."
             raise BadRequest(message, "model", "missing_required_parameter")

@@ -115,13 +115,17 @@ class CompletionTokensDetails(Struct, frozen=True, kw_only=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True):
-    """Token counts; an ensemble's are the sum over its members."""
+    """Token counts; an ensemble's are the sum over its members.
+
+    `cost` is an extension: what upstream servers ask for it, in the currency of their settings.
+    """
 
     prompt_tokens: int
     completion_tokens: int
     total_tokens: int
     prompt_tokens_details: PromptTokensDetails
     completion_tokens_details: CompletionTokensDetails = CompletionTokensDetails()
+    cost: float | UnsetType = UNSET
 
 
 class AssistantAnswer(Struct, frozen=True, kw_only=True):

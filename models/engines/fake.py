@@ -21,6 +21,8 @@ from models.types import (
     GenerateEnd,
     GenerateRequest,
     Prompt,
+    RerankRequest,
+    RerankResult,
     TextPrompt,
     TokenizeRequest,
     TokenLogprob,
@@ -140,6 +142,14 @@ class FakeEngine:
             rows += struct.pack(f"<{DIMENSION}f", *vector)
             counts.append(len(words))
         return EmbedResult(bytes(rows), DIMENSION, tuple(counts))
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        """The share of the query's words that a document has."""
+        self._check_ready()
+        wanted = set(request.query.lower().split())
+        texts = [document.lower().split() for document in request.documents]
+        scores = tuple(len(wanted & set(words)) / max(1, len(wanted)) for words in texts)
+        return RerankResult(scores, sum(len(wanted) + len(words) for words in texts))
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         self._check_ready()

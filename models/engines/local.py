@@ -21,6 +21,8 @@ from models.types import (
     EngineStats,
     GenerateDelta,
     GenerateRequest,
+    RerankRequest,
+    RerankResult,
     TokenizeRequest,
 )
 from models.worker import messages
@@ -132,6 +134,11 @@ class LocalEngine:
     async def embed(self, request: EmbedRequest) -> EmbedResult:
         message = await self._ask(lambda request_id: messages.Embed(request_id, request))
         assert isinstance(message, messages.Embedded)
+        return message.result
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        message = await self._ask(lambda request_id: messages.Rerank(request_id, request))
+        assert isinstance(message, messages.Reranked)
         return message.result
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:

@@ -13,6 +13,8 @@ from models.types import (
     GenerateDelta,
     GenerateEnd,
     GenerateRequest,
+    RerankRequest,
+    RerankResult,
     TokenizeRequest,
 )
 
@@ -77,6 +79,13 @@ class OnDemandEngine:
             result = await self._engine.embed(request)
         self.served.requests += 1
         self.served.prompt_tokens += sum(result.token_counts)
+        return result
+
+    async def rerank(self, request: RerankRequest) -> RerankResult:
+        async with self._held(request.owner):
+            result = await self._engine.rerank(request)
+        self.served.requests += 1
+        self.served.prompt_tokens += result.tokens
         return result
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:

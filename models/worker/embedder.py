@@ -1,4 +1,4 @@
-"""A sentence-transformers model. The only home of sentence_transformers and torch."""
+"""sentence-transformers: embedders and cross-encoders. The only home of that, and of torch."""
 
 import copy
 import functools
@@ -9,14 +9,15 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from sentence_transformers import SentenceTransformer
+from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from models.errors import LoadFailed
+from models.worker.windows import Window
 
 # torch's own annotations are partly unknown; to the type checker it is Any.
 torch: Any = importlib.import_module("torch")
 
-__all__ = ["SentenceEncoder"]
+__all__ = ["CrossEncoderScorer", "SentenceEncoder"]
 
 # Padded tokens of one forward pass. On a processor larger ones are no faster, and while the
 # answers of one batch are written the next one is computed; a GPU wants to be filled.
@@ -96,17 +97,11 @@ class SentenceEncoder:
         return str(self._tokenizer.convert_ids_to_tokens(token)).encode()
 
     def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
-        width = max(map(len, rows))
-        ids = np.full((len(rows), width), self._pad, dtype=np.int64)
-        mask = np.zeros((len(rows), width), dtype=np.int64)
-        for at, row in enumerate(rows):
-            ids[at, : len(row)] = row
-            mask[at, : len(row)] = 1
         device = self._model.device
         with torch.inference_mode():
             features = {
-                "input_ids": torch.from_numpy(ids).to(device),
-                "attention_mask": torch.from_numpy(mask).to(device),
+                name: torch.from_numpy(each).to(device)
+                for name, each in _padded(rows, self._pad).items()
             }
             found: NDArray[np.float32] = (
                 self._model(features)["sentence_embedding"].float().cpu().numpy()
@@ -121,6 +116,87 @@ def _pool(path: Path, model: Any, mode: str) -> None:
             setattr(model, name, type(module)(module.embedding_dimension, mode))
             return
     raise LoadFailed(f"{path} has no pooling of its own that could be changed; leave pooling out.")
+
+
+class CrossEncoderScorer:
+    """A `models.worker.reranking.PairScorer`. Raises LoadFailed.
+
+    The score is the logistic function of the model's one logit, whatever activation its folder
+    asks for.
+    """
+
+    def __init__(self, path: Path, threads: int) -> None:
+        torch.set_num_threads(threads)
+        device = _device()
+        try:
+            model: Any = CrossEncoder(str(path), device=device, local_files_only=True)
+        except Exception as error:
+            raise LoadFailed(f"{path}: {error}") from error
+        labels = int(model.num_labels)
+        self._model: Any = getattr(model, "model", None)
+        self._tokenizer: Any = model.tokenizer
+        if labels != 1 or self._model is None:
+            raise LoadFailed(
+                f"{path}: a cross-encoder that ranks has one label; this has {labels}."
+            )
+        self._model.eval()
+        self.context = int(model.max_seq_length or 512)
+        self.batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
+        self.batch_rows = BATCH_ROWS
+        self._pad = int(self._tokenizer.pad_token_id or 0)
+        probe = self._tokenizer("a", "b")
+        first, second = (self._ids([text])[0] for text in "ab")
+        ids: list[int] = list(probe["input_ids"])
+        begin, middle = _find(ids, first, 0), _find(ids, second, len(first))
+        self._frame = ids[:begin], ids[begin + len(first) : middle], ids[middle + len(second) :]
+        self.overhead = sum(map(len, self._frame))
+        kinds: list[int] | None = probe.get("token_type_ids")
+        self._second_kind = None if kinds is None else kinds[middle]
+
+    def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
+        return self._ids([text.encode("utf-8", "replace").decode() for text in texts])
+
+    def pair(self, query: Sequence[int], document: Sequence[int]) -> tuple[list[int], int]:
+        before, between, after = self._frame
+        head = [*before, *query, *between]
+        return [*head, *document, *after], len(head)
+
+    def score(self, pairs: Sequence[Window]) -> NDArray[np.float32]:
+        features = _padded([pair.tokens for pair in pairs], self._pad)
+        if self._second_kind is not None:
+            kinds = np.zeros_like(features["input_ids"])
+            for at, pair in enumerate(pairs):
+                kinds[at, pair.second : len(pair.tokens)] = self._second_kind
+            features["token_type_ids"] = kinds
+        device = self._model.device
+        with torch.inference_mode():
+            given = {name: torch.from_numpy(each).to(device) for name, each in features.items()}
+            logits = self._model(**given).logits[:, 0]
+            found: NDArray[np.float32] = torch.sigmoid(logits.float()).cpu().numpy()
+        return found
+
+    def _ids(self, texts: list[str]) -> list[list[int]]:
+        found = self._tokenizer(
+            texts, add_special_tokens=False, split_special_tokens=True, verbose=False
+        )["input_ids"]
+        return [list(ids) for ids in found]
+
+
+def _padded(rows: Sequence[Sequence[int]], pad: int) -> dict[str, NDArray[np.int64]]:
+    """Token ids and attention mask, each of shape (rows, longest)."""
+    width = max(map(len, rows))
+    ids = np.full((len(rows), width), pad, dtype=np.int64)
+    mask = np.zeros((len(rows), width), dtype=np.int64)
+    for at, row in enumerate(rows):
+        ids[at, : len(row)] = row
+        mask[at, : len(row)] = 1
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def _find(ids: list[int], part: list[int], start: int) -> int:
+    """Where a part begins; 0 where it is not to be found."""
+    at = range(start, len(ids) - len(part) + 1)
+    return next((n for n in at if ids[n : n + len(part)] == part), 0)
 
 
 def _device() -> str:

@@ -184,6 +184,10 @@ class EmbeddingLoop:
         """Refused: an embedder."""
         raise Unsupported("This is an embedding model; it does not chat.", "model")
 
+    def rerank(self, message: messages.Rerank) -> None:
+        """Refused: an embedder."""
+        raise Unsupported("This is an embedding model; it does not rerank.", "model")
+
     def cancel(self, request_id: int) -> None:
         """Drop what is not yet computed of a request."""
         request = self._requests.get(request_id)

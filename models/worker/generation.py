@@ -117,6 +117,10 @@ class GenerationLoop:
         """Refused: a chat model."""
         raise Unsupported("This is a chat model; it does not embed.", "model")
 
+    def rerank(self, message: messages.Rerank) -> None:
+        """Refused: a chat model."""
+        raise Unsupported("This is a chat model; it does not rerank.", "model")
+
     def cancel(self, request_id: int) -> None:
         """Drop a request between steps."""
         self._intake.cancel(request_id)

@@ -16,7 +16,7 @@ from models.worker.messages import WorkerSpec
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
 
-__all__ = ["LlamaEncoder"]
+__all__ = ["BATCH_ROWS", "LONGEST_WINDOW", "LlamaEncoder", "PooledLlama"]
 
 # What a model reads at once if nobody says otherwise: all of a window is one physical batch, and
 # llama.cpp's buffers grow with it.
@@ -28,8 +28,7 @@ class LlamaEncoder:
     """A `models.worker.embedding.TextEncoder`. Raises LoadFailed."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._llama = _Embeddings(
-            spec.pooling,
+        self._llama = PooledLlama(
             Path(spec.path),
             context=spec.context or LONGEST_WINDOW,
             kv_tokens=None,
@@ -39,6 +38,7 @@ class LlamaEncoder:
             safe_mode=spec.safe_mode,
             tensor_split=spec.tensor_split,
             lora=spec.lora,
+            pooling=spec.pooling,
         )
         self.dimension = self._llama.dimension
         self.context = self._llama.context
@@ -83,14 +83,14 @@ class LlamaEncoder:
         return vectors
 
 
-class _Embeddings(Llama):
+class PooledLlama(Llama):
     """A model whose context makes one vector a sequence.
 
     Pooled as `pooling` says, else as the model file says, by the mean where it says nothing.
     Raises LoadFailed for a reranker, and for a model of encoder and decoder.
     """
 
-    def __init__(self, pooling: str | None, path: Path, **options: Any) -> None:
+    def __init__(self, path: Path, *, pooling: str | None = None, **options: Any) -> None:
         self._wanted = pooling
         super().__init__(path, **options)
 
@@ -101,7 +101,7 @@ class _Embeddings(Llama):
 
     @property
     def dimension(self) -> int:
-        """Of its vectors."""
+        """Of its vectors; of a reranker, how many figures it gives a sequence."""
         return int(llama_cpp.llama_model_n_embd_out(self._model))
 
     def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
@@ -145,7 +145,7 @@ class _Embeddings(Llama):
             raise LoadFailed("A model of encoder and decoder is not an embedding model.")
         stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
         if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
-            raise LoadFailed("This is a reranker, not an embedding model.")
+            raise LoadFailed('This is a reranker, not an embedding model; its kind is "rerank".')
         if self._wanted is not None:
             return int(getattr(llama_cpp, f"LLAMA_POOLING_TYPE_{self._wanted.upper()}"))
         if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):

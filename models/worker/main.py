@@ -21,7 +21,9 @@ from models.worker.cores import CoreLock
 from models.worker.faults import as_model_error
 
 if TYPE_CHECKING:
-    from models.worker.embedding import TextEncoder  # numpy, before it is known what is needed
+    # numpy, before it is known what is needed
+    from models.worker.embedding import TextEncoder
+    from models.worker.reranking import PairScorer
 
 __all__ = ["Loop", "main"]
 
@@ -30,6 +32,7 @@ RECEIVE_S = 0.02  # large requests that come together must not hold up running s
 Work = (
     messages.Generate
     | messages.Embed
+    | messages.Rerank
     | messages.Tokenize
     | messages.CountTokens
     | messages.Detokenize
@@ -54,6 +57,8 @@ class Loop(Protocol):
     def generate(self, message: messages.Generate) -> None: ...
 
     def embed(self, message: messages.Embed) -> None: ...
+
+    def rerank(self, message: messages.Rerank) -> None: ...
 
     def tokenize(self, request: TokenizeRequest) -> list[int]: ...
 
@@ -106,6 +111,10 @@ class Worker:
                 prompts={"query": spec.query_prompt, "document": spec.document_prompt},
                 dimensions=spec.dimensions,
             )
+        elif spec.kind == "rerank":
+            from models.worker.reranking import RerankingLoop
+
+            loop = RerankingLoop(_scorer(spec), CoreLock(spec.core_lock), self._send)
         else:
             from models.worker.generation import GenerationLoop
 
@@ -146,6 +155,8 @@ class Worker:
                 loop.generate(message)
             case messages.Embed():
                 loop.embed(message)
+            case messages.Rerank():
+                loop.rerank(message)
             case messages.Tokenize(id=request, request=asked):
                 self._send(messages.Tokens(request, tuple(loop.tokenize(asked))))
             case messages.CountTokens(id=request, texts=texts):
@@ -174,6 +185,16 @@ def _encoder(spec: messages.WorkerSpec) -> "TextEncoder":
         pooling=spec.pooling,
         trust_remote_code=spec.trust_remote_code,
     )
+
+
+def _scorer(spec: messages.WorkerSpec) -> "PairScorer":
+    if spec.runs_llama:
+        from models.worker.llama_reranker import LlamaScorer
+
+        return LlamaScorer(spec)
+    from models.worker.embedder import CrossEncoderScorer
+
+    return CrossEncoderScorer(Path(spec.path), spec.threads)
 
 
 def main() -> int:

@@ -3,7 +3,15 @@
 import msgspec
 
 from models.errors import ContextOverflow, InvalidRequest, ModelError, QueueFull, Unsupported
-from models.types import EmbedRequest, EmbedResult, GenerateDelta, GenerateRequest, TokenizeRequest
+from models.types import (
+    EmbedRequest,
+    EmbedResult,
+    GenerateDelta,
+    GenerateRequest,
+    RerankRequest,
+    RerankResult,
+    TokenizeRequest,
+)
 
 __all__ = [
     "Cancel",
@@ -19,6 +27,8 @@ __all__ = [
     "LoadFailure",
     "Pieces",
     "Ready",
+    "Rerank",
+    "Reranked",
     "Shutdown",
     "Spell",
     "Step",
@@ -39,7 +49,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     """All a worker needs to load its model."""
 
     model: str
-    kind: str  # "chat" or "embedding"
+    kind: str  # "chat", "embedding" or "rerank"
     path: str
     threads: int
     context: int | None = None
@@ -97,6 +107,13 @@ class Embed(msgspec.Struct, frozen=True, array_like=True, tag="embed"):
     request: EmbedRequest
 
 
+class Rerank(msgspec.Struct, frozen=True, array_like=True, tag="rerank"):
+    """Rate some documents."""
+
+    id: int
+    request: RerankRequest
+
+
 class Tokenize(msgspec.Struct, frozen=True, array_like=True, tag="tokenize"):
     """Token ids, please."""
 
@@ -130,7 +147,18 @@ class Shutdown(msgspec.Struct, frozen=True, array_like=True, tag="shutdown"):
     """End after the current step."""
 
 
-ToWorker = Load | Generate | Cancel | Embed | Tokenize | CountTokens | Detokenize | Spell | Shutdown
+ToWorker = (
+    Load
+    | Generate
+    | Cancel
+    | Embed
+    | Rerank
+    | Tokenize
+    | CountTokens
+    | Detokenize
+    | Spell
+    | Shutdown
+)
 
 
 class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
@@ -171,6 +199,13 @@ class Embedded(msgspec.Struct, frozen=True, array_like=True, tag="embedded"):
     result: EmbedResult
 
 
+class Reranked(msgspec.Struct, frozen=True, array_like=True, tag="reranked"):
+    """Scores for a Rerank."""
+
+    id: int
+    result: RerankResult
+
+
 class Tokens(msgspec.Struct, frozen=True, array_like=True, tag="tokens"):
     """Ids for a Tokenize."""
 
@@ -199,7 +234,9 @@ class Pieces(msgspec.Struct, frozen=True, array_like=True, tag="pieces"):
     pieces: tuple[bytes, ...]
 
 
-FromWorker = Ready | LoadFailure | Step | Failed | Embedded | Tokens | Counts | Text | Pieces
+FromWorker = (
+    Ready | LoadFailure | Step | Failed | Embedded | Reranked | Tokens | Counts | Text | Pieces
+)
 
 _encoder = msgspec.msgpack.Encoder()
 _to_worker = msgspec.msgpack.Decoder(ToWorker)

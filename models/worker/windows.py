@@ -18,11 +18,15 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, eq=False, slots=True)
 class Window:
-    """What the model reads of input `row` of a request, at once: an input, or a part of it."""
+    """What the model reads of input `row` of a request, at once: an input, or a part of it.
+
+    `second` is where the second text of a pair begins; a single text has none.
+    """
 
     request: int
     row: int
     tokens: list[int]
+    second: int = 0
 
 
 class WindowQueue:

@@ -18,6 +18,7 @@ import pytest_asyncio
 
 from models.engine import Engine
 from models.engines.fake import FakeEngine
+from models.engines.upstream import UpstreamEngine
 from models.errors import (
     ContextOverflow,
     EngineUnavailable,
@@ -42,6 +43,9 @@ from models.types import (
     TokenizeRequest,
     TokenPrompt,
 )
+from models.upstream_settings import UpstreamSettings
+from tests.contract.conftest import CONTEXT as FAR_CONTEXT
+from tests.contract.conftest import Gateway
 from tests.gguf_models import write_minilm
 from tests.real_models import MINILM, SMOLLM2, minilm_path
 
@@ -91,11 +95,47 @@ async def fake() -> FakeEngine:
     return engine
 
 
-@pytest.fixture(params=["fake", "smollm2", "gemma3", "split"])
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def far_fake(fake_gateway: Gateway) -> AsyncIterator[Engine]:
+    """Another Jurat's fake engine."""
+    async with upstream(fake_gateway.url, "chat", fake_gateway.chat_model) as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def far_smollm2(local_gateway: Gateway) -> AsyncIterator[Engine]:
+    """Another Jurat's real model."""
+    async with upstream(local_gateway.url, "chat", local_gateway.chat_model) as engine:
+        yield engine
+
+
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
+async def far_minilm(local_gateway: Gateway) -> AsyncIterator[Engine]:
+    """Another Jurat's embedding model."""
+    async with upstream(local_gateway.url, "embedding", local_gateway.embedding_model) as engine:
+        yield engine
+
+
+@contextlib.asynccontextmanager
+async def upstream(url: str, kind: Any, model: str) -> AsyncIterator[Engine]:
+    settings = UpstreamSettings(server="jurat", model=model, retries=0)
+    found = ModelSettings(
+        id="far", kind=kind, source=f"upstream:{url}/v1", context=FAR_CONTEXT, upstream=settings
+    )
+    engine = UpstreamEngine(found, f"{url}/v1")
+    await engine.start()
+    yield engine
+    await engine.stop(5)
+
+
+LASTING = ("fake", "smollm2", "gemma3", "split", "far_smollm2")  # their answers take a while
+
+
+@pytest.fixture(params=[*LASTING, "far_fake"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """Every engine that generates."""
-    if request.param == "fake":
-        return request.getfixturevalue("fake")
+    if "fake" in request.param or "far" in request.param:
+        return request.getfixturevalue(request.param)
     return request.getfixturevalue("registry").get(request.param)
 
 
@@ -153,7 +193,7 @@ async def test_it_says_that_it_is_ready(engine: Engine) -> None:
     assert isinstance(engine, Engine)
     stats = engine.stats()
     assert stats.state == "ready"
-    assert stats.context == CONTEXT
+    assert stats.context in (CONTEXT, FAR_CONTEXT)
 
 
 async def test_an_answer_asked_for_whole_comes_in_one_piece(engine: Engine) -> None:
@@ -198,9 +238,10 @@ async def test_a_prompt_beyond_the_context_names_both_numbers(engine: Engine) ->
     prompt = chat("word " * 2 * CONTEXT)
     with pytest.raises(ContextOverflow) as raised:
         await ask(engine, prompt)
-    assert raised.value.context == CONTEXT
+    context = engine.stats().context
+    assert raised.value.context == context
     assert raised.value.prompt_tokens == await count(engine, prompt)
-    assert str(CONTEXT) in str(raised.value)
+    assert str(context) in str(raised.value)
     assert str(raised.value.prompt_tokens) in str(raised.value)
 
 
@@ -287,6 +328,8 @@ async def test_closing_the_iterator_ends_the_request(engine: Engine) -> None:
     assert (engine.stats().running, engine.stats().waiting) == (0, 0)
 
 
+# The far fake's whole answer may have arrived with its first word: there is nothing to cancel.
+@pytest.mark.parametrize("engine", LASTING, indirect=True)
 async def test_cancelling_the_task_ends_the_request(engine: Engine) -> None:
     begun = asyncio.Event()
 
@@ -580,6 +623,23 @@ async def test_vectors_are_those_of_sentence_transformers(minilm: Engine, refere
     assert (found * expected).sum(axis=1).min() >= 0.9999
     lengths = [len(reference.tokenizer(text)["input_ids"]) for text in TEXTS]
     assert list(result.token_counts) == lengths
+
+
+async def test_another_jurats_vectors_are_those_it_makes(
+    far_minilm: Engine, local_gateway: Gateway
+) -> None:
+    texts = TEXTS[:3]
+    create = local_gateway.client.embeddings.create
+    expected = create(model=local_gateway.embedding_model, input=texts)
+    found = await far_minilm.embed(EmbedRequest(tuple(texts)))
+    assert found.dimension == far_minilm.stats().dimension == 384
+    direct = np.array([each.embedding for each in expected.data])
+    assert (matrix(found) * direct).sum(axis=1).min() >= 0.9999
+    assert sum(found.token_counts) == expected.usage.prompt_tokens  # the wire has the sum only
+    with pytest.raises(InvalidRequest, match="-1"):
+        await far_minilm.embed(EmbedRequest(((-1,),)))
+    with pytest.raises(InvalidRequest, match="empty"):
+        await far_minilm.embed(EmbedRequest(("",)))
 
 
 async def test_like_means_near(minilm: Engine) -> None:

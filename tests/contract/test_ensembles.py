@@ -15,7 +15,9 @@ from gateway.config_files import Configuration
 from gateway.ensemble.settings import EnsembleSettings, Member
 from gateway.settings import StoreSettings
 from models.engines.fake import FakeEngine
+from models.settings import ModelSettings
 from models.types import GenerateRequest
+from models.upstream_settings import UpstreamSettings
 from tests.contract.serving import configuration, serve, wait_ready
 
 QUESTION: list[Any] = [{"role": "user", "content": "What colour is the lamp of the router?"}]
@@ -320,3 +322,38 @@ def test_the_deliberation_can_be_left_out(typed: Served) -> None:
         model="panel", messages=QUESTION, extra_body={"ensemble": {"deliberation": False}}
     )
     assert "reasoning_content" not in (found.choices[0].message.model_extra or {})
+
+
+def test_a_member_elsewhere_votes_costs_and_may_fail(
+    served: Served, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("FAR_KEY", raising=False)
+    far = UpstreamSettings(server="jurat", model="fake", input_cost=1e6, output_cost=0)
+    source = f"upstream:{str(served.http.base_url).rstrip('/')}/v1"
+    models = (
+        "fake",
+        ModelSettings(id="far", kind="chat", source=source, upstream=far),
+        ModelSettings(
+            id="locked",
+            kind="chat",
+            source=source,
+            upstream=msgspec.structs.replace(far, api_key_env="FAR_KEY"),
+        ),
+    )
+    found = with_ensemble(configuration(tmp_path, models=models))
+    members = tuple(Member(model=name) for name in ("fake", "far", "locked"))
+    mixed = msgspec.structs.replace(found.ensembles["panel"], members=members)
+    found = msgspec.structs.replace(found, ensembles={"panel": mixed})
+    with (
+        serve(found, {"fake": FakeEngine(reply=reply)}) as url,
+        httpx.Client(base_url=url, timeout=20) as http,
+    ):
+        wait_ready(http)
+        body = {"model": "panel", "messages": QUESTION}
+        answer = http.post("/v1/chat/completions", json=body).json()
+    votes = {vote["model"]: vote for vote in answer["ensemble"]["votes"]}
+    assert [votes[name]["answer_value"] for name in ("fake", "far")] == ["blue", "blue"]
+    assert "FAR_KEY" in votes["locked"]["error"]
+    assert answer["ensemble"]["answer_value"] == "blue"
+    # Of the two who answered, one was paid for: a unit a token of its prompt.
+    assert 0 < answer["usage"]["cost"] < answer["usage"]["prompt_tokens"]

@@ -45,7 +45,7 @@ def test_the_shipped_models_are_found() -> None:
         ("package:__main__/m.gguf", "not installed"),
         ("package:zlib/m.gguf", "not installed"),
         ("hf:org/repo/m.gguf", "not on this machine"),
-        ("upstream:http://localhost:1", "not built yet"),
+        ("upstream:http://localhost:1", "is a server"),
         ("ftp:x", "unknown kind 'ftp'"),
         ("/absolute/m.gguf", "has no path"),
     ],
