@@ -47,6 +47,7 @@ class Registry:
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._starting: list[asyncio.Task[None]] = []
         self._missing: dict[str, NotDownloaded] = {}
+        self._data_dir = data_dir
         given = dict(engines or {})
         try:
             self._engines: dict[str, Engine] = {}
@@ -111,7 +112,7 @@ class Registry:
         spec = WorkerSpec(
             model=model.id,
             kind=model.kind,
-            path=str(locate(model, base)),
+            path=str(locate(model, base, self._data_dir)),
             threads=model.threads or core_count(),
             context=model.context,
             kv_tokens=model.kv_tokens,
