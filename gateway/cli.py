@@ -18,7 +18,13 @@ GROUP = "jurat.commands"
 Command = Callable[[Sequence[str]], int]
 
 # Also entry points; named here so that a checkout that is not installed can serve.
-BUILT_IN = {"serve": "gateway.serve:main", "check-config": "gateway.check_config:main"}
+BUILT_IN = {
+    "serve": "gateway.serve:main",
+    "check-config": "gateway.check_config:main",
+    "pull": "gateway.hub_commands:pull",
+    "rm": "gateway.hub_commands:rm",
+    "models": "gateway.hub_commands:models",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

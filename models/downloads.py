@@ -13,7 +13,7 @@ import shutil
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -68,7 +68,7 @@ def pull(
     update: bool = False,
     free: Callable[[Path], int] | None = None,
     clock: Callable[[], float] = time.monotonic,
-) -> Iterator[Progress | Pulled]:
+) -> Generator[Progress | Pulled, None, None]:
     """Fetch what is not here yet. Ends with Pulled; raises DownloadFailed. Closing it stops it.
 
     A source pulled before stays at its commit unless `update`. `free` says how many bytes the disk

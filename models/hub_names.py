@@ -5,14 +5,14 @@ a precision, `hf:org/repo` that of the default precision or a whole sentence-tra
 """
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from fnmatch import fnmatchcase
 from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
-from models.errors import DownloadFailed, ModelNotFound, SourceError
-from models.settings import ModelSettings, at_precision
+from models.errors import DownloadFailed, SourceError
+from models.settings import ModelSettings
 
 __all__ = ["DEFAULT_QUANT", "Choice", "Reference", "choose", "is_whole", "parse", "reference_of"]
 
@@ -94,16 +94,14 @@ def parse(source: str, model: ModelSettings | None = None) -> Reference:
     )
 
 
-def reference_of(name: str, catalog: Mapping[str, ModelSettings]) -> Reference:
-    """What `NAME`, `NAME:QUANT` or `hf:…` stands for. Raises ModelNotFound or SourceError."""
+def reference_of(name: str, settings: Callable[[str], ModelSettings]) -> Reference:
+    """What a model's name or an `hf:` source stands for; `settings` finds a model by its name.
+
+    Raises SourceError for what is not at a hub, and what `settings` raises.
+    """
     if name.startswith("hf:"):
         return parse(name)
-    model = catalog.get(name)
-    if model is None:
-        base, _, quant = name.rpartition(":")
-        if base not in catalog:
-            raise ModelNotFound(name, tuple(catalog))
-        model = at_precision(catalog[base], quant)
+    model = settings(name)
     if not model.source.startswith("hf:"):
         raise SourceError(
             f"The model '{name}' comes from '{model.source}': there is nothing to download."

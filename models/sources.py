@@ -33,8 +33,8 @@ def resolve(
     """The local path of a source; relative `file:` paths start at `base`.
 
     An `hf:` source is what was pulled of it, at the commit that `data_dir` remembers, or else what
-    the hub's cache has; `model` is what it is for, if it is a model. Raises SourceError, naming the source and what to do, if
-    nothing is there, and NotDownloaded if it is still at the hub.
+    the hub's cache has; `model` is what it is for, if it is a model. Raises SourceError, naming the
+    source and what to do, if nothing is there, and NotDownloaded if it is still at the hub.
     """
     scheme, _, rest = source.partition(":")
     if not rest:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from urllib.parse import unquote, urlsplit
 
-__all__ = ["Fault", "FakeHub", "Repository", "serve_hub"]
+__all__ = ["FakeHub", "Fault", "Repository", "serve_hub"]
 
 LFS_FROM = 1024  # bytes; smaller files have git's hash and no sha256
 
@@ -90,7 +90,7 @@ class _Requests(BaseHTTPRequestHandler):
     hub: FakeHub
     protocol_version = "HTTP/1.1"
 
-    def log_message(self, format: str, *args: object) -> None:
+    def log_message(self, *args: object) -> None:
         pass
 
     def do_HEAD(self) -> None:
