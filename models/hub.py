@@ -82,8 +82,9 @@ class Hub:
         set_client_factory(_client)
         disable_progress_bars()
         constants.DOWNLOAD_CHUNK_SIZE = CHUNK_BYTES
-        # Its warnings name every retry; what matters of them ends up in an error.
-        logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+        # They log every retry, and what a server sends; what matters ends up in an error.
+        for library in ("huggingface_hub", "httpx2", "httpcore2"):
+            logging.getLogger(library).setLevel(logging.ERROR)
 
     @property
     def offline(self) -> bool:

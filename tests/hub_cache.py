@@ -1,5 +1,6 @@
 """The hub's client in this process, pointed at a hub and a cache of a test's own."""
 
+import random
 from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
@@ -61,6 +62,4 @@ def use_hub(hub: FakeHub, folder: Path, monkeypatch: pytest.MonkeyPatch) -> Cach
 
 def content(size: int, seed: int = 1) -> bytes:
     """Bytes that tell at which place they stand."""
-    return b"".join((seed * 1_000_003 + at).to_bytes(8, "big") for at in range(-(-size // 8)))[
-        :size
-    ]
+    return random.Random(seed).randbytes(size)

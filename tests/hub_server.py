@@ -69,6 +69,7 @@ class FakeHub:
         self.repositories: dict[str, Repository] = {}
         self.faults: list[Fault] = []
         self.requests: list[tuple[str, str, str]] = []  # method, path, range
+        self.tokens: set[tuple[str, str]] = set()  # path, authorization
         self.half_sent = threading.Event()
         self._lock = threading.Lock()
 
@@ -102,6 +103,7 @@ class _Requests(BaseHTTPRequestHandler):
     def _answer(self, method: str) -> None:
         path = unquote(urlsplit(self.path).path)
         self.hub.requests.append((method, path, self.headers.get("range", "")))
+        self.hub.tokens.add((path, self.headers.get("authorization", "")))
         fault = self.hub.fault(method, path)
         if fault is not None and fault.status:
             # Like a careless proxy, it says back what it was sent.
