@@ -11,6 +11,7 @@ __all__ = [
     "DirectorySettings",
     "GatewaySettings",
     "LogLevel",
+    "ModelsSection",
     "RetrievalSection",
     "ServerSettings",
     "StoreSettings",
@@ -51,6 +52,16 @@ class DirectorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     directory: Annotated[str, Meta(min_length=1)]
 
 
+class ModelsSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where the models are described, and how much memory they may take together."""
+
+    directory: Annotated[str, Meta(min_length=1)] = "models"  # relative to gateway.toml
+    memory_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.9  # of what is free at the start
+    # Instead of the fraction: at most so many MiB, of the host's memory and of each GPU's.
+    host_memory_mb: Annotated[int, Meta(ge=1)] | None = None
+    gpu_memory_mb: Annotated[int, Meta(ge=0)] | None = None  # 0: use no GPU
+
+
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A store filled at the first start. `paths` are files or folders, relative to the file.
 
@@ -73,7 +84,7 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     server: ServerSettings = ServerSettings()
     auth: AuthSettings = AuthSettings()
-    models: DirectorySettings = DirectorySettings(directory="models")
+    models: ModelsSection = ModelsSection()
     ensembles: DirectorySettings = DirectorySettings(directory="ensembles")
     retrieval: RetrievalSection = RetrievalSection()
     stores: list[StoreSettings] = field(default_factory=list[StoreSettings])

@@ -6,6 +6,7 @@ ModelError
 │   ├── NotDownloaded      it is on a model hub and not on this machine yet
 │   └── DownloadFailed     it cannot be fetched from there; `code` says why in a word
 ├── LoadFailed         the worker could not load the model; carries the tail of its log
+│   └── DoesNotFit         it takes more memory than there is; says how much, and what would fit
 ├── EngineUnavailable  not loaded, loading, shutting down, or given up after repeated crashes
 ├── EngineCrashed      the worker process died while it had the request
 ├── QueueFull          too many requests are waiting; carries the seconds to wait
@@ -19,6 +20,7 @@ from typing import Literal
 
 __all__ = [
     "ContextOverflow",
+    "DoesNotFit",
     "DownloadCode",
     "DownloadFailed",
     "EngineCrashed",
@@ -83,6 +85,10 @@ class LoadFailed(ModelError):
     def __init__(self, message: str, log_tail: str = "") -> None:
         super().__init__(message)
         self.log_tail = log_tail
+
+
+class DoesNotFit(LoadFailed):
+    """The model takes more memory than it may have."""
 
 
 class EngineUnavailable(ModelError):

@@ -21,6 +21,8 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "sentence_transformers": "models/worker/embedder.py",
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
+    "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
+    "pynvml": "models/machine.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
     "litestar": "gateway/",
