@@ -34,9 +34,9 @@ from models.sources import locate
 
 __all__ = ["models", "pull", "rm"]
 
-GB = 1e9
 SHORT_COMMIT = 12
 INTERRUPTED = 130
+WIDE = 400  # columns
 
 
 class Catalog:
@@ -184,21 +184,24 @@ def _fetch(
         TimeRemainingColumn(),
     )
     console = Console(stderr=True)
+    bar = Progress(*columns, console=console, disable=quiet)
+    task: TaskID | None = None
     try:
-        with (
-            closing(fetch(reference, data_dir, hub, update=update)) as events,
-            Progress(*columns, console=console, disable=quiet) as bar,
-        ):
-            task: TaskID | None = None
+        with closing(fetch(reference, data_dir, hub, update=update)) as events:
             for event in events:
                 if isinstance(event, Pulled):
                     return event
                 if task is None:
-                    task = bar.add_task(event.file, total=event.total, completed=event.done)
+                    bar.start()  # not before: it would print an empty line above an error
+                    task = bar.add_task("", total=event.total)
                 text = event.file if event.state == "downloading" else f"{event.state} {event.file}"
                 bar.update(task, description=text, completed=event.done)
     except KeyboardInterrupt:
-        console.print("Ended. What has come stays: pull again to go on.")
+        pass  # said below, under the bar
+    finally:
+        if task is not None:
+            bar.stop()
+    console.print("Ended. What has come stays: pull again to go on.")
     return None
 
 
@@ -234,8 +237,9 @@ def _row(model: ModelSettings, catalog: Catalog) -> dict[str, Any]:
 
 def _print_table(rows: Sequence[dict[str, Any]]) -> None:
     table = Table(box=None, pad_edge=False)
-    for title in ("MODEL", "KIND", "HERE", "SIZE", "REVISION", "SOURCE"):
+    for title in ("MODEL", "KIND", "HERE", "SIZE", "REVISION"):
         table.add_column(title, justify="right" if title == "SIZE" else "left", no_wrap=True)
+    table.add_column("SOURCE", overflow="fold")
     for row in rows:
         source = row["source"] + (f" {row['quant']}" if row["quant"] else "")
         table.add_row(
@@ -246,9 +250,8 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
             (row["revision"] or "")[:SHORT_COMMIT],
             source,
         )
-    console = Console()
     # In a pipe every row is one line, however long.
-    console.print(table, width=None if console.is_terminal else 1000, crop=False)
+    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
 
 
 def _bytes_of(path: Path) -> int:
@@ -258,7 +261,10 @@ def _bytes_of(path: Path) -> int:
 
 
 def _size(size: int) -> str:
-    return f"{size / GB:.2f} GB" if size >= GB / 100 else f"{size / 1e6:.2f} MB"
+    for unit, factor in (("GB", 1e9), ("MB", 1e6)):
+        if size >= factor:
+            return f"{size / factor:.2f} {unit}"
+    return f"{size / 1e3:.2f} KB"
 
 
 def _parser(name: str, description: str) -> argparse.ArgumentParser:
