@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from litestar import Litestar
@@ -13,6 +14,7 @@ from gateway.config_files import Configuration
 from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.settings import EnsembleSettings
+from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.planning import Planning
@@ -22,11 +24,15 @@ from gateway.routes.docs import openapi_json, redoc, root, static_router, swagge
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.pull import pull_model
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
+from gateway.toml import ConfigError
 from models.engine import Engine
+from models.errors import DownloadFailed
 from models.machine import read_machine
+from models.pulls import Pulls
 from models.registry import Registry
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -41,6 +47,7 @@ ROUTES = (
     create_embeddings,
     list_models,
     retrieve_model,
+    pull_model,
     health,
     ready,
     openapi_json,
@@ -62,11 +69,16 @@ def create_app(
     """
     keys = KeyRing(configuration.settings.auth.keys)
     runtime, lifespan = _compose(configuration, engines)
+    pulls = Pulls(configuration.data_dir, _hub_environment)
     app = Litestar(
         route_handlers=[*ROUTES, static_router()],
-        dependencies={"runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False)},
+        dependencies={
+            "runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False),
+            "pulls": Provide(lambda: pulls, use_cache=True, sync_to_thread=False),
+        },
         exception_handlers={Exception: on_exception},
         lifespan=[lifespan],
+        on_shutdown=[pulls.stop],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # gateway.body has the cap
@@ -142,6 +154,15 @@ def _lifespan(
                 library.close()
 
     return lifespan
+
+
+def _hub_environment() -> dict[str, str]:
+    """For a process that pulls. Read for each, so that a new token needs no restart."""
+    try:
+        token = hub_token(read_environment(Path.cwd()))
+    except ConfigError as error:
+        raise DownloadFailed(str(error), "access_denied") from error
+    return {"HF_TOKEN": token} if token else {}
 
 
 def _unknown() -> float | None:

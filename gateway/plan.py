@@ -49,7 +49,9 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
     if options.table:
-        sys.stdout.write(markdown(found.models, layouts(found.models, found.directory)))
+        sys.stdout.write(
+            markdown(found.models, layouts(found.models, found.directory, found.data_dir))
+        )
         return 0
     planning = Planning(found, read_machine())
     if options.measure:
@@ -208,11 +210,13 @@ async def _weigh(
     found: Configuration, planning: Planning, settings: ModelSettings, place: Fit
 ) -> tuple[int, int]:
     """Bytes of the host's memory: estimated, measured."""
-    path = locate(settings, found.directory)
+    path = locate(settings, found.directory, found.data_dir)
     devices = planning.machine.devices
     with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
         lock = Path(folder) / "cores"
-        spec = worker_spec(settings, path, found.directory, place.placement, devices, lock)
+        spec = worker_spec(
+            settings, path, found.directory, found.data_dir, place.placement, devices, lock
+        )
         taken: Estimate = place.estimate
         return taken.host.total, await weigh(spec, found.data_dir)
 

@@ -100,7 +100,8 @@ class Runtime:
         stats = self.registry.stats()
         away = [model for model in settings.models if model not in stats]
         if away:
-            return "failed", f"Not downloaded: {', '.join(away)}."
+            commands = " && ".join(f"jurat pull {model}" for model in dict.fromkeys(away))
+            return "failed", f"Not downloaded: {', '.join(away)}. Fetch with: {commands}"
         needed = {model: stats[model].state for model in settings.models}
         embedder = self.settings.retrieval.embedder
         if embedder in stats:

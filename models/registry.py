@@ -52,6 +52,7 @@ class Registry:
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._starting: list[asyncio.Task[None]] = []
         self._missing: dict[str, NotDownloaded | DoesNotFit] = {}
+        self._data_dir = data_dir
         given = dict(engines or {})
         try:
             self._engines: dict[str, Engine] = {}
@@ -113,9 +114,15 @@ class Registry:
     def _build(self, model: ModelSettings, base: Path) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
-        path = locate(model, base)
+        path = locate(model, base, self._data_dir)
         spec = worker_spec(
-            model, path, base, self._place(model), self._devices, self._folder / "cores"
+            model,
+            path,
+            base,
+            self._data_dir,
+            self._place(model),
+            self._devices,
+            self._folder / "cores",
         )
         return LocalEngine(spec, self._folder, self._safe_modes)
 
