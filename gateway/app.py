@@ -17,6 +17,7 @@ from gateway.ensemble.settings import EnsembleSettings
 from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
+from gateway.planning import Planning
 from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
@@ -30,6 +31,7 @@ from gateway.seeding import Seeding
 from gateway.toml import ConfigError
 from models.engine import Engine
 from models.errors import DownloadFailed
+from models.machine import read_machine
 from models.pulls import Pulls
 from models.registry import Registry
 from retrieval.errors import RetrievalError
@@ -90,6 +92,7 @@ def _compose(
     configuration: Configuration, engines: Mapping[str, Engine] | None
 ) -> tuple[Runtime, Lifespan]:
     settings = configuration.settings
+    planning = Planning(configuration, read_machine())
     library = _open_library(configuration, lambda: registry.get(settings.retrieval.embedder))
     try:
         registry = Registry(
@@ -97,6 +100,8 @@ def _compose(
             configuration.data_dir,
             base=configuration.directory,
             engines=engines,
+            place=planning.place,
+            devices=planning.machine.devices,
         )
     except BaseException:
         if library is not None:

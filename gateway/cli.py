@@ -21,6 +21,7 @@ Command = Callable[[Sequence[str]], int]
 BUILT_IN = {
     "serve": "gateway.serve:main",
     "check-config": "gateway.check_config:main",
+    "plan": "gateway.plan:main",
     "pull": "gateway.hub_commands:pull",
     "rm": "gateway.hub_commands:rm",
     "models": "gateway.hub_commands:models",

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from models.errors import DoesNotFit
 from models.footprint import Footprint
-from models.layout import BITS, Layout
+from models.layout import BITS, Layout, scaled
 from models.memory import Estimate, Part, Placement, estimate, fits, sizes
 from models.settings import ModelSettings
 
@@ -246,19 +246,9 @@ def _remedies(
             yield "prefix_cache_mb = 0"
     present = BITS.get(layout.quant, 0.0)  # what is not known is not compared
     for quant in SMALLER:
-        if BITS[quant] < present and helps(settings, _scaled(layout, BITS[quant] / present)):
+        if BITS[quant] < present and helps(settings, scaled(layout, BITS[quant] / present, quant)):
             yield f"the precision {quant}"
             break
-
-
-def _scaled(layout: Layout, factor: float) -> Layout:
-    """The same model at another precision, about."""
-    return replace(
-        layout,
-        input=round(layout.input * factor),
-        output=round(layout.output * factor),
-        layers=tuple(replace(each, weights=round(each.weights * factor)) for each in layout.layers),
-    )
 
 
 def _names(gpus: Sequence[int]) -> str:

@@ -1,11 +1,12 @@
 """How a model is built, as far as memory depends on it: from a file's header, or an estimate."""
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from models.errors import SourceError
 from models.settings import ModelSettings, Shape
 
-__all__ = ["BITS", "Layer", "Layout", "estimated", "parameters_of"]
+__all__ = ["BITS", "Layer", "Layout", "estimated", "parameters_of", "scaled"]
 
 # Bits a weight takes, all in all: what the files of Llama 3.1 8B have on average. Precisions that
 # give some tensors more bits differ between models by some percent.
@@ -99,6 +100,17 @@ def estimated(settings: ModelSettings) -> Layout:
             f"cannot be estimated. Known ones: {', '.join(BITS)}."
         )
     return _layout(shape, quant, bits, parameters_of(settings) or 0)
+
+
+def scaled(layout: Layout, factor: float, quant: str) -> Layout:
+    """The same model at another precision, whose weights take so many times as much."""
+    return replace(
+        layout,
+        quant=quant,
+        input=round(layout.input * factor),
+        output=round(layout.output * factor),
+        layers=tuple(replace(each, weights=round(each.weights * factor)) for each in layout.layers),
+    )
 
 
 def parameters_of(settings: ModelSettings) -> int | None:

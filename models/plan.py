@@ -147,7 +147,7 @@ def _plan_ensemble(
 
 def _resident(members: Sequence[str], together: Mapping[str, Fit]) -> EnsemblePlan:
     """All of them in memory. Those that compute on the host's cores take turns."""
-    on_cores = [name for name in together if not together[name].whole]
+    on_cores = [name for name in members if name in together and not together[name].whole]
     if len(on_cores) <= 1:
         if len(members) == 1:
             reason = "one model: its members are decoded as one batch"

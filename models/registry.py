@@ -5,7 +5,7 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import zmq
@@ -13,12 +13,13 @@ import zmq
 from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.engines.local import LocalEngine, SafeModes
-from models.errors import LoadFailed, ModelError, ModelNotFound, NotDownloaded
-from models.hardware import core_count
+from models.errors import DoesNotFit, LoadFailed, ModelError, ModelNotFound, NotDownloaded
+from models.footprint import Device
+from models.memory import Placement
 from models.settings import ModelSettings
 from models.sources import locate
 from models.types import EngineStats
-from models.worker.messages import WorkerSpec
+from models.worker_spec import worker_spec
 
 __all__ = ["Registry"]
 
@@ -31,7 +32,8 @@ class Registry:
 
     Raises SourceError at once for a model whose files are not there: a gateway that cannot serve
     what it was told to serve should say so before it starts. `base` is where relative `file:`
-    sources start. `engines` replaces the ones it would build, for tests.
+    sources start. `engines` replaces the ones it would build, for tests. `place` says where a model
+    runs, and raises DoesNotFit; `devices` are the machine's GPUs.
     """
 
     def __init__(
@@ -41,12 +43,15 @@ class Registry:
         *,
         base: Path | None = None,
         engines: Mapping[str, Engine] | None = None,
+        place: Callable[[ModelSettings], Placement | None] = lambda _: None,
+        devices: Sequence[Device] = (),
     ) -> None:
         self._settings = dict(settings)
         self._folder = _private_folder()
+        self._place, self._devices = place, tuple(devices)
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._starting: list[asyncio.Task[None]] = []
-        self._missing: dict[str, NotDownloaded] = {}
+        self._missing: dict[str, NotDownloaded | DoesNotFit] = {}
         self._data_dir = data_dir
         given = dict(engines or {})
         try:
@@ -54,7 +59,7 @@ class Registry:
             for name, model in self._settings.items():
                 try:
                     self._engines[name] = given.get(name) or self._build(model, base or Path.cwd())
-                except NotDownloaded as missing:
+                except (NotDownloaded, DoesNotFit) as missing:
                     self._missing[name] = missing
         except ModelError:
             shutil.rmtree(self._folder, ignore_errors=True)
@@ -109,23 +114,15 @@ class Registry:
     def _build(self, model: ModelSettings, base: Path) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
-        spec = WorkerSpec(
-            model=model.id,
-            kind=model.kind,
-            path=str(locate(model, base, self._data_dir)),
-            threads=model.threads or core_count(),
-            context=model.context,
-            kv_tokens=model.kv_tokens,
-            parallel=model.parallel,
-            max_waiting=model.max_waiting,
-            kv=model.kv,
-            share_prefixes=model.share_prefixes,
-            prefix_scope=model.prefix_scope,
-            prefix_cache_mb=model.prefix_cache_mb if model.kind == "chat" else 0,
-            gpu_layers=-1 if model.gpu_layers == "auto" else model.gpu_layers,
-            backend_sampling=model.backend_sampling,
-            chat_template=model.chat_template,
-            core_lock=str(self._folder / "cores"),
+        path = locate(model, base, self._data_dir)
+        spec = worker_spec(
+            model,
+            path,
+            base,
+            self._data_dir,
+            self._place(model),
+            self._devices,
+            self._folder / "cores",
         )
         return LocalEngine(spec, self._folder, self._safe_modes)
 

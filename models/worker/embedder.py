@@ -23,18 +23,36 @@ __all__ = ["SentenceEncoder"]
 CPU_BATCH_TOKENS = 1024
 GPU_BATCH_TOKENS = 16_384
 BATCH_ROWS = 1024
+POOLING = {"mean": "mean", "cls": "cls", "last": "lasttoken"}
 
 
 class SentenceEncoder:
-    """A `models.worker.embedding.TextEncoder`. Raises LoadFailed."""
+    """A `models.worker.embedding.TextEncoder`. Raises LoadFailed.
 
-    def __init__(self, path: Path, threads: int) -> None:
+    `trust_remote_code` runs Python that lies in the folder.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        threads: int,
+        *,
+        pooling: str | None = None,
+        trust_remote_code: bool = False,
+    ) -> None:
         torch.set_num_threads(threads)
         device = _device()
         try:
-            self._model: Any = SentenceTransformer(str(path), device=device, local_files_only=True)
+            self._model: Any = SentenceTransformer(
+                str(path),
+                device=device,
+                local_files_only=True,
+                trust_remote_code=trust_remote_code,
+            )
         except Exception as error:
             raise LoadFailed(f"{path}: {error}") from error
+        if pooling is not None:
+            _pool(path, self._model, POOLING[pooling])
         self._model.eval()
         self._tokenizer: Any = self._model.tokenizer
         self.dimension = int(self._model.get_embedding_dimension())
@@ -94,6 +112,15 @@ class SentenceEncoder:
                 self._model(features)["sentence_embedding"].float().cpu().numpy()
             )
         return found
+
+
+def _pool(path: Path, model: Any, mode: str) -> None:
+    """Have the model pool otherwise than its own files say."""
+    for name, module in model.named_children():
+        if hasattr(module, "pooling_mode"):
+            setattr(model, name, type(module)(module.embedding_dimension, mode))
+            return
+    raise LoadFailed(f"{path} has no pooling of its own that could be changed; leave pooling out.")
 
 
 def _device() -> str:

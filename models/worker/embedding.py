@@ -6,14 +6,14 @@ What runs the model is a `TextEncoder`: sentence-transformers or llama.cpp.
 import functools
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest, ModelError, QueueFull, Unsupported
+from models.errors import InvalidRequest, LoadFailed, ModelError, QueueFull, Unsupported
 from models.types import ChatPrompt, EmbedRequest, EmbedResult, TokenizeRequest
 from models.worker import messages
 from models.worker.cores import CoreLock
@@ -113,15 +113,28 @@ class _Request:
 
 
 class EmbeddingLoop:
-    """Windows of all waiting requests share batches; each request's vectors come back in order."""
+    """Windows of all waiting requests share batches; each request's vectors come back in order.
+
+    `prompts` stand before texts of a kind instead of the model's own. Vectors are cut to their
+    first `dimensions`. Raises LoadFailed for more than they have.
+    """
 
     def __init__(
         self,
         encoder: TextEncoder,
         cores: CoreLock,
         send: Callable[[messages.FromWorker], None],
+        *,
+        prompts: Mapping[str, str | None] | None = None,
+        dimensions: int | None = None,
     ) -> None:
+        if dimensions is not None and dimensions > encoder.dimension:
+            raise LoadFailed(
+                f"dimensions is {dimensions}, and the model's vectors have {encoder.dimension}."
+            )
         self._encoder = encoder
+        self._prompts = prompts or {}
+        self._dimensions = dimensions or encoder.dimension
         self._cores = cores
         self._send = send
         self._before, self._after = encoder.special
@@ -137,7 +150,7 @@ class EmbeddingLoop:
     @property
     def dimension(self) -> int:
         """Of its vectors."""
-        return self._encoder.dimension
+        return self._dimensions
 
     @property
     def context(self) -> int:
@@ -239,8 +252,10 @@ class EmbeddingLoop:
                 min(max(1.0, seconds), LONGEST_RETRY_S),
             )
         rows = len(request.inputs)
-        sums = np.zeros((rows, self.dimension), dtype=np.float32)
-        prompt = self._encoder.prompt(request.kind)
+        sums = np.zeros((rows, self._encoder.dimension), dtype=np.float32)
+        prompt = self._prompts.get(request.kind)
+        if prompt is None:
+            prompt = self._encoder.prompt(request.kind)
         return _Request(
             request_id, request.owner, size, prompt, request.inputs, sums, counts=[0] * rows
         )
@@ -323,7 +338,7 @@ class EmbeddingLoop:
             del self._waiting[request.owner]
 
     def _result(self, request: _Request) -> EmbedResult:
-        vectors = _unit(request.sums).astype("<f4", copy=False)
+        vectors = _unit(request.sums[:, : self._dimensions]).astype("<f4", copy=False)
         return EmbedResult(vectors.tobytes(), self.dimension, tuple(request.counts))
 
     @property

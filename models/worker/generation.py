@@ -48,6 +48,9 @@ class GenerationLoop:
             split=split,
             share_prefixes=spec.share_prefixes,
             backend_sampling=spec.backend_sampling,
+            kv_type=spec.kv_type,
+            tensor_split=spec.tensor_split,
+            lora=spec.lora,
         )
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
         slots = Slots(

@@ -1,7 +1,7 @@
 """llama.cpp through llama-cpp-python's low-level API: load, tokenise, decode, share cells.
 
-The home of `llama_cpp`, with `llama_embedder` and `backend_sampling`. Sizes are checked here before
-llama.cpp sees them, because an assert over there ends the process.
+The home of `llama_cpp`, with `llama_loading`, `llama_embedder` and `backend_sampling`. Sizes are
+checked here before llama.cpp sees them, because an assert over there ends the process.
 """
 
 import ctypes
@@ -21,6 +21,7 @@ from models.worker.backend_sampling import BackendSamplers, Recipe
 from models.worker.batch import Batch, Rows
 from models.worker.error_lines import ErrorLines
 from models.worker.limits import cache_sizes, check_rows, check_sequence, check_token
+from models.worker.llama_loading import adapt, cache_type, open_model
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
@@ -68,12 +69,15 @@ class Llama:
         split: bool = False,
         share_prefixes: bool = True,
         backend_sampling: str = "off",
+        kv_type: str = "f16",
+        tensor_split: Sequence[float] = (),
+        lora: Sequence[tuple[str, float]] = (),
     ) -> None:
         if not 1 <= sequences <= MAX_SEQUENCES:
             raise LoadFailed(f"{sequences} sequences asked for; llama.cpp allows {MAX_SEQUENCES}.")
         llama_cpp.llama_backend_init()
         errors = _listen()
-        self._model = self._load(path, gpu_layers, safe_mode)
+        self._model = open_model(str(path), gpu_layers, tensor_split, safe_mode=safe_mode)
         if not self._model:
             raise LoadFailed(f"{path}: {errors.reason}")
         trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
@@ -90,11 +94,13 @@ class Llama:
         uncuttable = recurrent or hybrid or (self.split and self._window > 0)
         self.shares_prefixes = share_prefixes and not uncuttable
         self._in_windows = self.shares_prefixes and self._window > 0
+        self._kv_type = cache_type(kv_type)
         self._context = self._open(threads)
         if not self._context:
             raise LoadFailed(
-                f"{path}: a context of {self.kv_tokens} tokens failed: {errors.reason}"
+                f"{path}: a context of {self.kv_tokens} tokens ({kv_type}) failed: {errors.reason}"
             )
+        adapt(self._model, self._context, lora)
         self._vocab = llama_cpp.llama_model_get_vocab(self._model)
         self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
@@ -328,12 +334,6 @@ class Llama:
         """Forget every sequence."""
         llama_cpp.llama_memory_clear(self._memory, True)
 
-    def _load(self, path: Path, gpu_layers: int, safe_mode: bool) -> Any:
-        params = llama_cpp.llama_model_default_params()
-        params.n_gpu_layers = gpu_layers if gpu_layers >= 0 else 9999
-        params.use_extra_bufts = not safe_mode
-        return llama_cpp.llama_model_load_from_file(str(path).encode(), params)
-
     def _save(self, sequence: int) -> NDArray[np.uint8]:
         size = int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
         state = np.empty(size, np.uint8)
@@ -371,6 +371,8 @@ class Llama:
         params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.
         params.swa_full = self.shares_prefixes
+        # Quantised values need flash attention; "auto", the default, refuses where there is none.
+        params.type_k = params.type_v = self._kv_type
         params.no_perf = True
         return llama_cpp.llama_init_from_model(self._model, params)
 

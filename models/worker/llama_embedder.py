@@ -29,6 +29,7 @@ class LlamaEncoder:
 
     def __init__(self, spec: WorkerSpec) -> None:
         self._llama = _Embeddings(
+            spec.pooling,
             Path(spec.path),
             context=spec.context or LONGEST_WINDOW,
             kv_tokens=None,
@@ -36,6 +37,8 @@ class LlamaEncoder:
             threads=spec.threads,
             gpu_layers=spec.gpu_layers,
             safe_mode=spec.safe_mode,
+            tensor_split=spec.tensor_split,
+            lora=spec.lora,
         )
         self.dimension = self._llama.dimension
         self.context = self._llama.context
@@ -83,9 +86,13 @@ class LlamaEncoder:
 class _Embeddings(Llama):
     """A model whose context makes one vector a sequence.
 
-    Pooled as the model file says, by the mean where it says nothing. Raises LoadFailed for a
-    reranker, and for a model of encoder and decoder.
+    Pooled as `pooling` says, else as the model file says, by the mean where it says nothing.
+    Raises LoadFailed for a reranker, and for a model of encoder and decoder.
     """
+
+    def __init__(self, pooling: str | None, path: Path, **options: Any) -> None:
+        self._wanted = pooling
+        super().__init__(path, **options)
 
     @property
     def batch_tokens(self) -> int:
@@ -139,6 +146,8 @@ class _Embeddings(Llama):
         stored = self._metadata(f"{self._metadata('general.architecture')}.pooling_type")
         if stored == str(llama_cpp.LLAMA_POOLING_TYPE_RANK):
             raise LoadFailed("This is a reranker, not an embedding model.")
+        if self._wanted is not None:
+            return int(getattr(llama_cpp, f"LLAMA_POOLING_TYPE_{self._wanted.upper()}"))
         if stored in ("", str(llama_cpp.LLAMA_POOLING_TYPE_NONE)):
             return int(llama_cpp.LLAMA_POOLING_TYPE_MEAN)
         return int(llama_cpp.LLAMA_POOLING_TYPE_UNSPECIFIED)  # the model's own

@@ -99,7 +99,13 @@ class Worker:
         if spec.kind == "embedding":
             from models.worker.embedding import EmbeddingLoop
 
-            loop: Loop = EmbeddingLoop(_encoder(spec), CoreLock(spec.core_lock), self._send)
+            loop: Loop = EmbeddingLoop(
+                _encoder(spec),
+                CoreLock(spec.core_lock),
+                self._send,
+                prompts={"query": spec.query_prompt, "document": spec.document_prompt},
+                dimensions=spec.dimensions,
+            )
         else:
             from models.worker.generation import GenerationLoop
 
@@ -162,7 +168,12 @@ def _encoder(spec: messages.WorkerSpec) -> "TextEncoder":
         return LlamaEncoder(spec)
     from models.worker.embedder import SentenceEncoder  # torch takes seconds to import
 
-    return SentenceEncoder(Path(spec.path), spec.threads)
+    return SentenceEncoder(
+        Path(spec.path),
+        spec.threads,
+        pooling=spec.pooling,
+        trust_remote_code=spec.trust_remote_code,
+    )
 
 
 def main() -> int:

@@ -55,6 +55,15 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     share_prefixes: bool = True
     prefix_scope: str = "owner"  # or "global"
     backend_sampling: str = "off"  # or "on", or "auto"
+    kv_type: str = "f16"
+    tensor_split: tuple[float, ...] = ()  # a part for each of `devices`
+    devices: tuple[str, ...] | None = None  # the GPUs it sees, by UUID; None: all
+    lora: tuple[tuple[str, float], ...] = ()  # files and scales
+    pooling: str | None = None
+    dimensions: int | None = None
+    query_prompt: str | None = None
+    document_prompt: str | None = None
+    trust_remote_code: bool = False
 
     @property
     def runs_llama(self) -> bool:

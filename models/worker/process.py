@@ -117,6 +117,7 @@ class WorkerProcess:
             start_new_session=True,  # the terminal's Ctrl-C is ours alone
             env={
                 **os.environ,
+                **_visible(self._spec.devices),
                 "GGML_NO_BACKTRACE": "1",  # an assert must not start a debugger
                 "TOKENIZERS_PARALLELISM": "false",
                 "HF_HUB_OFFLINE": "1",  # models were fetched before; a worker never downloads
@@ -170,3 +171,8 @@ class WorkerProcess:
             for text in filter(None, chunk.decode("utf-8", "replace").splitlines()):
                 self._tail.append(text)
                 log.info("%s[%d]: %s", self._spec.model, process.pid, text)
+
+
+def _visible(devices: tuple[str, ...] | None) -> dict[str, str]:
+    """A worker that sees other GPUs takes some of their memory, used or not."""
+    return {} if devices is None else {"CUDA_VISIBLE_DEVICES": ",".join(devices)}

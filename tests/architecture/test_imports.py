@@ -16,6 +16,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
+        "models/worker/llama_loading.py",
         "models/worker/backend_sampling.py",
     ),
     "sentence_transformers": "models/worker/embedder.py",

@@ -1,0 +1,58 @@
+"""What a model is loaded with: layers on GPUs, types of the cache, LoRA adapters."""
+
+import ctypes
+import importlib
+from collections.abc import Sequence
+from typing import Any
+
+from models.errors import LoadFailed
+
+llama_cpp: Any = importlib.import_module("llama_cpp")
+
+__all__ = ["adapt", "cache_type", "open_model"]
+
+BF16 = 30  # ggml's number; llama_cpp has names for the others
+
+
+def open_model(
+    path: str, gpu_layers: int, tensor_split: Sequence[float], *, safe_mode: bool
+) -> Any:
+    """A llama_model, or nothing where llama.cpp refuses; its log says why.
+
+    `gpu_layers` -1 is all. `tensor_split` is a part for each GPU that this process sees.
+    """
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = gpu_layers if gpu_layers >= 0 else 9999
+    params.use_extra_bufts = not safe_mode
+    if tensor_split:
+        room = int(llama_cpp.llama_max_devices())
+        if len(tensor_split) > room:
+            raise LoadFailed(
+                f"tensor_split has {len(tensor_split)} parts; this build of llama.cpp takes {room}."
+            )
+        parts = (ctypes.c_float * room)(*tensor_split)  # read only during the call below
+        params.tensor_split = parts
+    return llama_cpp.llama_model_load_from_file(path.encode(), params)
+
+
+def cache_type(name: str) -> int:
+    """ggml's number of a KV type."""
+    return BF16 if name == "bf16" else int(getattr(llama_cpp, f"GGML_TYPE_{name.upper()}"))
+
+
+def adapt(model: Any, context: Any, lora: Sequence[tuple[str, float]]) -> None:
+    """Apply adapters, files with a scale each, to all that the context decodes from now on.
+
+    The model owns them and frees them. Raises LoadFailed naming the file.
+    """
+    if not lora:
+        return
+    adapters = (ctypes.c_void_p * len(lora))()
+    for at, (path, _) in enumerate(lora):
+        adapters[at] = llama_cpp.llama_adapter_lora_init(model, path.encode())
+        if not adapters[at]:
+            raise LoadFailed(f"{path} is no LoRA adapter of this model, or cannot be read.")
+    scales = (ctypes.c_float * len(lora))(*(scale for _, scale in lora))
+    pointers: Any = ctypes.cast(adapters, ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p)))
+    if llama_cpp.llama_set_adapters_lora(context, pointers, len(lora), scales) != 0:
+        raise LoadFailed(f"The LoRA adapters {', '.join(path for path, _ in lora)} do not apply.")
