@@ -259,6 +259,36 @@ def test_a_whole_sentence_transformers_repository(hub: FakeHub, cache: Cache) ->
     assert here == set(files) - {"onnx/model.onnx", "pytorch_model.bin"}
 
 
+def test_a_repositorys_only_file_is_found_again(hub: FakeHub, cache: Cache) -> None:
+    hub.repositories["org/only"] = Repository({"m-MXFP4.gguf": content(2000)})
+    model = ModelSettings(id="only", kind="chat", source="hf:org/only")
+    done = cache.pull(parse(model.source, model))
+    assert done.source == "hf:org/only"
+    assert str(locate(model, Path(), cache.data_dir)) == done.path
+
+
+def test_one_repository_can_be_a_folder_for_one_and_a_file_for_another(
+    hub: FakeHub, cache: Cache
+) -> None:
+    files = {"config.json": b"{}", "model.safetensors": content(2000), "m-F16.gguf": content(1500)}
+    hub.repositories["org/both"] = Repository(files)
+    chat = ModelSettings(id="c", kind="chat", source="hf:org/both")
+    embedding = ModelSettings(id="e", kind="embedding", source="hf:org/both")
+    cache.pull(parse(embedding.source, embedding))
+    with pytest.raises(NotDownloaded):
+        locate(chat, Path(), cache.data_dir)
+    cache.pull(parse("hf:org/both:F16"))
+    assert locate(embedding, Path(), cache.data_dir).is_dir()
+
+
+def test_a_hub_that_begins_at_the_beginning_is_taken_at_its_word(
+    hub: FakeHub, cache: Cache
+) -> None:
+    hub.faults = [Fault("/cdn/", cut_at=SIZE // 2), Fault("/cdn/", whole=True)]
+    done = cache.pull(SOURCE)
+    assert Path(done.path).read_bytes() == content(SIZE)
+
+
 def test_a_model_stays_at_its_commit_until_it_is_updated(hub: FakeHub, cache: Cache) -> None:
     old = cache.pull(SOURCE)
     newer = Repository({GGUF: content(3000, seed=9)}, commit="2" * 40)
