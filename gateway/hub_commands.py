@@ -288,5 +288,5 @@ def _errors() -> Generator[None, None, None]:
     """Errors of models as the command line's own."""
     try:
         yield
-    except ModelError as error:
+    except (ModelError, OSError) as error:  # of folders that cannot be read or written
         raise ConfigError(str(error)) from error

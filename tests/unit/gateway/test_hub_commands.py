@@ -89,6 +89,16 @@ def test_what_is_wrong_is_one_line(
     assert err.count("\n") == 1
 
 
+def test_a_data_folder_that_cannot_be_written_is_named(
+    cache: Cache, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "state").write_text("a file")
+    status, _, err = run(capsys, "pull", "tiny")
+    assert status == 1
+    assert f"{tmp_path}/state" in err
+    assert err.count("\n") == 1
+
+
 def test_the_token_of_a_file_is_used_and_never_printed(
     hub: FakeHub,
     cache: Cache,
