@@ -2,6 +2,7 @@
 
 import pytest
 from hypothesis import given
+from hypothesis import settings as limited
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
@@ -213,6 +214,7 @@ SETTINGS = st.builds(
 )
 
 
+@limited(max_examples=50)
 @given(settings=SETTINGS, layout=LAYOUTS, available=ROOMS)
 def test_no_plan_exceeds_the_room(
     settings: ModelSettings, layout: Layout, available: Footprint
