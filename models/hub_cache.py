@@ -87,9 +87,11 @@ def find_record(reference: Reference, data_dir: Path) -> Record | None:
     for name in _names(reference):
         try:
             content = _record_path(name, reference.revision, data_dir).read_bytes()
-            return msgspec.json.decode(content, type=Record)
+            record = msgspec.json.decode(content, type=Record)
         except (FileNotFoundError, msgspec.DecodeError):
             continue  # a damaged record is as good as none: pulling writes it anew
+        if not (record.folder and reference.wants == "gguf"):
+            return record
     return None
 
 
@@ -219,9 +221,8 @@ def _names(reference: Reference) -> list[str]:
     """Under which names the record of a source may stand: only a listing tells which it is."""
     if reference.file or reference.quant:
         return [str(reference)]
-    quant = str(replace(reference, quant=DEFAULT_QUANT))
-    folder = str(reference)
-    return {"gguf": [quant], "folder": [folder, quant], "any": [quant, folder]}[reference.wants]
+    names = [str(replace(reference, quant=DEFAULT_QUANT)), str(reference)]
+    return names[::-1] if reference.wants == "folder" else names
 
 
 def _record_path(source: str, revision: str, data_dir: Path) -> Path:

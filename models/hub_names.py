@@ -64,7 +64,7 @@ class Choice(NamedTuple):
     """Files of a repository that make one model; the first is the one to load."""
 
     files: tuple[str, ...]
-    quant: str = ""  # of a GGUF file that was found by it
+    quant: str = ""  # by which a GGUF file was found
     folder: bool = False
 
 
@@ -143,8 +143,8 @@ def _by_quant(models: Sequence[str], reference: Reference, *, lone: bool) -> Cho
     found = [name for name in firsts if _label(name) == wanted]
     # Unsloth's dynamic precisions are a Q4_K_XL too, where there is no plain one.
     found = found or [name for name in firsts if _label(name) == f"UD-{wanted}"]
-    if not found and not reference.quant and lone and len(firsts) == 1:
-        found, wanted = firsts, _label(firsts[0]) or wanted
+    if not found and not reference.quant and lone and len(firsts) == 1:  # whichever it is
+        return Choice(_parts(firsts[0], models, reference))
     if not found:
         there = sorted({_label(name) or name for name in firsts})
         raise _failed(

@@ -55,6 +55,8 @@ class Pulls:
                     await found.news.wait_for(lambda: found.version > seen)  # noqa: B023
                     seen, event = found.version, found.event
                 if isinstance(event, Broken):
+                    if self._stopping:
+                        raise EngineUnavailable("The gateway is shutting down.")
                     raise DownloadFailed(event.message, event.code)
                 assert event is not None
                 yield event

@@ -11,7 +11,7 @@ from models.settings import ModelSettings
 __all__ = ["locate", "resolve"]
 
 
-def locate(model: ModelSettings, base: Path, data_dir: Path | None = None) -> Path:
+def locate(model: ModelSettings, base: Path, data_dir: Path | None) -> Path:
     """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind."""
     path = resolve(model.source, base, data_dir, model)
     if model.kind == "chat" and path.is_dir():

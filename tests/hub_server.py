@@ -56,6 +56,7 @@ class Fault:
     headers: dict[str, str] = field(default_factory=dict)
     cut_at: int | None = None  # bytes of the body, then the connection breaks
     wrong: bool = False  # as many bytes, other ones
+    whole: bool = False  # whatever range was asked for
     wait: threading.Event | None = None  # half of the body, then the other half after this
     times: int = 1
 
@@ -158,7 +159,7 @@ class _Requests(BaseHTTPRequestHandler):
         self._send(302, b"", headers)
 
     def _content(self, content: bytes, fault: Fault | None) -> None:
-        span = self.headers.get("range", "")
+        span = "" if fault is not None and fault.whole else self.headers.get("range", "")
         begin = int(span.removeprefix("bytes=").partition("-")[0]) if span else 0
         body = content[begin:]
         if fault is not None and fault.wrong:

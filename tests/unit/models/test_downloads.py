@@ -48,6 +48,14 @@ def cache(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cach
     return use_hub(hub, tmp_path, monkeypatch)
 
 
+@pytest.fixture
+def no_pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The client's pauses before it asks again, in seconds; they are not waited for."""
+    slept: list[float] = []
+    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", slept.append)
+    return slept
+
+
 def failure(cache: Cache, code: DownloadCode, source: str = SOURCE, **options: Any) -> str:
     """The message of a pull that fails."""
     with pytest.raises(DownloadFailed) as raised:
@@ -96,6 +104,7 @@ def test_rate_and_time_left_are_of_the_last_seconds() -> None:
     ]
 
 
+@pytest.mark.usefixtures("no_pauses")
 def test_a_connection_cut_in_the_middle_goes_on_from_there(hub: FakeHub, cache: Cache) -> None:
     hub.faults = [Fault("/cdn/", cut_at=SIZE // 2)]
     done = cache.pull(SOURCE)
@@ -175,9 +184,12 @@ def test_the_token_goes_to_the_hub_alone_and_into_no_message(
 
 
 @pytest.mark.parametrize("where", ["/api/models", "/cdn/", "/resolve/"])
-def test_asked_to_come_back_it_does(hub: FakeHub, cache: Cache, where: str) -> None:
-    hub.faults = [Fault(where, status=429, headers={"retry-after": "0"})]
+def test_asked_to_come_back_it_does(
+    hub: FakeHub, cache: Cache, no_pauses: list[float], where: str
+) -> None:
+    hub.faults = [Fault(where, status=429, headers={"retry-after": "7"})]
     assert cache.pull(SOURCE).bytes == SIZE
+    assert no_pauses == [8.0]  # the client adds a second
 
 
 def test_asked_to_come_back_tomorrow_it_says_so(hub: FakeHub, cache: Cache) -> None:
@@ -186,13 +198,11 @@ def test_asked_to_come_back_tomorrow_it_says_so(hub: FakeHub, cache: Cache) -> N
 
 
 def test_asked_again_and_again_it_gives_up(
-    hub: FakeHub, cache: Cache, monkeypatch: pytest.MonkeyPatch
+    hub: FakeHub, cache: Cache, no_pauses: list[float]
 ) -> None:
-    slept: list[float] = []
-    monkeypatch.setattr("huggingface_hub.utils._http.time.sleep", slept.append)
     hub.faults = [Fault("/api/", status=429, headers={"retry-after": "2"}, times=100)]
     assert "429" in failure(cache, "rate_limited")
-    assert slept == [3.0] * 5  # the client adds a second
+    assert no_pauses == [3.0] * 5
 
 
 def test_a_disk_without_room_is_said_before_the_first_byte(hub: FakeHub, cache: Cache) -> None:
@@ -257,6 +267,37 @@ def test_a_whole_sentence_transformers_repository(hub: FakeHub, cache: Cache) ->
     assert (folder / "1_Pooling" / "config.json").read_bytes() == b"{}"
     here = {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
     assert here == set(files) - {"onnx/model.onnx", "pytorch_model.bin"}
+
+
+def test_a_repositorys_only_file_is_found_again(hub: FakeHub, cache: Cache) -> None:
+    hub.repositories["org/only"] = Repository({"m-MXFP4.gguf": content(2000)})
+    model = ModelSettings(id="only", kind="chat", source="hf:org/only")
+    done = cache.pull(parse(model.source, model))
+    assert done.source == "hf:org/only"
+    assert str(locate(model, Path(), cache.data_dir)) == done.path
+
+
+def test_one_repository_can_be_a_folder_for_one_and_a_file_for_another(
+    hub: FakeHub, cache: Cache
+) -> None:
+    files = {"config.json": b"{}", "model.safetensors": content(2000), "m-F16.gguf": content(1500)}
+    hub.repositories["org/both"] = Repository(files)
+    chat = ModelSettings(id="c", kind="chat", source="hf:org/both")
+    embedding = ModelSettings(id="e", kind="embedding", source="hf:org/both")
+    cache.pull(parse(embedding.source, embedding))
+    with pytest.raises(NotDownloaded):
+        locate(chat, Path(), cache.data_dir)
+    cache.pull(parse("hf:org/both:F16"))
+    assert locate(embedding, Path(), cache.data_dir).is_dir()
+
+
+@pytest.mark.usefixtures("no_pauses")
+def test_a_hub_that_begins_at_the_beginning_is_taken_at_its_word(
+    hub: FakeHub, cache: Cache
+) -> None:
+    hub.faults = [Fault("/cdn/", cut_at=SIZE // 2), Fault("/cdn/", whole=True)]
+    done = cache.pull(SOURCE)
+    assert Path(done.path).read_bytes() == content(SIZE)
 
 
 def test_a_model_stays_at_its_commit_until_it_is_updated(hub: FakeHub, cache: Cache) -> None:

@@ -3,7 +3,7 @@
 from contextlib import suppress
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import DownloadFailed, SourceError
@@ -157,7 +157,8 @@ def test_a_sentence_transformers_folder_is_fetched_without_other_frameworks() ->
 NAMES = st.from_regex(r"[a-z]{1,3}(-Q[48]_[0K])?(-0000[12]-of-00002)?\.gguf", fullmatch=True)
 
 
-@given(st.lists(NAMES))
+@settings(max_examples=30)
+@given(st.lists(NAMES, max_size=6))
 def test_a_choice_is_files_of_the_repository_or_an_explanation(names: list[str]) -> None:
     with suppress(DownloadFailed):
         choice = choose(names, parse("hf:o/r:Q8_0"))
