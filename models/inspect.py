@@ -19,8 +19,9 @@ FORMATS = ("*.safetensors", "pytorch_model*.bin")
 def inspect(settings: ModelSettings, base: Path, data_dir: Path | None = None) -> Layout | None:
     """What the model is made of; None for one that takes no memory of this machine.
 
-    `base` is where relative `file:` sources start, `data_dir` knows what was pulled. Raises SourceError for files that are missing
-    or not what they should be, and where there is neither a file nor a `[shape]`.
+    `base` is where relative `file:` sources start, `data_dir` knows what was pulled. Raises
+    SourceError for files that are missing or not what they should be, and where there is neither a
+    file nor a `[shape]`.
     """
     if settings.kind == "fake" or settings.source.startswith("upstream:"):
         return None
