@@ -79,7 +79,10 @@ def cached(reference: Reference, data_dir: Path | None) -> Record | None:
     record = find_record(reference, data_dir) if data_dir is not None else None
     if record is not None:
         return record if record.path() is not None else None
-    return _found(reference)
+    try:
+        return _found(reference)
+    except PermissionError:  # another user's cache: pulling says which folder it is
+        return None
 
 
 def find_record(reference: Reference, data_dir: Path) -> Record | None:

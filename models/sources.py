@@ -62,8 +62,11 @@ def resolve(
 
 
 def _pulled(source: str, data_dir: Path | None, model: ModelSettings | None) -> Path:
-    record = cached(parse(source, model), data_dir)
-    path = record.path() if record is not None else None
+    try:
+        record = cached(parse(source, model), data_dir)
+        path = record.path() if record is not None else None
+    except OSError as error:  # a record, or a folder of the cache, that cannot be read
+        raise SourceError(f"Source '{source}': {error}.") from error
     if path is None:
         name = source if model is None else model.id
         raise NotDownloaded(

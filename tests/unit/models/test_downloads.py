@@ -328,6 +328,17 @@ def test_what_another_tool_fetched_is_not_fetched_again(
     assert hub.requests == []
 
 
+def test_another_users_cache_is_as_good_as_none(
+    cache: Cache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def forbidden(self: Path) -> bool:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(self))
+
+    monkeypatch.setattr(Path, "is_file", forbidden)  # root may read everything
+    with pytest.raises(NotDownloaded, match="jurat pull tiny"):
+        locate(CHAT, Path(), cache.data_dir)
+
+
 def test_half_of_a_sharded_folder_is_not_a_model(hub: FakeHub, cache: Cache) -> None:
     from huggingface_hub import hf_hub_download
 
