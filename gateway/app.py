@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from litestar import Litestar
@@ -14,6 +15,7 @@ from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.plan import Plan
 from gateway.ensemble.settings import EnsembleSettings
+from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.metrics import Metrics, RouteMetrics
@@ -33,6 +35,7 @@ from gateway.routes.files import (
 from gateway.routes.health import health, ready
 from gateway.routes.metrics import metrics
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.pull import pull_model
 from gateway.routes.rerank import rerank
 from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
@@ -64,10 +67,12 @@ from gateway.routes.vector_stores import (
 )
 from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
+from gateway.toml import ConfigError
 from models.engine import Engine
-from models.errors import EngineUnavailable, QueueFull
+from models.errors import DownloadFailed, EngineUnavailable, QueueFull
 from models.footprint import Footprint
 from models.machine import read_machine
+from models.pulls import Pulls
 from models.registry import Registry, ResidencyLimits
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -113,6 +118,7 @@ ROUTES = (
     retrieve_file_batch,
     cancel_file_batch,
     list_batch_files,
+    pull_model,
     health,
     ready,
     openapi_json,
@@ -142,15 +148,18 @@ def create_app(
         lambda found: runtime.replace(found.ensembles),
     )
     measured = Metrics(registry)
+    pulls = Pulls(configuration.data_dir, _hub_environment)
     app = Litestar(
         route_handlers=[*ROUTES, static_router()],
         dependencies={
             "runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, use_cache=True, sync_to_thread=False),
             "metrics": Provide(lambda: measured, use_cache=True, sync_to_thread=False),
+            "pulls": Provide(lambda: pulls, use_cache=True, sync_to_thread=False),
         },
         exception_handlers={Exception: on_exception},
         lifespan=[lifespan],
+        on_shutdown=[pulls.stop],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # gateway.body has the cap
@@ -257,6 +266,15 @@ def _lifespan(
                 library.close()
 
     return lifespan
+
+
+def _hub_environment() -> dict[str, str]:
+    """For a process that pulls. Read for each, so that a new token needs no restart."""
+    try:
+        token = hub_token(read_environment(Path.cwd()))
+    except ConfigError as error:
+        raise DownloadFailed(str(error), "access_denied") from error
+    return {"HF_TOKEN": token} if token else {}
 
 
 def _unknown() -> float | None:

@@ -98,6 +98,7 @@ class Registry:
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
         self._base = base or Path.cwd()
+        self._data_dir = data_dir
         self._given = dict(engines or {})
         self._limits = limits or ResidencyLimits()
         self._place, self._devices = place, tuple(devices)
@@ -345,9 +346,11 @@ class Registry:
             return FakeEngine(context=model.context or 4096)
         if model.source.startswith(UPSTREAM):
             return UpstreamEngine(model, upstream_url(model))
-        path = locate(model, base)
+        path = locate(model, base, self._data_dir)
         placement = None if placed is None else placed.placement
-        spec = worker_spec(model, path, base, placement, self._devices, self._folder / "cores")
+        spec = worker_spec(
+            model, path, base, self._data_dir, placement, self._devices, self._folder / "cores"
+        )
         return LocalEngine(
             spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)
         )

@@ -1,10 +1,15 @@
-"""Where a model is: `package:` in a Python package, `file:` on disk, `upstream:` on a server."""
+"""Where a model is: in a Python package, on disk, fetched from a hub, or on another server.
+
+`package:`, `file:`, `hf:` and `upstream:`.
+"""
 
 import importlib.util
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from models.errors import NotDownloaded, SourceError
+from models.hub_cache import cached
+from models.hub_names import parse
 from models.settings import ModelSettings
 
 __all__ = ["UPSTREAM", "locate", "resolve", "upstream_url"]
@@ -35,7 +40,7 @@ def _is_base(url: str) -> bool:
     return bool(reachable) and not extra
 
 
-def locate(model: ModelSettings, base: Path) -> Path:
+def locate(model: ModelSettings, base: Path, data_dir: Path | None) -> Path:
     """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind.
 
     An upstream model has none: its URL is checked, and `base` is the answer.
@@ -48,7 +53,7 @@ def locate(model: ModelSettings, base: Path) -> Path:
             f"Model '{model.id}' has a table [upstream], but its source '{model.source}' is not "
             "upstream:URL."
         )
-    path = resolve(model.source, base)
+    path = resolve(model.source, base, data_dir, model)
     if model.kind == "chat" and path.is_dir():
         raise SourceError(
             f"Source '{model.source}' of model '{model.id}': {path} is a folder; a model of kind "
@@ -66,10 +71,14 @@ def locate(model: ModelSettings, base: Path) -> Path:
     return path
 
 
-def resolve(source: str, base: Path) -> Path:
+def resolve(
+    source: str, base: Path, data_dir: Path | None = None, model: ModelSettings | None = None
+) -> Path:
     """The local path of a source; relative `file:` paths start at `base`.
 
-    Raises SourceError, naming the source and what to do, if nothing is there.
+    An `hf:` source is what was pulled of it, at the commit that `data_dir` remembers, or else what
+    the hub's cache has; `model` is what it is for, if it is a model. Raises SourceError, naming the
+    source and what to do, if nothing is there, and NotDownloaded if it is still at the hub.
     """
     scheme, _, rest = source.partition(":")
     if not rest:
@@ -83,13 +92,27 @@ def resolve(source: str, base: Path) -> Path:
             except RuntimeError as error:  # ~NAME, and nobody has that name
                 raise SourceError(f"Source '{source}': {error}") from error
         case "hf":
-            raise NotDownloaded(f"Source '{source}' is not on this machine.")
+            return _pulled(source, data_dir, model)
         case "upstream":
             raise SourceError(f"Source '{source}' is a server; it has no files.")
         case _:
             raise SourceError(f"Source '{source}': unknown kind '{scheme}'; use package: or file:.")
     if not path.exists():
         raise SourceError(f"Source '{source}': there is no file {path}.")
+    return path
+
+
+def _pulled(source: str, data_dir: Path | None, model: ModelSettings | None) -> Path:
+    try:
+        record = cached(parse(source, model), data_dir)
+        path = record.path() if record is not None else None
+    except OSError as error:  # a record, or a folder of the cache, that cannot be read
+        raise SourceError(f"Source '{source}': {error}.") from error
+    if path is None:
+        name = source if model is None else model.id
+        raise NotDownloaded(
+            f"Source '{source}' is not on this machine; fetch it with: jurat pull {name}"
+        )
     return path
 
 

@@ -25,7 +25,9 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "transformers": "models/worker/embedder.py",
     "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
     "pynvml": "models/machine.py",
-    "httpx2": "models/upstream/connection.py",
+    "huggingface_hub": ("models/hub.py", "models/hub_cache.py"),
+    "httpx2": ("models/hub.py", "models/upstream/connection.py"),
+    "filelock": "models/hub.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
     "pypdfium2": "retrieval/formats/pdf.py",
@@ -45,6 +47,8 @@ WORKERS_ONLY = (
     *("torch", "llama_cpp", "transformers", "sentence_transformers", "llguidance"),
     *("pypdfium2", "docx", "pptx", "openpyxl", "selectolax"),
 )
+# Nor the hub's client, which only processes that pull need: of it, only names of folders.
+PULLS_ONLY = ("huggingface_hub.file_download",)
 
 
 def modules() -> list[Path]:
@@ -171,7 +175,8 @@ def test_what_is_public_exists() -> None:
 
 @pytest.mark.parametrize("module", ["gateway.app", "gateway.cli", "models.registry"])
 def test_importing_it_loads_nothing_that_belongs_to_workers(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in {WORKERS_ONLY!r} if m in sys.modules])"
+    others = (*WORKERS_ONLY, *PULLS_ONLY)
+    code = f"import sys, {module}; print([m for m in {others!r} if m in sys.modules])"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )
