@@ -13,6 +13,7 @@ from rich.table import Table
 
 from gateway.config_files import Configuration, load_configuration
 from gateway.planning import Planning, layouts
+from gateway.toml import ConfigError
 from models.errors import ModelError
 from models.fit import Fit, gib
 from models.layout import BITS, Layout, scaled
@@ -152,7 +153,8 @@ def markdown(
 ) -> str:
     """Memory of every GGUF model at every precision, for its context and all it takes beside.
 
-    Without what is kept of prompts. A precision that the source itself has is in bold.
+    Without what is kept of prompts. A precision that the source itself has is in bold. Raises
+    ConfigError.
     """
     lines = [
         f"| model | parameters | context | {' | '.join(QUANTS)} |",
@@ -162,7 +164,10 @@ def markdown(
         layout = layouts.get(name)
         if not isinstance(layout, Layout) or layout.folder or not layout.parameters:
             continue
-        cells = [_cell(settings, layout, quant) for quant in QUANTS]
+        try:
+            cells = [_cell(settings, layout, quant) for quant in QUANTS]
+        except ModelError as error:  # settings that contradict each other
+            raise ConfigError(f"models.{name}: {error}") from error
         billions = layout.parameters / 1e9
         about = "about " if settings.parameters_estimated else ""
         context = sizes(settings, layout).context
@@ -193,7 +198,7 @@ async def _measure(found: Configuration, planning: Planning, *, as_json: bool) -
             place = planning.fit(lean)
             if place is not None:
                 rows[name] = await _weigh(found, planning, lean, place)
-        except ModelError as error:
+        except (ModelError, OSError) as error:
             sys.stderr.write(f"jurat: {name}: {error}\n")
             status = 1
     if as_json:

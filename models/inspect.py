@@ -16,7 +16,7 @@ __all__ = ["inspect"]
 FORMATS = ("*.safetensors", "pytorch_model*.bin")
 
 
-def inspect(settings: ModelSettings, base: Path, data_dir: Path | None = None) -> Layout | None:
+def inspect(settings: ModelSettings, base: Path, data_dir: Path) -> Layout | None:
     """What the model is made of; None for one that takes no memory of this machine.
 
     `base` is where relative `file:` sources start, `data_dir` knows what was pulled. Raises

@@ -15,6 +15,7 @@ from models.settings import ModelSettings
 __all__ = ["EnsemblePlan", "Execution", "ModelPlan", "Plan", "make_plan"]
 
 Execution = Literal["parallel", "sequential", "swapped"]
+CORES = -1  # what all models share that a GPU does not hold whole, among GPUs by index
 
 
 class ModelPlan(Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ def make_plan(
         planned[name] = site.planned(name, found, resident=isinstance(found, Fit))
         left = _after(left, found)
     beside = left
+    fixed = {name: one.fit for name, one in planned.items() if one.fit is not None}
     for name in layouts:
         if name not in planned:
             alone = site.fit(name, beside)
@@ -81,7 +83,7 @@ def make_plan(
         room=room,
         models={name: planned.get(name, elsewhere) for name in models},
         ensembles={
-            name: _plan_ensemble(site, tuple(dict.fromkeys(members)), set(stay), beside)
+            name: _plan_ensemble(site, tuple(dict.fromkeys(members)), fixed, beside)
             for name, members in ensembles.items()
         },
     )
@@ -122,13 +124,13 @@ class _Site:
 
 
 def _plan_ensemble(
-    site: _Site, members: Sequence[str], stay: set[str], beside: Footprint
+    site: _Site, members: Sequence[str], fixed: Mapping[str, Fit], beside: Footprint
 ) -> EnsemblePlan:
-    """Its members in the room that is left beside what stays in any case; the largest first."""
+    """Its members in the room that is left beside `fixed`, what stays; the largest first."""
     alone = {
         name: site.fit(name, beside)
         for name in members
-        if name in site.layouts and name not in stay
+        if name in site.layouts and name not in fixed
     }
     for name, found in alone.items():
         if isinstance(found, ModelError):
@@ -149,30 +151,41 @@ def _plan_ensemble(
                 ),
             )
         together[name], left = found, _after(left, found)
-    return _resident(members, together)
+    return _resident(members, {**fixed, **together})
 
 
 def _resident(members: Sequence[str], together: Mapping[str, Fit]) -> EnsemblePlan:
-    """All of them in memory. Those that compute on the host's cores take turns."""
-    on_cores = [name for name in members if name in together and not together[name].whole]
-    if len(on_cores) <= 1:
-        if len(members) == 1:
-            reason = "one model: its members are decoded as one batch"
-        elif on_cores:
-            reason = f"all fit at once, and only {on_cores[0]} computes on the processor's cores"
+    """All of them in memory. Those that compute on the same device or cores take turns."""
+    waves: list[tuple[set[int], list[str]]] = []
+    for name in members:
+        used = _computes_on(together[name]) if name in together else set[int]()
+        for busy, wave in waves:
+            if busy.isdisjoint(used):
+                busy |= used
+                wave.append(name)
+                break
         else:
-            reason = "all fit on the GPUs at once"
-        return EnsemblePlan(execution="parallel", waves=(tuple(members),), reason=reason)
-    first = tuple(name for name in members if name not in on_cores[1:])
-    rest = tuple((name,) for name in members if name in on_cores[1:])
+            waves.append((used, [name]))
+    if len(waves) > 1:
+        execution: Execution = "sequential"
+        reason = (
+            "all fit in memory at once; where they compute on the same cores or GPU, one after "
+            "the other is faster"
+        )
+    else:
+        execution = "parallel"
+        reason = (
+            "one model: its members are decoded as one batch"
+            if len(members) == 1
+            else "all fit at once, and no two compute on the same cores or GPU"
+        )
     return EnsemblePlan(
-        execution="sequential",
-        waves=(first, *rest),
-        reason=(
-            f"all fit in memory at once; {', '.join(on_cores)} compute on the same cores, and one "
-            "after the other is faster there"
-        ),
+        execution=execution, waves=tuple(tuple(wave) for _, wave in waves), reason=reason
     )
+
+
+def _computes_on(found: Fit) -> set[int]:
+    return {*found.placement.gpus, *(() if found.whole else (CORES,))}
 
 
 def _as_good(found: Fit | ModelError, alone: Fit | ModelError) -> bool:

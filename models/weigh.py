@@ -24,7 +24,10 @@ async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
         engine = LocalEngine(spec, Path(folder), SafeModes(data_dir / "machine.json"))
         try:
             await engine.start()
-            await (_embed(engine) if spec.kind == "embedding" else _generate(engine))
+            if spec.kind == "chat":
+                await _generate(engine)
+            elif spec.kind == "embedding":
+                await _embed(engine)
             pid = engine.stats().pid
             return 0 if pid is None else _resident(pid)
         finally:

@@ -22,11 +22,13 @@ async def test_a_worker_takes_what_was_estimated(name: str, tmp_path: Path) -> N
         prefix_cache_mb=0,  # how much of it is filled is chance
         threads=1,
     )
-    layout = inspect(model, Path())
+    layout = inspect(model, Path(), tmp_path)
     assert layout is not None
     placement = sizes(model, layout)
     lock = tmp_path / "cores"
-    spec = worker_spec(model, locate(model, Path()), Path(), tmp_path, placement, (), lock)
+    spec = worker_spec(
+        model, locate(model, Path(), tmp_path), Path(), tmp_path, placement, (), lock
+    )
     measured = await weigh(spec, tmp_path)
     expected = estimate(model, layout, placement).footprint
     assert expected.host == pytest.approx(measured, rel=0.1)

@@ -46,7 +46,7 @@ def test_on_cores_models_stay_and_take_turns() -> None:
     found = plan(budget(NO_GPU, 0.9, Limits()), ("a", 4), ("b", 8))
     ensemble = found.ensembles["all"]
     assert (ensemble.execution, ensemble.waves) == ("sequential", (("a",), ("b",)))
-    assert "a, b compute on the same cores" in ensemble.reason
+    assert "one after the other is faster" in ensemble.reason
     assert all(one.resident for one in found.models.values())
 
 
@@ -59,9 +59,10 @@ def test_what_does_not_fit_beside_the_others_is_swapped() -> None:
     assert found.models["b"].fit is not None
 
 
-def test_models_on_gpus_run_at_once() -> None:
+def test_models_on_gpus_of_their_own_run_at_once() -> None:
     one = plan(budget(ONE_24, 0.9, Limits()), ("a", 6), ("b", 6))
-    assert one.ensembles["all"].execution == "parallel"
+    assert one.ensembles["all"].waves == (("a",), ("b",))
+    assert all(each.fit and each.fit.whole for each in one.models.values() if each.layout != FOLDER)
     two = plan(budget(TWO_48, 0.9, Limits()), ("a", 6), ("b", 6))
     assert two.ensembles["all"].execution == "parallel"
     gpus = [two.models[name].fit.placement.gpus for name in ("a", "b")]  # type: ignore[union-attr]
@@ -77,6 +78,8 @@ def test_a_model_that_the_others_would_drive_off_the_gpu_is_swapped() -> None:
 def test_a_pinned_model_takes_its_room_from_the_others() -> None:
     room = Footprint(host=12 * GIB)
     assert plan(room, ("a", 8), ("b", 4)).models["a"].resident
+    both = plan(Footprint(host=32 * GIB), ("a", 8), ("b", 4), b=True)
+    assert both.ensembles["all"].waves == (("a",), ("b",))
     pinned = plan(room, ("a", 8), ("b", 4), b=True)
     assert pinned.models["a"].error.startswith("The model 'a' takes 8.")
     assert pinned.ensembles["all"].execution == "swapped"
