@@ -1,4 +1,8 @@
-"""A gateway for one command: the one that is named or running, else a private one of its own."""
+"""A gateway for one command: the one that is named or running, else a private one of its own.
+
+The private one is kept by a process in between (this module, run), which ends it as soon as the
+command's end of a pipe closes: however the command ends, no gateway is left behind.
+"""
 
 import contextlib
 import json
@@ -6,6 +10,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -16,10 +21,10 @@ from clients.api import DEFAULT_URL, ClientError, gateway_url
 __all__ = ["reachable_gateway"]
 
 _LOOK_S = 2.0
-_END_S = 30.0  # what `jurat serve` may take to end by its settings, and some more
+_END_S = 60.0  # `jurat serve` ends by a deadline of its own; this is for when it hangs
 _SAYS = "Jurat listens on "
 _LOG_LINES = 5
-_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))  # loopback needs no proxy
 
 
 @contextmanager
@@ -34,19 +39,18 @@ def reachable_gateway(given: str | None) -> Generator[str]:
         yield gateway_url(given)
         return
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
-        process = subprocess.Popen(
-            # Loopback whatever the configuration says: nobody else is meant to use it.
-            [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", "0"],
-            stdin=subprocess.DEVNULL,
+        keeper = subprocess.Popen(
+            [sys.executable, "-m", "clients.private_gateway"],
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
             start_new_session=True,  # Ctrl-C is ours: we end it when we are done
         )
         try:
-            yield _address(process, log)
+            yield _address(keeper, log)
         finally:
-            _end(process)
+            _end(keeper)
 
 
 def _answers(url: str) -> bool:
@@ -58,27 +62,50 @@ def _answers(url: str) -> bool:
     return False
 
 
-def _address(process: "subprocess.Popen[str]", log: IO[str]) -> str:
+def _address(keeper: "subprocess.Popen[str]", log: IO[str]) -> str:
     """What it says it listens on. It says so, or ends: both end the wait."""
-    assert process.stdout is not None
-    for line in process.stdout:
+    assert keeper.stdout is not None
+    for line in keeper.stdout:
         if line.startswith(_SAYS):
             return line.removeprefix(_SAYS).strip()
-    process.wait()
+    status = keeper.wait()
     log.seek(0)
-    said = " ".join(log.read().split("\n")[-_LOG_LINES - 1 :]).strip()
+    said = " ".join(log.read().splitlines()[-_LOG_LINES:])
     raise ClientError(
         f"No gateway answers at {DEFAULT_URL}, and a private one does not start: "
-        f"{said or f'it ended with status {process.returncode}'}"
+        f"{said or f'it ended with status {status}'}"
     )
 
 
-def _end(process: "subprocess.Popen[str]") -> None:
-    assert process.stdout is not None
-    process.terminate()
+def _end(keeper: "subprocess.Popen[str]") -> None:
+    assert keeper.stdin is not None
+    assert keeper.stdout is not None
+    with contextlib.suppress(OSError):
+        keeper.stdin.close()
     try:
-        process.wait(_END_S)
+        keeper.wait(_END_S)
     except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
-    process.stdout.close()
+        keeper.kill()
+        keeper.wait()
+    keeper.stdout.close()
+
+
+def _keep() -> int:
+    """Serve until the standard input ends."""
+    serve = subprocess.Popen(
+        # Loopback, whatever the configuration says: nobody else is meant to use it.
+        [sys.executable, "-m", "gateway", "serve", "--host", "127.0.0.1", "--port", "0"],
+        stdin=subprocess.DEVNULL,
+    )
+
+    def end_with_the_command() -> None:
+        sys.stdin.read()
+        serve.terminate()
+
+    threading.Thread(target=end_with_the_command, daemon=True).start()
+    return serve.wait()
+
+
+if __name__ == "__main__":
+    # Not by sys.exit, which would wait for the thread that reads the standard input.
+    os._exit(_keep())
