@@ -11,6 +11,7 @@ import openai
 __all__ = [
     "DEFAULT_URL",
     "INTERRUPTED",
+    "NO_KEY",
     "ClientError",
     "add_gateway_options",
     "connect",

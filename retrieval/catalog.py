@@ -6,8 +6,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
-import numpy as np
-
 from retrieval.blobs import Blobs, Incoming
 from retrieval.errors import InvalidRequest, NotFound
 from retrieval.files import Files
@@ -32,8 +30,6 @@ from retrieval.vector_stores import StoreChange, VectorStores
 __all__ = ["Catalog", "Content"]
 
 T = TypeVar("T")
-
-_NO_VECTORS = np.empty((0, 0), np.float32)
 
 
 class Content(NamedTuple):
@@ -284,7 +280,7 @@ class Catalog:
             records.append(record)
             return written
 
-        await self._run(lambda: self._indexes.write(store_id, commit, _NO_VECTORS))
+        await self._run(lambda: self._indexes.write(store_id, commit))
         self._wake()
         return records[0]
 
@@ -312,11 +308,7 @@ class Catalog:
         return self._store_files.read(owner, store_id, given.file_id)
 
     def _detach(self, owner: str, store_id: str, file_id: str) -> None:
-        self._indexes.write(
-            store_id,
-            lambda: self._store_files.remove(owner, store_id, file_id),
-            _NO_VECTORS,
-        )
+        self._indexes.write(store_id, lambda: self._store_files.remove(owner, store_id, file_id))
 
     def _delete_file(self, owner: str, file_id: str) -> None:
         self._files.read(owner, file_id)

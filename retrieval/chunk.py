@@ -5,21 +5,22 @@ the tokenizer may live in another process; `chunk_document` drives it from an ev
 
 Sizes are in tokens of the embedder's tokenizer. A chunk is a span of the text, text[start:end];
 spans of one section may overlap, never cross a heading, and together hold every character that
-is not blank. Time is linear in the text.
+is not blank. A chunk may be longer than the embedder reads: it is embedded in parts. Time is linear
+in the text.
 """
 
 import asyncio
 import math
 from bisect import bisect_right
 from collections.abc import Awaitable, Callable, Generator, Sequence
-from enum import IntEnum
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from msgspec import Struct
 
+from retrieval.document import Document
+from retrieval.leaves import CHARS_PER_TOKEN, Frame, Leaf, leaf_steps
 from retrieval.outline import Section, outline
-from retrieval.parse import Document
-from retrieval.split import cut_evenly, split_lines, split_sentences
+from retrieval.split import split_words
 
 __all__ = ["Chunk", "ChunkLimits", "chunk_document", "chunk_steps"]
 
@@ -28,18 +29,14 @@ Steps = Generator[list[str], list[int], list["Chunk"]]
 
 _SEPARATOR = " > "
 _COUNT_BATCH = 512  # texts a call: keeps one message to the tokenizer under a megabyte
-# Tokenizers may count a run without blanks as one unknown token, and longer text is slower to
-# count: nothing longer than this many characters a token is counted or kept in one chunk.
-_CHARS_PER_TOKEN = 8
-_GAP = 2  # blank characters counted with the text before them: some tokenizers count newlines
 # Counts of parts do not quite add up to the count of the whole in every tokenizer.
 _MARGIN = 0.95
 _LONGEST_HEAD_ROW = 200  # characters; it is repeated with every chunk of its table
-_HEADING_SHARE = 4  # headings may take this part of what the embedder reads
+_HEADING_SHARE = 4  # headings, and the head row of a table, may each take this part of what is read
 
 
 class Chunk(Struct, frozen=True, kw_only=True):
-    """A passage. `embed_text` is what to embed: its headings, then its text.
+    """A passage. `embed_texts` are what to embed: its headings, then its text or a part of it.
 
     To rows that go on with a table, the table's head row is the last heading.
     """
@@ -49,40 +46,30 @@ class Chunk(Struct, frozen=True, kw_only=True):
     page: int | None
     heading: str
     text: str
-    embed_text: str
+    embed_texts: tuple[str, ...]
 
 
 class ChunkLimits(Struct, frozen=True, kw_only=True):
-    """In tokens. `max_tokens` is the embedder's longest input, special tokens included."""
+    """`size` and `overlap` of a chunk are in tokens, or in words of windows without structure.
+
+    `max_tokens` is the embedder's longest input, special tokens included.
+    """
 
     size: int
     overlap: int
     max_tokens: int
-
-
-class _Cut(IntEnum):
-    """How a span that is too long is cut next."""
-
-    LINES = 0
-    SENTENCES = 1
-    ANYWHERE = 2
+    unit: Literal["tokens", "words"] = "tokens"
 
 
 class _Atom(NamedTuple):
-    """A span that is not cut further while it fits. `tokens` is -1 until counted."""
+    """Leaves first to last that one chunk holds: a block that fits it, or a leaf."""
 
     section: int
+    first: int
+    last: int
     start: int
     end: int
-    cut: _Cut
     tokens: int
-
-
-class _Frame(NamedTuple):
-    """What a section leaves for text: its context is put before each of its chunks."""
-
-    context: str
-    budget: int
 
 
 async def chunk_document(document: Document, limits: ChunkLimits, count: Count) -> list[Chunk]:
@@ -104,27 +91,21 @@ async def chunk_document(document: Document, limits: ChunkLimits, count: Count) 
 def chunk_steps(document: Document, limits: ChunkLimits) -> Steps:
     """Yields lists of texts, is sent their token counts, and returns the chunks."""
     text = document.text
-    sections = outline(text, markdown=document.markup == "markdown")
+    sections = outline(text, document.markup)
     titles = list({title for section in sections for title in section.path})
     special, *title_counts = yield ["", *titles]
     lengths = {
         title: max(count - special, 0) for title, count in zip(titles, title_counts, strict=True)
     }
-    frames = [_frame(section.path, lengths, limits, special) for section in sections]
-    atoms = [
-        atom
-        for index, section in enumerate(sections)
-        for atom in _first_atoms(text, index, section, frames[index])
+    by_words = limits.unit == "words"
+    frames = [
+        _frame(() if by_words else section.path, section.path, lengths, limits, special)
+        for section in sections
     ]
-    while True:
-        atoms = [piece for atom in atoms for piece in _fit(text, atom, frames, limits)]
-        asked = [place for place, atom in enumerate(atoms) if atom.tokens < 0]
-        if not asked:
-            break
-        counts = yield [_counted_text(text, atoms[place]) for place in asked]
-        for place, count in zip(asked, counts, strict=True):
-            atoms[place] = atoms[place]._replace(tokens=max(count - special, 0))
-    return _pack(document, sections, frames, atoms, limits.overlap)
+    piece = max(1, limits.overlap, limits.size // 4)
+    leaves = yield from leaf_steps(text, sections, frames, piece, special)
+    cutter = _Cutter(document, sections, frames, leaves)
+    return cutter.windows(limits) if by_words else cutter.chunks(limits)
 
 
 class _Done(NamedTuple):
@@ -140,141 +121,197 @@ def _advance(steps: Steps, counts: list[int] | None) -> list[str] | _Done:
 
 
 def _frame(
-    path: tuple[str, ...], lengths: dict[str, int], limits: ChunkLimits, special: int
-) -> _Frame:
+    shown: tuple[str, ...],
+    path: tuple[str, ...],
+    lengths: dict[str, int],
+    limits: ChunkLimits,
+    special: int,
+) -> Frame:
     """As many of the innermost headings as fit their share, and the tokens left for text."""
     room = limits.max_tokens // _HEADING_SHARE
     used = 0
     kept: list[str] = []
-    for title in reversed(path):
+    for title in reversed(shown):
         if used + lengths[title] + 1 > room:
             break
         used += lengths[title] + 1
         kept.insert(0, title)
-    reads = limits.max_tokens - special - used
-    budget = max(1, min(limits.size, math.floor(reads * _MARGIN)))
-    return _Frame(_SEPARATOR.join(kept), budget)
+    reads = max(1, math.floor((limits.max_tokens - special - used) * _MARGIN))
+    if limits.unit == "tokens":
+        reads = min(reads, limits.size)
+    return Frame(_SEPARATOR.join(kept), reads, len(kept) == len(path))
 
 
-def _first_atoms(text: str, index: int, section: Section, frame: _Frame) -> list[_Atom]:
-    atoms = [
-        _Atom(index, start, end, _Cut.SENTENCES if kind == "prose" else _Cut.LINES, -1)
-        for start, end, kind in section.blocks
-    ]
-    said = frame.context == _SEPARATOR.join(section.path)
-    longest = frame.budget * _CHARS_PER_TOKEN
-    if not atoms or not said or atoms[0].start - section.start > longest:
-        # Otherwise the heading lines are shown with the first chunk, and embedded as its context.
-        atoms.insert(0, _Atom(index, section.start, section.body, _Cut.LINES, -1))
-    return [atom for atom in atoms if atom.start < atom.end]
+class _Cutter:
+    """Joins leaves into chunks, and the leaves of a chunk into the parts that are embedded."""
 
+    def __init__(
+        self,
+        document: Document,
+        sections: list[Section],
+        frames: list[Frame],
+        leaves: list[Leaf],
+    ) -> None:
+        self._document = document
+        self._sections = sections
+        self._frames = frames
+        self._leaves = leaves
 
-def _fit(text: str, atom: _Atom, frames: list[_Frame], limits: ChunkLimits) -> list[_Atom]:
-    """The atom itself, or what it is cut into when it is too long."""
-    budget = frames[atom.section].budget
-    length = atom.end - atom.start
-    longest = budget * _CHARS_PER_TOKEN
-    if length <= 1 or (length <= longest and atom.tokens <= budget):
-        return [atom if length > 1 else atom._replace(tokens=1)]
-    spans: list[tuple[int, int]]
-    if atom.cut is _Cut.LINES:
-        spans = split_lines(text, atom.start, atom.end)
-    elif atom.cut is _Cut.SENTENCES:
-        spans = split_sentences(text, atom.start, atom.end)
-    else:
-        # Small pieces, so that chunks of them fill up and can overlap.
-        tokens = atom.tokens if length <= longest else length // 4
-        piece = max(1, min(max(limits.overlap, budget // 4), budget))
-        parts = max(2, math.ceil(tokens / piece))
-        spans = cut_evenly(text, atom.start, atom.end, max(1, math.ceil(length / parts)))
-    cut = _Cut(min(atom.cut + 1, _Cut.ANYWHERE))
-    if len(spans) == 1:
-        return _fit(text, atom._replace(cut=cut), frames, limits)
-    pieces = [_Atom(atom.section, start, end, cut, -1) for start, end in spans]
-    return [part for piece in pieces for part in _fit(text, piece, frames, limits)]
+    def chunks(self, limits: ChunkLimits) -> list[Chunk]:
+        """Neighbouring atoms of a section, up to the size, cut into those that are not too long."""
+        atoms = _atoms(self._leaves, limits.size)
+        chunks: list[Chunk] = []
+        first = 0
+        fresh = True  # the next chunk is the first of its section
+        while first < len(atoms):
+            last = _last_that_fits(atoms, first, limits.size)
+            chunks.append(self._chunk(atoms[first], atoms[last], fresh))
+            fresh = last + 1 < len(atoms) and atoms[last + 1].section != atoms[first].section
+            first = last + 1 if fresh else _step_back(atoms, first, last, limits)
+        return chunks
 
+    def windows(self, limits: ChunkLimits) -> list[Chunk]:
+        """Windows of words, each beginning `overlap` before the end of the one before it."""
+        text, leaves = self._document.text, self._leaves
+        words = split_words(text)
+        chunks: list[Chunk] = []
+        for first in range(0, max(len(words) - limits.overlap, 1), limits.size - limits.overlap):
+            inside = words[first : first + limits.size]
+            if not inside:
+                break
+            start, end = inside[0][0], inside[-1][1]
+            low = bisect_right(leaves, start, key=lambda leaf: leaf.end)
+            high = bisect_right(leaves, end - 1, key=lambda leaf: leaf.start)
+            parts = self._parts(low, high - 1, start, end)
+            place = bisect_right(self._sections, start, key=lambda section: section.start) - 1
+            heading = _SEPARATOR.join(self._sections[max(place, 0)].path)
+            chunks.append(self._made(start, end, heading, parts))
+        return chunks
 
-def _counted_text(text: str, atom: _Atom) -> str:
-    after = text[atom.end : atom.end + _GAP]
-    return text[atom.start : atom.end] + after[: len(after) - len(after.lstrip())]
-
-
-def _pack(
-    document: Document,
-    sections: list[Section],
-    frames: list[_Frame],
-    atoms: list[_Atom],
-    overlap: int,
-) -> list[Chunk]:
-    """Joins neighbouring atoms of a section up to its budget."""
-    chunks: list[Chunk] = []
-    first = 0
-    fresh = True  # the next chunk is the first of its section
-    while first < len(atoms):
-        index = atoms[first].section
-        section, frame = sections[index], frames[index]
-        last = _last_that_fits(atoms, first, frame.budget)
-        start, end = atoms[first].start, atoms[last].end
-        heading = _SEPARATOR.join(section.path)
-        head = _head_row(document.text, section, start)
-        body = document.text[start:end]
-        if not section.blocks and frame.context == heading:
-            body = ""  # the context says it already
-        elif fresh and section.path and start >= section.body:
+    def _chunk(self, first: _Atom, last: _Atom, fresh: bool) -> Chunk:
+        section, frame = self._sections[first.section], self._frames[first.section]
+        start, end = first.start, last.end
+        head = self._head_row(first.first)
+        heading = _SEPARATOR.join((*section.path, *([head] if head else [])))
+        if not section.blocks and frame.whole:
+            parts = (frame.context,)  # which says it already
+        else:
+            parts = self._parts(first.first, last.last, start, end)
+        if fresh and section.path and start >= section.body:
             start = section.start
-        chunks.append(
-            Chunk(
-                start=start,
-                end=end,
-                page=_page(document.page_starts, start, end),
-                heading=_SEPARATOR.join(part for part in (heading, head) if part),
-                text=document.text[start:end],
-                embed_text="\n".join(part for part in (frame.context, body) if part),
-            )
+        return self._made(start, end, heading, parts)
+
+    def _made(self, start: int, end: int, heading: str, parts: tuple[str, ...]) -> Chunk:
+        return Chunk(
+            start=start,
+            end=end,
+            page=_page(self._document.page_starts, start, end),
+            heading=heading,
+            text=self._document.text[start:end],
+            embed_texts=parts,
         )
-        fresh = last + 1 < len(atoms) and atoms[last + 1].section != index
-        first = last + 1 if fresh else _step_back(atoms, first, last, frame.budget, overlap)
-    return chunks
+
+    def _parts(self, first: int, last: int, start: int, end: int) -> tuple[str, ...]:
+        """What is embedded of text[start:end], which leaves first to last hold.
+
+        As few parts as fit, of about the same length; rows go under the head row of their table.
+        """
+        leaves = self._leaves
+        reads = self._frames[leaves[first].section].reads
+        tokens = sum(leaf.tokens for leaf in leaves[first : last + 1])
+        wanted = math.ceil(tokens / max(1, math.ceil(tokens / reads)))
+        parts: list[str] = []
+        while first <= last:
+            head = self._head_row(first)
+            room = reads - (self._head_tokens(first) if head else 0)
+            filled = leaves[first].tokens
+            if filled > room:
+                head, room = "", reads
+            until = first
+            while until < last and filled < wanted:
+                filled += leaves[until + 1].tokens
+                if filled > room:
+                    break
+                until += 1
+            body = self._document.text[
+                max(start, leaves[first].start) : min(end, leaves[until].end)
+            ]
+            context = self._frames[leaves[first].section].context
+            parts.append("\n".join(part for part in (context, head, body) if part))
+            first = until + 1
+        return tuple(parts)
+
+    def _table_start(self, place: int) -> int | None:
+        """The first leaf of the Markdown table that goes on at the leaf `place`, or None."""
+        leaf = self._leaves[place]
+        block = self._sections[leaf.section].blocks[leaf.block] if leaf.block >= 0 else None
+        text = self._document.text
+        if block is None or leaf.start == block.start or text[leaf.start] != "|":
+            return None
+        first = bisect_right(self._leaves, block.start, key=lambda leaf: leaf.start) - 1
+        row = self._leaves[first]
+        ruled = text[row.end : row.end + 8].lstrip().startswith(("|-", "| -", "|:", "| :"))
+        short = row.end - row.start <= _LONGEST_HEAD_ROW and "\n" not in text[row.start : row.end]
+        return first if ruled and short else None
+
+    def _head_row(self, place: int) -> str:
+        """The cells of the head row of the table that goes on at a leaf, or nothing."""
+        first = self._table_start(place)
+        if first is None:
+            return ""
+        row = self._leaves[first]
+        return self._document.text[row.start : row.end].strip("| ")
+
+    def _head_tokens(self, place: int) -> int:
+        first = self._table_start(place)
+        return 0 if first is None else self._leaves[first].tokens
 
 
-def _head_row(text: str, section: Section, start: int) -> str:
-    """The cells of the head row of the Markdown table that goes on at `start`, or nothing."""
-    place = bisect_right(section.blocks, start, key=lambda block: block.start) - 1
-    if place < 0 or text[start] != "|":
-        return ""
-    block = section.blocks[place]
-    first = text.find("\n", block.start, block.end)
-    row = text[block.start : first].strip()
-    ruled = text[first + 1 : first + 8].lstrip().startswith(("|-", "| -", "|:", "| :"))
-    if first < 0 or not first < start < block.end or not ruled or len(row) > _LONGEST_HEAD_ROW:
-        return ""
-    return row.strip("|").strip()
+def _atoms(leaves: list[Leaf], size: int) -> list[_Atom]:
+    """Blocks that fit a chunk, and the leaves of those that do not."""
+    atoms: list[_Atom] = []
+    first = 0
+    while first < len(leaves):
+        section, block, start, *_ = leaves[first]
+        last, tokens = first, leaves[first].tokens
+        while last + 1 < len(leaves) and leaves[last + 1][:2] == (section, block):
+            last += 1
+            tokens += leaves[last].tokens
+        end = leaves[last].end
+        if tokens <= size and end - start <= size * CHARS_PER_TOKEN:
+            atoms.append(_Atom(section, first, last, start, end, tokens))
+        else:
+            atoms += [
+                _Atom(section, place, place, leaf.start, leaf.end, leaf.tokens)
+                for place, leaf in enumerate(leaves[first : last + 1], start=first)
+            ]
+        first = last + 1
+    return atoms
 
 
-def _last_that_fits(atoms: list[_Atom], first: int, budget: int) -> int:
+def _last_that_fits(atoms: list[_Atom], first: int, size: int) -> int:
     tokens = atoms[first].tokens
     last = first
     for place in range(first + 1, len(atoms)):
         atom = atoms[place]
         tokens += atom.tokens
-        longest = budget * _CHARS_PER_TOKEN
         if (
             atom.section != atoms[first].section
-            or tokens > budget
-            or atom.end - atoms[first].start > longest
+            or tokens > size
+            or atom.end - atoms[first].start > size * CHARS_PER_TOKEN
         ):
             break
         last = place
     return last
 
 
-def _step_back(atoms: list[_Atom], first: int, last: int, budget: int, overlap: int) -> int:
+def _step_back(atoms: list[_Atom], first: int, last: int, limits: ChunkLimits) -> int:
     """Where the next chunk begins: up to `overlap` tokens before the end of this one."""
     following = last + 1
     if following >= len(atoms):
         return following
-    room = min(overlap, budget - atoms[following].tokens)
-    longest = budget * _CHARS_PER_TOKEN
+    room = min(limits.overlap, limits.size - atoms[following].tokens)
+    longest = limits.size * CHARS_PER_TOKEN
     begin = following
     # A chunk begins after the one before it, and reaches beyond its end.
     while begin - 1 > first:

@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.chunk import ChunkLimits, chunk_document
+from retrieval.document import Document
 from retrieval.errors import RetrievalError
-from retrieval.parse import Document
 from retrieval.settings import RetrievalSettings
 from retrieval.store import EmbeddedBy, Passage
 from retrieval.types import Embedder
@@ -45,12 +45,29 @@ async def embed_texts(
 async def chunk_and_embed(
     document: Document, embedder: Embedder, settings: RetrievalSettings
 ) -> list[Passage]:
-    """The document's chunks with their vectors, in order."""
-    limits = ChunkLimits(
+    """The document's chunks in order, each with the vectors of its parts: (parts, dimension).
+
+    Most chunks have one part; one that is longer than the embedder reads has several.
+    """
+    chunks = await chunk_document(
+        document, _limits(settings, embedder.max_tokens), embedder.count_tokens
+    )
+    texts = [text for chunk in chunks for text in chunk.embed_texts]
+    vectors = await embed_texts(embedder, texts, "document")
+    ends = np.cumsum([len(chunk.embed_texts) for chunk in chunks])[:-1]
+    return list(zip(chunks, np.split(vectors, ends), strict=True)) if chunks else []
+
+
+def _limits(settings: RetrievalSettings, max_tokens: int) -> ChunkLimits:
+    if settings.chunk_words is not None:
+        return ChunkLimits(
+            size=settings.chunk_words,
+            overlap=settings.chunk_overlap_words,
+            max_tokens=max_tokens,
+            unit="words",
+        )
+    return ChunkLimits(
         size=settings.chunk_tokens,
         overlap=settings.chunk_overlap_tokens,
-        max_tokens=embedder.max_tokens,
+        max_tokens=max_tokens,
     )
-    chunks = await chunk_document(document, limits, embedder.count_tokens)
-    vectors = await embed_texts(embedder, [chunk.embed_text for chunk in chunks], "document")
-    return [(chunk, row[np.newaxis]) for chunk, row in zip(chunks, vectors, strict=True)]

@@ -1,7 +1,7 @@
 """One order of passages from two: how near their vectors are, and which words they have. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 from msgspec import Struct
@@ -10,9 +10,8 @@ from numpy.typing import NDArray
 __all__ = ["Weights", "distinct", "diverse", "fuse"]
 
 # What the best passage by words gains on one without them, in units of cosine similarity. Measured
-# (docs/retrieval-quality.md): from 1 to 1.5 hybrid search is as good as its better half or better
-# on every collection.
-_WORDS = 1.25
+# on three collections (docs/retrieval-quality.md): from 1 to 2 differ little.
+_WORDS = 1.5
 _SHINGLE = 4  # words
 _SAME_SHARE = 0.9
 _WORD = re.compile(r"\w+")
@@ -46,44 +45,39 @@ def fuse(
     text = weights.text * (_WORDS if weights.embedding else 1.0)
     total = weights.embedding + text
     return {
-        chunk: (weights.embedding * min(max(cosine, 0.0), 1.0) + text * words.get(chunk, 0.0) / best)
+        chunk: (
+            weights.embedding * min(max(cosine, 0.0), 1.0) + text * words.get(chunk, 0.0) / best
+        )
         / total
         for chunk, cosine in cosines.items()
     }
 
 
-def distinct(texts: Sequence[str]) -> list[int]:
-    """The places of those that say what none before them does.
+def distinct(texts: Iterable[str], limit: int) -> list[int]:
+    """The places of the first `limit` that say what none before them does.
 
     Two texts are the same if nine tenths of their runs of four words are, and all their numbers:
     rows of a table that differ in a figure are not.
     """
     kept: list[int] = []
-    whole: set[str] = set()
-    shingles: dict[tuple[str, ...], list[int]] = {}
-    sizes: dict[int, int] = {}
-    numbers: dict[int, frozenset[str]] = {}
+    said: list[tuple[str, frozenset[str], frozenset[tuple[str, ...]]]] = []
     for place, text in enumerate(texts):
+        if len(kept) == limit:
+            break
         words = _WORD.findall(text.casefold())
-        plain = " ".join(words) if words else " ".join(text.split())
-        if plain in whole:
-            continue
-        runs = {tuple(words[at : at + _SHINGLE]) for at in range(len(words) - _SHINGLE + 1)}
+        plain = " ".join(words or text.split())
         figures = frozenset(word for word in words if any(map(str.isdigit, word)))
-        shared: dict[int, int] = {}
-        for run in runs:
-            for other in shingles.get(run, ()):
-                shared[other] = shared.get(other, 0) + 1
-        if any(
-            count >= _SAME_SHARE * max(len(runs), sizes[other]) and numbers[other] == figures
-            for other, count in shared.items()
+        runs = frozenset(zip(*(words[at:] for at in range(_SHINGLE)), strict=False))
+        if not any(
+            plain == other
+            or (
+                figures == their_figures
+                and len(runs & theirs) >= _SAME_SHARE * max(len(runs), len(theirs), 1)
+            )
+            for other, their_figures, theirs in said
         ):
-            continue
-        whole.add(plain)
-        kept.append(place)
-        sizes[place], numbers[place] = len(runs), figures
-        for run in runs:
-            shingles.setdefault(run, []).append(place)
+            kept.append(place)
+            said.append((plain, figures, runs))
     return kept
 
 

@@ -19,7 +19,7 @@ from retrieval.segment_building import SegmentBuilding
 from retrieval.segments import SegmentedVectors
 from retrieval.store import EmbeddedBy, Written
 
-__all__ = ["Indexes", "StoreIndex"]
+__all__ = ["Indexes", "StoreIndex", "damage"]
 
 log = logging.getLogger("jurat.retrieval")
 
@@ -28,6 +28,8 @@ Vectors = NDArray[np.float32]
 
 # What is open at once. A store's tail is at most some 30 MB; its segments are mapped files.
 _OPEN_STORES = 64
+VECTORS = "vectors"
+WORDS = "words"
 
 
 class StoreIndex:
@@ -79,49 +81,36 @@ class StoreIndex:
                 self._rebuild_words(error)
             return self.words.search(query, k, within)
 
-    def close(self, *, delete: bool = False) -> None:
-        """Waits for a writer. No later `refresh` writes to the directory."""
-        with self._lock:
+    def close(self, *, delete: bool = False, wait: bool = True) -> bool:
+        """Waits for a writer, or else is False. No later `refresh` writes to the directory."""
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
             self._closed = True
             if self._newest >= 0:
                 self.vectors.close()
             if delete:
                 shutil.rmtree(self._path, ignore_errors=True)
-
-    def verify(self) -> list[str]:
-        """What is wrong with the files of the index or does not agree with the database."""
-        problems: list[str] = []
-        with self._lock:
-            try:
-                self.vectors.verify()
-            except IndexDamaged as error:
-                problems.append(str(error))
-            live = self._source.ids(self._store, self._newest)
-            try:
-                if not np.array_equal(self.words.ids(), live):
-                    problems.append(f"{self._path}: the words are of other passages")
-            except IndexDamaged as error:
-                problems.append(str(error))
-        return problems
+            return True
+        finally:
+            self._lock.release()
 
     def _open(self) -> None:
         try:
             self.vectors = self._open_vectors()
         except IndexDamaged as error:
             log.warning("building a vector index anew: %s", error)
-            shutil.rmtree(self._path / "vectors", ignore_errors=True)
+            shutil.rmtree(self._path / VECTORS, ignore_errors=True)
             self.vectors = self._open_vectors()
         self._read_to = self.vectors.built_to
         try:
-            self.words = KeywordIndex(self._path / "words")
+            self.words = KeywordIndex(self._path / WORDS)
             self._match_words()
         except IndexDamaged as error:
             self._rebuild_words(error)
 
     def _open_vectors(self) -> SegmentedVectors:
-        return SegmentedVectors(
-            self._path / "vectors", self._source, self._store, *self._embedder
-        )
+        return SegmentedVectors(self._path / VECTORS, self._source, self._store, *self._embedder)
 
     def _match_words(self) -> None:
         """Forgets what is no longer in the store. Raises IndexDamaged where something lacks."""
@@ -130,13 +119,13 @@ class StoreIndex:
             return
         held, live = self.words.ids(), self._source.ids(self._store, newest)
         if len(np.setdiff1d(live, held)):
-            raise IndexDamaged(f"{self._path / 'words'}: passages are missing")
+            raise IndexDamaged(f"{self._path / WORDS}: passages are missing")
         self.words.apply((), np.setdiff1d(held, live).tolist())
 
     def _rebuild_words(self, error: IndexDamaged) -> None:
         log.warning("building a keyword index anew: %s", error)
-        shutil.rmtree(self._path / "words", ignore_errors=True)
-        self.words = KeywordIndex(self._path / "words")
+        shutil.rmtree(self._path / WORDS, ignore_errors=True)
+        self.words = KeywordIndex(self._path / WORDS)
         if self._newest > 0:
             self.words.apply(self._source.texts(self._store, 0, self._newest))
 
@@ -158,15 +147,34 @@ class StoreIndex:
         self._newest = newest
 
 
+def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy) -> list[str]:
+    """What is wrong with a store's index in `path`, whose files are all read. Changes nothing.
+
+    One that lags behind the database is not damaged: it follows when it is opened.
+    """
+    problems: list[str] = []
+    try:
+        SegmentedVectors(path / VECTORS, source, store_id, *embedder).verify()
+    except IndexDamaged as error:
+        problems.append(str(error))
+    if (path / WORDS).is_dir():
+        try:
+            words = KeywordIndex(path / WORDS)
+            missing = np.setdiff1d(source.ids(store_id, words.newest()), words.ids())
+            if len(missing):
+                problems.append(f"{path / WORDS}: {len(missing)} passages are missing")
+        except IndexDamaged as error:
+            problems.append(str(error))
+    return problems
+
+
 class Indexes:
     """Below the directory `path`, one for each store. Synchronous; calls may wait for the disk.
 
     `embedder` says whose vectors are searched; it is asked when an index is opened.
     """
 
-    def __init__(
-        self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]
-    ) -> None:
+    def __init__(self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]) -> None:
         self.source = source
         self._path = path
         self._embedder = embedder
@@ -188,9 +196,7 @@ class Indexes:
                 self._build(store_id, index)
                 return index
 
-    def write(
-        self, store_id: str, commit: Callable[[], Written], vectors: object = None
-    ) -> None:
+    def write(self, store_id: str, commit: Callable[[], Written]) -> None:
         """Runs `commit`, then brings the store's index up to it.
 
         What has been committed stays so: an index that cannot follow is looked at again when it
@@ -236,8 +242,9 @@ class Indexes:
         if index is None:
             index = StoreIndex(self._path / store_id, self.source, store_id, self._embedder())
             self._open[store_id] = index
-            while len(self._open) > _OPEN_STORES:
-                self._open.popitem(last=False)[1].close()
+            for oldest in list(self._open)[: max(0, len(self._open) - _OPEN_STORES)]:
+                if self._open[oldest].close(wait=False):  # one that is being built stays
+                    del self._open[oldest]
         self._open.move_to_end(store_id)
         return index
 
@@ -247,7 +254,7 @@ class Indexes:
 
     def _sweep(self, *, everything: bool = False) -> None:
         """Removes the indexes of stores that are gone."""
-        kept = set() if everything else set(self.source.stores())
+        kept: set[str] = set() if everything else set(self.source.stores())
         for directory in self._path.iterdir():
             if directory.name not in kept:
                 shutil.rmtree(directory, ignore_errors=True)

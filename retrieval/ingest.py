@@ -5,9 +5,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-import numpy as np
 from msgspec.structs import replace
-from numpy.typing import NDArray
 
 from retrieval.blobs import Blobs
 from retrieval.embedding import chunk_and_embed, embedded_by
@@ -35,7 +33,6 @@ class _Ready(NamedTuple):
 
     document: Document
     passages: list[Passage]
-    vectors: NDArray[np.float32]  # of all passages, one after the other
 
 
 class Ingester:
@@ -79,7 +76,6 @@ class Ingester:
             self._write,
             waiting.store_id,
             lambda: self._store_files.complete(waiting, ready.document, ready.passages, embedder),
-            ready.vectors,
         )
 
     async def give_up(self, waiting: Waiting, reason: str) -> None:
@@ -156,7 +152,7 @@ class Ingester:
                         owner, store_id, Attached(file_id=file.id), *passages
                     )
 
-                self._write(store_id, commit, ready.vectors)
+                self._write(store_id, commit)
 
         await asyncio.to_thread(store)
         return True
@@ -168,28 +164,22 @@ class Ingester:
         return read(Source(name=waiting.filename, content=path), self._settings.max_file_bytes)
 
     async def _prepare(self, data: bytes, filename: str, chunking: Chunking | None) -> _Ready:
-        document = await asyncio.to_thread(parse, data, filename)
+        document = await parse(data, filename)
         settings = self._settings
         if chunking is not None:
             settings = replace(
                 settings,
+                chunk_words=None,
                 chunk_tokens=chunking.chunk_tokens,
                 chunk_overlap_tokens=chunking.overlap_tokens,
             )
         passages = await chunk_and_embed(document, self._embedder, settings)
         if not passages:
             raise FileRejected(f"{filename}: the file holds no text")
-        vectors = np.concatenate([parts for _, parts in passages])
-        return _Ready(document, passages, vectors)
+        return _Ready(document, passages)
 
-    def _write(
-        self,
-        store_id: str,
-        commit: Callable[[], Written | None],
-        vectors: NDArray[np.float32] | None = None,
-    ) -> None:
+    def _write(self, store_id: str, commit: Callable[[], Written | None]) -> None:
         def write() -> Written:
             return commit() or Written([], [])
 
-        rows = np.empty((0, 0), np.float32) if vectors is None else vectors
-        self._indexes.write(store_id, write, rows)
+        self._indexes.write(store_id, write)

@@ -35,13 +35,102 @@ _LANGUAGES = (
     *("danish", "dutch", "finnish", "french", "german", "hungarian", "italian", "norwegian"),
     *("portuguese", "russian", "spanish", "swedish"),
 )
-_ENGLISH = """
-a about after all also am an and any are as at be because been before being but by can could did do
-does doing for from had has have having he her here him his how i if in into is it its many me might
-more most much my no not of on or our over shall she should so some such than that the their them
-then there these they this those to under was we were what when where which while who whom whose why
-will with would you your
-""".split()
+_ENGLISH = [
+    "a",
+    "about",
+    "after",
+    "all",
+    "also",
+    "am",
+    "an",
+    "and",
+    "any",
+    "are",
+    "as",
+    "at",
+    "be",
+    "because",
+    "been",
+    "before",
+    "being",
+    "but",
+    "by",
+    "can",
+    "could",
+    "did",
+    "do",
+    "does",
+    "doing",
+    "for",
+    "from",
+    "had",
+    "has",
+    "have",
+    "having",
+    "he",
+    "her",
+    "here",
+    "him",
+    "his",
+    "how",
+    "i",
+    "if",
+    "in",
+    "into",
+    "is",
+    "it",
+    "its",
+    "many",
+    "me",
+    "might",
+    "more",
+    "most",
+    "much",
+    "my",
+    "no",
+    "not",
+    "of",
+    "on",
+    "or",
+    "our",
+    "over",
+    "shall",
+    "she",
+    "should",
+    "so",
+    "some",
+    "such",
+    "than",
+    "that",
+    "the",
+    "their",
+    "them",
+    "then",
+    "there",
+    "these",
+    "they",
+    "this",
+    "those",
+    "to",
+    "under",
+    "was",
+    "we",
+    "were",
+    "what",
+    "when",
+    "where",
+    "which",
+    "while",
+    "who",
+    "whom",
+    "whose",
+    "why",
+    "will",
+    "with",
+    "would",
+    "you",
+    "your",
+]
 _SPACED = re.compile(r"\S+")
 
 
@@ -149,7 +238,7 @@ def _stemmer() -> TextAnalyzer:
 
 
 def _stop_filters() -> list[TextAnalyzer]:
-    filters = [Filter.custom_stopword(_ENGLISH), *map(Filter.stopword, _LANGUAGES)]
+    filters = [Filter.custom_stopword(list[str](_ENGLISH)), *map(Filter.stopword, _LANGUAGES)]
     return [TextAnalyzerBuilder(Tokenizer.whitespace()).filter(one).build() for one in filters]
 
 
@@ -159,12 +248,15 @@ _STOP_FILTERS = _stop_filters()
 def _without_stop_words(query: str) -> str:
     """The query without the function words of its language; all of it if nothing else is left.
 
-    Its language is the one that has most of its words among its function words: "die" is one in
-    German and tells something in English.
+    Its language is English, unless more of its words, and at least two, are function words of
+    another: "war" is one in German, and tells something in English.
     """
     words = [_bare(word) for word in _SPACED.findall(query.casefold())]
     text = " ".join(words)
-    kept = min((found.analyze(text) for found in _STOP_FILTERS), key=len)
+    kept, *others = (found.analyze(text) for found in _STOP_FILTERS)
+    shortest = min(others, key=len)
+    if len(shortest) < len(kept) and len(shortest) <= len(text.split()) - 2:
+        kept = shortest
     return " ".join(kept) if kept else text
 
 

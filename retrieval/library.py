@@ -29,11 +29,11 @@ from retrieval.types import Embedder, FileRecord, Hit, IngestReport, StoreRecord
 from retrieval.uploads import Uploads
 from retrieval.vector_stores import VectorStores
 
-__all__ = ["Library"]
+__all__ = ["CONTENTS", "DATABASE", "INDEXES", "Library"]
 
-_DATABASE = "retrieval.sqlite3"
-_CONTENTS = "files"
-_INDEXES = "indexes"
+DATABASE = "retrieval.sqlite3"
+CONTENTS = "files"
+INDEXES = "indexes"
 
 
 class Library:
@@ -52,15 +52,15 @@ class Library:
         away: tuple[type[Exception], ...],
         clock: Callable[[], float],
     ) -> None:
-        self._database = Database(path / _DATABASE, clock)
+        self._database = Database(path / DATABASE, clock)
         self._lock = lock
         self._embedder = embedder
         self._memo = VectorMemo(embedder)
         self._settings = settings
         self._store = Store(self._database)
-        source = IndexSource(path / _DATABASE)
-        self._indexes = Indexes(path / _INDEXES, source, lambda: embedded_by(embedder))
-        blobs = Blobs(path / _CONTENTS)
+        source = IndexSource(path / DATABASE)
+        self._indexes = Indexes(path / INDEXES, source, lambda: embedded_by(embedder))
+        blobs = Blobs(path / CONTENTS)
         files = Files(self._database, blobs)
         files.sweep()
         self._stores = VectorStores(self._database)

@@ -4,6 +4,8 @@ import re
 from collections.abc import Iterator
 from typing import Literal, NamedTuple
 
+from retrieval.document import Markup
+
 __all__ = ["Block", "Section", "outline"]
 
 BlockKind = Literal["prose", "list", "lines"]
@@ -36,13 +38,16 @@ class Section(NamedTuple):
     blocks: list[Block]
 
 
-def outline(text: str, *, markdown: bool) -> list[Section]:
+def outline(text: str, markup: Markup) -> list[Section]:
     """The sections of `text` in order; together they hold every character that is not blank.
 
     Markdown headings are `#` lines and underlined lines. In plain text they are underlined lines
-    and lines of capitals that stand alone. A heading with nothing below it but a deeper heading
-    begins that one's section.
+    and lines of capitals that stand alone; "lines" have none. A heading with nothing below it but
+    a deeper heading begins that one's section.
     """
+    if markup == "lines":
+        return _paragraphs_of_lines(text)
+    markdown = markup == "markdown"
     builder = _Outliner(text, markdown)
     fence = ""
     for start, end in _lines(text):
@@ -137,6 +142,18 @@ class _Outliner:
 
     def finish(self) -> list[Section]:
         return [section for section in self._sections if section.path or section.blocks]
+
+
+def _paragraphs_of_lines(text: str) -> list[Section]:
+    """One section; blank lines part its blocks."""
+    builder = _Outliner(text, markdown=True)
+    for start, end in _lines(text):
+        if text[start:end].strip():
+            builder.extend(start, end, "lines")
+        else:
+            builder.close()
+    builder.close()
+    return builder.finish()
 
 
 # (open block, next line): a list item may run on in lines of another look.

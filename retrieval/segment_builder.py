@@ -72,7 +72,8 @@ def _build(source: IndexSource, store_id: str, dimension: int, build: Build) -> 
 
 
 def _end_with_parent() -> None:
-    sys.stdin.buffer.read()
+    while os.read(sys.stdin.fileno(), 1):
+        pass
     os._exit(1)
 
 

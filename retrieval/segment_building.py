@@ -1,4 +1,4 @@
-"""Segments are built one at a time, each by a process of its own, for a thread that waits for it."""
+"""Segments are built one at a time, each by a process of its own, which a thread waits for."""
 
 import logging
 import subprocess
@@ -18,7 +18,7 @@ log = logging.getLogger("jurat.retrieval")
 
 
 class SegmentBuilding:
-    """`ask` returns at once; a build that fails is logged, and asked for again by the next write."""
+    """`ask` returns at once. A build that failed is logged, and not tried again as it was."""
 
     def __init__(self, source: IndexSource) -> None:
         self._source = source

@@ -7,7 +7,7 @@ blank in text[start:end].
 import re
 import unicodedata
 
-__all__ = ["cut_evenly", "split_lines", "split_sentences"]
+__all__ = ["cut_evenly", "split_lines", "split_sentences", "split_words"]
 
 Spans = list[tuple[int, int]]
 
@@ -15,6 +15,15 @@ Spans = list[tuple[int, int]]
 _GAPS = re.compile(r"\s+|(?<=[。！？｡])")
 _CLOSERS = "\"')]}»”’」』"
 _ENDERS = ".!?…:;؟۔।。！？｡"
+
+
+# Scripts without blanks have no words to count: what is longer than this counts as several.
+_WORD = re.compile(r"\S{1,24}")
+
+
+def split_words(text: str) -> Spans:
+    """One span a word, of at most 24 characters."""
+    return [match.span() for match in _WORD.finditer(text)]
 
 
 def split_lines(text: str, start: int, end: int) -> Spans:

@@ -22,32 +22,32 @@ _CONTROL_BYTES = bytes(
 _SAMPLE_BYTES = 64 * 1024
 
 
-def decode_text(data: bytes, filename: str) -> str:
+def decode_text(data: bytes) -> str:
     """The text of `data`. Raises FileRejected for what is not text."""
     for mark, codec, name in _MARKS:
         if data.startswith(mark):
-            return _without_nul(_decode_marked(data, codec, name, filename), filename)
+            return _without_nul(_decode_marked(data, codec, name))
     if b"\0" in data:
-        return _without_nul(_decode_unmarked_utf16(data, filename), filename)
+        return _without_nul(_decode_unmarked_utf16(data))
     if len(data) - len(data.translate(None, _CONTROL_BYTES)) > len(data) // 50:
-        raise FileRejected(f"{filename}: the file is binary, not text (control characters)")
+        raise FileRejected("the file is binary, not text (control characters)", unsupported=True)
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
         return _decode_legacy(data)
 
 
-def _decode_marked(data: bytes, codec: str, name: str, filename: str) -> str:
+def _decode_marked(data: bytes, codec: str, name: str) -> str:
     try:
         return data.decode(codec)
     except UnicodeDecodeError as error:
         raise FileRejected(
-            f"{filename}: the file is marked as {name} but is not valid {name} "
+            f"the file is marked as {name} but is not valid {name} "
             f"(byte {error.start}: {error.reason})"
         ) from None
 
 
-def _decode_unmarked_utf16(data: bytes, filename: str) -> str:
+def _decode_unmarked_utf16(data: bytes) -> str:
     # Mostly-Latin UTF-16 has its NULs in every other byte, and next to none in between.
     sample = data[: _SAMPLE_BYTES & ~1]
     pairs = max(len(sample) // 2, 1)
@@ -62,7 +62,7 @@ def _decode_unmarked_utf16(data: bytes, filename: str) -> str:
             return data.decode(codec)
         except UnicodeDecodeError:
             pass
-    raise _nul_rejection(filename)
+    raise _nul_rejection()
 
 
 def _decode_legacy(data: bytes) -> str:
@@ -83,11 +83,11 @@ def _decode_legacy(data: bytes) -> str:
     return data.decode("cp1252", "replace")
 
 
-def _without_nul(text: str, filename: str) -> str:
+def _without_nul(text: str) -> str:
     if "\0" in text:
-        raise _nul_rejection(filename)
+        raise _nul_rejection()
     return text
 
 
-def _nul_rejection(filename: str) -> FileRejected:
-    return FileRejected(f"{filename}: the file is binary, not text (it contains NUL bytes)")
+def _nul_rejection() -> FileRejected:
+    return FileRejected("the file is binary, not text (it contains NUL bytes)", unsupported=True)

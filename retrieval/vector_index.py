@@ -23,7 +23,7 @@ Vectors = NDArray[np.float32]
 # Measured on embeddings of real text (docs/benchmarks.md): recall of the ten best above 0.99.
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 128
-_EXPANSION_SEARCH = 96
+_EXPANSION_SEARCH = 160
 _MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
 

@@ -2,10 +2,12 @@
 
 from collections import Counter
 from string import Formatter
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 from msgspec import Meta, Struct, field
+
+from gateway.schema.ensemble import Strategy
 
 __all__ = ["EnsembleSettings", "Example", "Member", "Prompts", "labels", "single"]
 
@@ -71,7 +73,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     id: Name
     description: str = ""
     members: tuple[Member, ...]
-    strategy: Literal["majority"] = "majority"
+    strategy: Strategy = "majority"
     stores: tuple[str, ...] = ()  # names or ids
     top_k: Annotated[int, Meta(ge=1, le=50)] = 5
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
@@ -93,7 +95,7 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             raise ValueError("members must not be empty")
         if not sum(member.weight for member in self.members) > 0:
             raise ValueError("members: the weights must not sum to zero")
-        if self.strategy == "majority" and len(self.members) > 32:
+        if len(self.members) > 32:
             raise ValueError("members: at most 32")
         names = Counter(member.name for member in self.members if member.name)
         for name, count in names.items():

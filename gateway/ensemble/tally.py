@@ -11,7 +11,7 @@ from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.vote import Ballot, NoVotes, Outcome, majority
+from gateway.ensemble.vote import Ballot, NoVotes, Outcome, vote
 from gateway.schema.ensemble import Vote
 
 __all__ = ["Counted", "Finding", "Poll", "conclude", "count", "speaks"]
@@ -100,11 +100,12 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
             is_blank=one.vote.is_blank,
             weight=one.vote.weight,
             failed=one.vote.error is not None,
+            grounded=one.vote.grounded,
         )
         for one in counted
     ]
     try:
-        outcome = majority(ballots)
+        outcome = vote(ballots, poll.settings.strategy)
     except NoVotes:
         return _declined(poll, "Every member whose vote counts failed.")
     winner = counted[outcome.winner]

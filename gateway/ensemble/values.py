@@ -7,6 +7,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+from gateway.ensemble.wording import date, items, plain
+
 __all__ = [
     "NUMBER_WORDS",
     "TOLERANCE",
@@ -94,6 +96,8 @@ RANGE = re.compile(
     rf"\s*(?:-|to|and|,)\s*(?P<high>[£$€]?(?:{FIGURE})[kKMBbT]?)(?P<unit>(?![\d.,-]).*?)\]?$"
 )
 OUTER = " \t\n.,;:!?\"'“”‘’`*_()"
+HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+ABBREVIATION = re.compile(r"(?<=\w)\s*\([a-z][a-z0-9-]{1,7}\)?$")
 ARTICLE = re.compile(r"\b(?:a|an|the)\s+(?=\S)")
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
@@ -119,8 +123,10 @@ def normalise(value: str, unit: str = "") -> Value:
     """The canonical form of a value, with the unit given beside it if it carries none itself."""
     if is_blank(value):
         return Value("blank")
-    text = " ".join(unicodedata.normalize("NFKC", value).translate(DASHES).split())
+    text = " ".join(unicodedata.normalize("NFKC", plain(value)).translate(DASHES).split())
     text = _without_hedges(text.strip(OUTER))
+    if day := date(text):
+        return Value("text", text=day)
     return (
         _range(text, unit)
         or parse_number(text, unit)
@@ -230,7 +236,20 @@ def _words(text: str) -> str:
         return "yes"
     if folded in ("false", "no"):
         return "no"
-    if folded.startswith("[") and folded.endswith("]"):
-        items = (item.strip(OUTER) for item in folded[1:-1].split(","))
-        return ", ".join(sorted(item for item in items if item))
-    return " ".join(ARTICLE.sub("", folded).split()).strip(OUTER)
+    if found := items(folded):
+        return ", ".join(sorted(item for item in map(_item, found) if item))
+    return _term(folded)
+
+
+def _term(folded: str) -> str:
+    """A name: without its articles, its abbreviation in brackets and the hyphens between words."""
+    name = ABBREVIATION.sub("", ARTICLE.sub("", folded))
+    return " ".join(HYPHEN.sub(" ", name).split()).strip(OUTER)
+
+
+def _item(folded: str) -> str:
+    """An item of a list; numbers in one spelling."""
+    number = parse_number(folded.strip(OUTER))
+    if number is None:
+        return _term(folded.strip(OUTER))
+    return f"{number.low:.6g} {number.unit}".strip()

@@ -4,9 +4,17 @@ from typing import Annotated, Literal
 
 from msgspec import UNSET, Meta, Struct, UnsetType
 
-__all__ = ["Annotation", "EnsembleOverride", "EnsembleReport", "Source", "UrlCitation", "Vote"]
+__all__ = [
+    "Annotation",
+    "EnsembleOverride",
+    "EnsembleReport",
+    "Source",
+    "Strategy",
+    "UrlCitation",
+    "Vote",
+]
 
-Strategy = Literal["majority"]
+Strategy = Literal["majority", "first_non_blank", "weighted", "grounded"]
 
 
 class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -23,13 +23,22 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "transformers": "models/worker/embedder.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
+    "pypdfium2": "retrieval/formats/pdf.py",
+    "docx": "retrieval/formats/word.py",
+    "pptx": "retrieval/formats/slides.py",
+    "openpyxl": "retrieval/formats/sheets.py",
+    "selectolax": "retrieval/formats/html_page.py",
     "litestar": "gateway/",
     "multipart": "gateway/multipart.py",
     "ray": "models/engines/ray_serve.py",
-    "matplotlib": "clients/bench/plot.py",
+    "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
 }
-# What a gateway must not load: it would double its memory and its start.
-WORKERS_ONLY = ("torch", "llama_cpp", "transformers", "sentence_transformers", "llguidance")
+# What a gateway must not load: models, which would double its memory and its start, and what reads
+# untrusted files.
+WORKERS_ONLY = (
+    *("torch", "llama_cpp", "transformers", "sentence_transformers", "llguidance"),
+    *("pypdfium2", "docx", "pptx", "openpyxl", "selectolax"),
+)
 
 
 def modules() -> list[Path]:

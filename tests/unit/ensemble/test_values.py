@@ -25,6 +25,22 @@ SAME = [
     ("[b, a]", "[A, B]"),
     ("195 °C", "195 degrees Celsius"),
     ("n/a", ""),
+    ("Jevons’ Paradox", "Jevons' paradox"),
+    ("neural architecture search (NAS)", "Neural Architecture Search"),
+    ("server-level", "server level"),
+    ("March 5, 2023", "5 March 2023"),
+    ("5th of March 2023", "2023-03-05"),
+    ("Mar 2023", "March, 2023"),
+    ("wind, solar and hydro", "[Solar; hydro; wind]"),
+    ("{1,2,3}", "[3, 2.0, 1]"),
+    ("Alpha and Beta", "Beta, Alpha"),
+    (r"$3.5 \times 10^{6}$", "3.5e6"),
+    (r"\(1{,}500\)", "1,500"),
+    (r"42\%", "42 percent"),
+    (r"$\approx 5$", "5"),
+    (r"\textbf{12} \text{seconds}", "12 s"),
+    (r"$\frac{1}{2}$", "1/2"),
+    ("$42$", "42"),
 ]
 DIFFERENT = [
     ("12 seconds", "12 hours"),
@@ -40,6 +56,13 @@ DIFFERENT = [
     ("802.11ac", "802.11"),
     ("In use", "use"),
     ("", "0"),
+    ("March 5, 2023", "March 6, 2023"),
+    ("March 5", "March 2005"),
+    ("03/05/2023", "05/03/2023"),
+    ("[a, b]", "[a, b, c]"),
+    ("[1, 2, 3]", "[1, 2, 4]"),
+    ("$5", "5%"),
+    ("well-being", "wellbeing"),
 ]
 
 

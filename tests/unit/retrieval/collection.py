@@ -63,7 +63,7 @@ def passages(count: int, parts: int = 1, fail_at: int = -1) -> Iterator[Passage]
             raise OSError("the power is gone")
         text = f"text {number}"
         chunk = Chunk(
-            start=number, end=number + 1, page=number, heading="H", text=text, embed_text=text
+            start=number, end=number + 1, page=number, heading="H", text=text, embed_texts=(text,)
         )
         yield chunk, np.full((parts, 4), number, np.float32)
 

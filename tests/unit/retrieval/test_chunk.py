@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from retrieval.chunk import Chunk, ChunkLimits, chunk_document, chunk_steps
-from retrieval.parse import Document, parse
+from retrieval.document import Document
+from retrieval.formats.read import read_document
 from tests.unit.retrieval.fakes import BagEmbedder, count_words
 
 
@@ -14,7 +15,11 @@ def cut(
     text: str, size: int = 50, overlap: int = 10, max_tokens: int = 256, **document: object
 ) -> list[Chunk]:
     limits = ChunkLimits(size=size, overlap=overlap, max_tokens=max_tokens)
-    steps = chunk_steps(Document(**{"text": text, "markup": "markdown", **document}), limits)
+    return run(Document(**{"text": text, "markup": "markdown", **document}), limits)
+
+
+def run(document: Document, limits: ChunkLimits) -> list[Chunk]:
+    steps = chunk_steps(document, limits)
     asked = next(steps)
     while True:
         try:
@@ -50,7 +55,7 @@ TEXTS = st.lists(PIECES | st.text(max_size=40), max_size=30).map("".join)
     size=st.integers(8, 60),
     share=st.floats(0, 0.5),
     max_tokens=st.integers(4, 80),
-    markup=st.sampled_from(["markdown", "plain"]),
+    markup=st.sampled_from(["markdown", "plain", "lines"]),
 )
 def test_chunks_are_spans_that_cover_the_text(
     text: str, size: int, share: float, max_tokens: int, markup: str
@@ -61,7 +66,8 @@ def test_chunks_are_spans_that_cover_the_text(
     for chunk in chunks:
         assert text[chunk.start : chunk.end] == chunk.text
         assert chunk.text.strip()
-        assert chunk.embed_text.strip()
+        assert all(part.strip() for part in chunk.embed_texts)
+        assert chunk.embed_texts
         assert chunk.start > previous
         previous = chunk.start
         covered[chunk.start : chunk.end] = [True] * (chunk.end - chunk.start)
@@ -75,7 +81,8 @@ def test_nothing_embedded_is_longer_than_the_embedder_reads(
     text: str, size: int, max_tokens: int
 ) -> None:
     for chunk in cut(text, size, size // 4, max_tokens):
-        assert count_words(chunk.embed_text) <= max_tokens
+        for part in chunk.embed_texts:
+            assert count_words(part) <= max_tokens
 
 
 def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> None:
@@ -85,7 +92,7 @@ def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> No
         ("A > B", "## B\n\nThree."),
         ("C", "# C\n\nFour."),
     ]
-    assert [chunk.embed_text for chunk in chunks] == [
+    assert [chunk.embed_texts[0] for chunk in chunks] == [
         "A\nOne.\n\nTwo.",
         "A > B\nThree.",
         "C\nFour.",
@@ -95,12 +102,12 @@ def test_small_paragraphs_of_a_section_share_a_chunk_and_sections_do_not() -> No
 def test_a_heading_without_text_begins_the_section_below_it() -> None:
     (chunk,) = cut("# Manual\n\n## Printers\n\nPaper jams.\n")
     assert (chunk.start, chunk.heading) == (0, "Manual > Printers")
-    assert chunk.embed_text == "Manual > Printers\nPaper jams."
+    assert chunk.embed_texts[0] == "Manual > Printers\nPaper jams."
 
 
 def test_a_heading_that_stands_alone_is_found_by_its_words() -> None:
     chunks = cut("# Open 9 to 17\n# Phone 123\n")
-    assert [chunk.embed_text for chunk in chunks] == ["Open 9 to 17", "Phone 123"]
+    assert [chunk.embed_texts[0] for chunk in chunks] == ["Open 9 to 17", "Phone 123"]
 
 
 def test_code_is_not_read_as_headings() -> None:
@@ -139,6 +146,53 @@ def test_rows_that_go_on_with_a_table_have_its_head_row_as_a_heading() -> None:
     assert {chunk.heading for chunk in headless} == {"Codes"}
 
 
+def test_a_chunk_longer_than_the_embedder_reads_is_embedded_in_parts() -> None:
+    text = "# Title\n\n" + " ".join(f"Sentence {n} says {words(5)}." for n in range(20))
+    (chunk,) = cut(text, size=400, max_tokens=50)
+    assert chunk.text == text
+    assert len(chunk.embed_texts) > 3
+    assert all(part.startswith("Title\nSentence") for part in chunk.embed_texts)
+    bodies = [part.removeprefix("Title\n") for part in chunk.embed_texts]
+    assert " ".join(bodies) == text.removeprefix("# Title\n\n")
+    assert max(map(count_words, bodies)) < 2 * min(map(count_words, bodies))
+
+
+def test_every_part_of_a_table_says_what_its_columns_are() -> None:
+    rows = "".join(f"| E{n} | {words(8)} |\n" for n in range(12))
+    chunks = cut(f"| Code | Meaning |\n|---|---|\n{rows}", size=100, max_tokens=40)
+    parts = [part for chunk in chunks for part in chunk.embed_texts]
+    assert len(parts) > len(chunks) > 1
+    for part in parts:
+        assert "Code | Meaning" in part.split("\n")[0]
+        assert count_words(part) <= 40
+
+
+@given(text=TEXTS, size=st.integers(8, 60), share=st.floats(0, 0.5), max_tokens=st.integers(4, 80))
+def test_windows_of_words(text: str, size: int, share: float, max_tokens: int) -> None:
+    overlap = int(size * share)
+    limits = ChunkLimits(size=size, overlap=overlap, max_tokens=max_tokens, unit="words")
+    chunks = run(Document(text=text, markup="plain"), limits)
+    for chunk in chunks:
+        assert text[chunk.start : chunk.end] == chunk.text
+        assert chunk.embed_texts
+        assert all(count_words(part) <= max_tokens for part in chunk.embed_texts if max_tokens > 24)
+        assert "".join("".join(chunk.embed_texts).split()) == "".join(chunk.text.split())
+    if max(map(len, text.split()), default=0) <= 24:  # a longer word counts as several
+        counts = [len(chunk.text.split()) for chunk in chunks]
+        assert all(count == size for count in counts[:-1])
+    assert bool(chunks) == bool(text.strip())
+    if chunks:
+        assert chunks[-1].end == len(text.rstrip())
+
+
+def test_lines_are_cut_between_lines_and_have_no_headings() -> None:
+    text = "\n".join(f"# {n}: a. B {words(5)}" for n in range(30))
+    chunks = cut(text, size=40, markup="lines")
+    assert len(chunks) > 3
+    assert {chunk.heading for chunk in chunks} == {""}
+    assert all(chunk.text.startswith("# ") for chunk in chunks)
+
+
 def test_long_paragraphs_are_cut_after_sentences_and_overlap() -> None:
     sentences = [f"Sentence {n} says {words(5)}." for n in range(20)]
     chunks = cut(" ".join(sentences), size=40, overlap=10)
@@ -150,7 +204,7 @@ def test_long_paragraphs_are_cut_after_sentences_and_overlap() -> None:
 
 
 def test_pages_are_those_that_hold_most_of_the_chunk() -> None:
-    document = parse(("One. \fTwo two two. " + words(60) + ".\fThree.").encode(), "a.txt")
+    document = read_document(("One. \fTwo two two. " + words(60) + ".\fThree.").encode(), "a.txt")
     pages = [
         chunk.page for chunk in cut(**{f: getattr(document, f) for f in document.__struct_fields__})
     ]

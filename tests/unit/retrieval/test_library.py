@@ -85,14 +85,14 @@ async def test_a_refused_file_does_not_stop_the_rest(library: Library, tmp_path:
     report = await library.ingest(
         store.id,
         "ann",
-        [tmp_path / "a", tmp_path / "missing.md", ("b.bin", b"?"), ("../x.md", b"Same name.")],
+        [tmp_path / "a", tmp_path / "missing.md", ("b.bin", b"\0\1\2"), ("../x.md", b"Same name.")],
         lambda *step: seen.append(step),
     )
     assert report.added == ("x.md",)
     reasons = dict(report.failed)
     assert reasons["empty.md"] == "empty.md: the file is empty"
     assert "does not exist" in reasons["missing.md"]
-    assert "not supported" in reasons["b.bin"]
+    assert "binary" in reasons["b.bin"]
     assert "same request" in reasons["x.md"]
     assert sorted(step[1] for step in seen) == [1, 2, 3, 4, 5]
     assert {step[2] for step in seen} == {5}

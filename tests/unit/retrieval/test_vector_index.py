@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from retrieval.vector_index import VectorIndex
+from retrieval.vector_index import ExactIndex
 
 
 def unit(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -17,14 +17,14 @@ def ids(*numbers: int) -> NDArray[np.int64]:
 
 def test_k_beyond_the_index_gives_all_there_is() -> None:
     rows = unit(3)
-    found, scores = VectorIndex(ids(7, 8, 9), rows).search(rows[1], 50)
+    found, scores = ExactIndex(ids(7, 8, 9), rows).search(rows[1], 50)
     assert found[0] == 8
     assert sorted(found) == [7, 8, 9]
     np.testing.assert_allclose(scores, np.sort(rows @ rows[1])[::-1], atol=1e-6)
 
 
 def test_empty() -> None:
-    index = VectorIndex(ids(), np.empty((0, 0), np.float32))
+    index = ExactIndex(ids(), np.empty((0, 0), np.float32))
     found, scores = index.search(unit(1)[0], 5)
     assert len(found) == len(scores) == len(index) == 0
     index.add(ids(4), unit(1))
@@ -39,7 +39,7 @@ def test_empty() -> None:
 def test_changes_keep_it_exact(changes: list[tuple[str, int]]) -> None:
     rows, query = unit(100), unit(1, seed=1)[0]
     held: list[int] = []
-    index = VectorIndex(ids(), np.empty((0, 0), np.float32))
+    index = ExactIndex(ids(), np.empty((0, 0), np.float32))
     added = 0
     for what, count in changes:
         if what == "a":

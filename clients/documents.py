@@ -1,0 +1,55 @@
+"""What the commands on documents share: stores by name, and a gateway to ask."""
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+import openai
+from openai.types import VectorStore
+
+from clients.api import ClientError, connect, explain
+from clients.private_gateway import reachable_gateway
+
+__all__ = ["DEFAULT_STORE", "all_stores", "find_store", "find_stores", "gateway_client"]
+
+DEFAULT_STORE = "documents"
+_PAGE = 100
+
+
+@contextmanager
+def gateway_client(url: str | None, api_key: str | None) -> Generator[openai.OpenAI]:
+    """The SDK's client of a gateway. Its errors leave as ClientError."""
+    with reachable_gateway(url) as address, connect(address, api_key) as client:
+        try:
+            yield client
+        except openai.OpenAIError as error:
+            raise ClientError(explain(error, address)) from error
+
+
+def all_stores(client: openai.OpenAI) -> list[VectorStore]:
+    """Those that the key may search."""
+    return list(client.vector_stores.list(limit=_PAGE))
+
+
+def find_store(client: openai.OpenAI, name: str) -> VectorStore | None:
+    """The store of that id, else of that name."""
+    stores = all_stores(client)
+    by_id = (store for store in stores if store.id == name)
+    by_name = (store for store in stores if store.name == name)
+    return next(by_id, None) or next(by_name, None)
+
+
+def find_stores(client: openai.OpenAI, names: list[str]) -> list[VectorStore]:
+    """The stores of those names or ids; all, where none is named. Raises ClientError."""
+    stores = all_stores(client)
+    if not names:
+        return stores
+    found: list[VectorStore] = []
+    for name in names:
+        chosen = [store for store in stores if store.id == name] or [
+            store for store in stores if store.name == name
+        ]
+        if not chosen:
+            known = ", ".join(sorted(store.name for store in stores)) or "none"
+            raise ClientError(f"There is no store '{name}'. Stores: {known}.")
+        found.append(chosen[0])
+    return found

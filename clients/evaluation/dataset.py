@@ -1,0 +1,235 @@
+"""Questions, truths and submissions as tables: CSV or JSON lines, read strictly.
+
+What is wrong is named by file, row, line and column. A row is a record, counted from 1 without the
+head; a line is the file's, since fields may hold line breaks.
+"""
+
+import csv
+import io
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from clients.api import ClientError
+
+__all__ = ["DatasetError", "Pairing", "Table", "aligned", "index_of", "pair", "read_table"]
+
+ID = "id"
+MAX_FIELD_CHARS = 16 * 2**20
+SHOWN = 5  # of many ids, in a message
+
+
+class DatasetError(ClientError):
+    """A file that cannot be used as it is; the message says where and why."""
+
+
+class Table(Struct, frozen=True, kw_only=True):
+    """Some columns of a file, each a list with one text a row; `lines` are where rows begin."""
+
+    path: Path
+    header: tuple[str, ...]
+    columns: dict[str, list[str]]
+    lines: list[int]
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.lines)
+
+    def column(self, name: str) -> list[str]:
+        """A column. Raises DatasetError that names it where the file has none."""
+        if name not in self.columns:
+            raise DatasetError(missing_columns(self.path, [name], self.header))
+        return self.columns[name]
+
+    def at(self, row: int, column: str) -> str:
+        """Where a field stands, for messages; `row` counts from 0."""
+        return f"{self.path}, row {row + 1} (line {self.lines[row]}), column '{column}'"
+
+
+class Pairing(Struct, frozen=True, kw_only=True):
+    """Rows of two tables with one id, in the truth's order; and the ids that only one has."""
+
+    rows: list[tuple[int, int]]
+    missing: list[str]  # in the truth alone
+    extra: list[str]  # in the submission alone
+
+
+def read_table(
+    path: Path, required: Sequence[str] = (), optional: Sequence[str] | None = None
+) -> Table:
+    """A file's columns: those `required`, and those `optional` that it has (None: all it has).
+
+    Raises DatasetError.
+    """
+    text, warnings = _text(path)
+    records = _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
+    line, header = next(records, (1, list[str]()))
+    names = tuple(name.strip() for name in header)
+    if not any(names):
+        raise DatasetError(f"{path} is empty: it has no head row.")
+    twice = sorted({name for name in names if names.count(name) > 1 and name})
+    if twice:
+        raise DatasetError(f"{path}, line {line}: the column '{twice[0]}' stands there twice.")
+    lacking = [name for name in required if name not in names]
+    if lacking:
+        raise DatasetError(missing_columns(path, lacking, names))
+    wanted = [n for n in names if n in required or optional is None or n in optional]
+    places = [(names.index(name), name) for name in dict.fromkeys(wanted)]
+    columns: dict[str, list[str]] = {name: [] for _, name in places}
+    lines: list[int] = []
+    for line, fields in records:
+        if not fields:
+            continue  # an empty line
+        if len(fields) != len(names):
+            raise DatasetError(_uneven(path, len(lines) + 1, line, fields, names))
+        lines.append(line)
+        for place, name in places:
+            columns[name].append(fields[place])
+    if not lines:
+        raise DatasetError(f"{path} has no rows, only its head.")
+    return Table(path=path, header=names, columns=columns, lines=lines, warnings=warnings)
+
+
+def index_of(table: Table, column: str = ID) -> dict[str, int]:
+    """Rows by their id, trimmed and lower-cased. Raises DatasetError: an id empty or twice."""
+    found: dict[str, int] = {}
+    for row, value in enumerate(table.column(column)):
+        key = value.strip().lower()
+        if not key:
+            raise DatasetError(f"{table.at(row, column)}: the id is empty.")
+        if key in found:
+            first = table.lines[found[key]]
+            raise DatasetError(
+                f"{table.at(row, column)}: '{value.strip()}' stands there already, in line {first}."
+            )
+        found[key] = row
+    return found
+
+
+def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = False) -> Pairing:
+    """The rows that belong together. Raises DatasetError: ids in one file only, unless `partial`.
+
+    A run that stopped half-way must not pass for a whole one, so the intersection has to be asked
+    for; even then there must be one.
+    """
+    known, given = index_of(truth, column), index_of(submission, column)
+    rows = [(row, given[key]) for key, row in known.items() if key in given]
+    missing = [key for key in known if key not in given]
+    extra = [key for key in given if key not in known]
+    if not rows:
+        raise DatasetError(f"{truth.path} and {submission.path} have no '{column}' in common.")
+    if not partial and (missing or extra):
+        parts: list[str] = []
+        for ids, index, table in ((missing, known, truth), (extra, given, submission)):
+            if ids:
+                where = table.at(index[ids[0]], column)
+                parts.append(f"{len(ids)} only in {table.path} ({_some(ids)}; the first: {where})")
+        raise DatasetError(
+            f"The two files do not have the same questions: {'; '.join(parts)}. "
+            "--partial scores those in both, and says so."
+        )
+    return Pairing(rows=rows, missing=missing, extra=extra)
+
+
+def aligned(
+    truth: Table, runs: Sequence[Table], column: str = ID, *, partial: bool = False
+) -> tuple[Table, list[Table]]:
+    """All tables with the same questions in the truth's order, so that rows can be compared.
+
+    Raises DatasetError: ids that one of them lacks, unless `partial`, which keeps what all have.
+    """
+    for run in runs:
+        pair(truth, run, column, partial=partial)
+    known, indexes = index_of(truth, column), [index_of(run, column) for run in runs]
+    kept = [key for key in known if all(key in index for index in indexes)]
+    if not kept:
+        raise DatasetError(f"No '{column}' is in all of the {len(runs) + 1} files.")
+    rows = [[index[key] for key in kept] for index in indexes]
+    return _chosen(truth, [known[key] for key in kept]), [
+        _chosen(run, mine) for run, mine in zip(runs, rows, strict=True)
+    ]
+
+
+def _chosen(table: Table, rows: Sequence[int]) -> Table:
+    columns = {name: [values[row] for row in rows] for name, values in table.columns.items()}
+    lines = [table.lines[row] for row in rows]
+    return msgspec.structs.replace(table, columns=columns, lines=lines)
+
+
+def missing_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> str:
+    """The message about columns that a file lacks."""
+    wanted = ", ".join(f"'{name}'" for name in names)
+    hint = ""
+    if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
+        hint = " Columns must be separated by commas."
+    return f"{path}, line 1: there is no column {wanted}; it has: {', '.join(header)}.{hint}"
+
+
+def _text(path: Path) -> tuple[str, tuple[str, ...]]:
+    """The file's text, whatever common encoding it is in, and a note where that was a guess."""
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise DatasetError(f"Cannot read {path}: {error.strerror}.") from error
+    if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
+        encodings = ["utf-16"]
+    else:
+        encodings = ["utf-8-sig", "cp1252", "latin-1"]
+    for encoding in encodings:
+        try:
+            text = raw.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        guessed = encoding in ("cp1252", "latin-1")
+        name = "Windows-1252" if encoding == "cp1252" else "Latin-1"
+        return text, (f"{path} is not UTF-8; it was read as {name}.",) if guessed else ()
+    raise DatasetError(f"{path} is neither UTF-8, UTF-16 nor Latin-1 text.")
+
+
+def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(MAX_FIELD_CHARS)
+    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    begins = 1
+    try:
+        for fields in reader:
+            yield begins, fields
+            begins = reader.line_num + 1
+    except csv.Error as error:
+        raise DatasetError(f"{path}, line {begins}: it is not valid CSV: {error}.") from error
+
+
+def _json_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """Objects as rows; the head is the keys of all of them. Lists and objects stay JSON."""
+    objects: list[tuple[int, dict[str, Any]]] = []
+    for number, line in enumerate(text.split("\n"), 1):
+        if line.strip():
+            try:
+                objects.append((number, msgspec.json.decode(line, type=dict[str, Any])))
+            except (msgspec.DecodeError, RecursionError) as error:
+                raise DatasetError(f"{path}, line {number}: {error}.") from error
+    names = list(dict.fromkeys(name for _, one in objects for name in one))
+    yield 1, names
+    for number, one in objects:
+        yield number, [_as_text(one.get(name)) for name in names]
+
+
+def _as_text(value: object) -> str:
+    if value is None:
+        return ""
+    return value if isinstance(value, str) else msgspec.json.encode(value).decode()
+
+
+def _uneven(path: Path, row: int, line: int, fields: Sequence[str], names: Sequence[str]) -> str:
+    what = f"it has {len(fields)} fields, the head has {len(names)}"
+    if len(fields) < len(names):
+        what += f"; the first that is missing is '{names[len(fields)]}'"
+    return f"{path}, row {row} (line {line}): {what}."
+
+
+def _some(ids: Iterable[str]) -> str:
+    known = list(ids)
+    shown = ", ".join(known[:SHOWN])
+    return shown if len(known) <= SHOWN else f"{shown}, …"

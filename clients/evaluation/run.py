@@ -1,0 +1,310 @@
+"""`jurat evaluate run`: ask a model or an ensemble every question of a file, and score it."""
+
+import argparse
+import fnmatch
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import openai
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.table import Table as Sheet
+
+from clients.api import ClientError, add_gateway_options, connect, explain, gateway_url
+from clients.evaluation.experiment import ROOT, experiment_folder
+from clients.evaluation.options import parser_of, print_json
+from clients.evaluation.runner import Job, read_questions, run
+from clients.evaluation.settings import (
+    EXPERIMENTS,
+    ExperimentSettings,
+    Overrides,
+    read_settings,
+)
+from clients.private_gateway import reachable_gateway
+from clients.show import console
+
+__all__ = ["main"]
+
+LIMIT_S = 1800.0
+TAIL_CHARS = 300
+
+
+def main(argv: Sequence[str]) -> int:
+    """Run the subcommand. Raises ClientError."""
+    options = _parser().parse_args(argv)
+    if options.all:
+        return _all(options)
+    if options.smoke is not None:
+        return _smoke(options)
+    summary, folder = _one(options, _settings(options))
+    if options.json:
+        print_json(summary)
+    else:
+        _show(summary, folder)
+    return 1 if summary["errors"] else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = parser_of("run", "Ask every question of a file; an interrupted run goes on.")
+    parser.add_argument("--config", type=Path, metavar="FILE", help="an experiment's TOML file")
+    parser.add_argument("--model", metavar="ID", help="a model, an ensemble, or with --all a glob")
+    parser.add_argument("--questions", type=Path, metavar="FILE", help="CSV or JSON lines")
+    parser.add_argument("--name", help="of the experiment (default: the file's or the model's)")
+    parser.add_argument(
+        "--concurrency", type=int, metavar="N", help="questions at once (default: 3)"
+    )
+    parser.add_argument("--members", help="an ensemble's members, separated by commas")
+    parser.add_argument("--strategy", help="the ensemble's strategy")
+    parser.add_argument("--store", metavar="ID", help="vector stores, separated by commas")
+    parser.add_argument("--top-k", type=int, metavar="N", help="passages to look up")
+    parser.add_argument("--fresh", action="store_true", help="throw away an earlier run")
+    parser.add_argument(
+        "--allow-errors", action="store_true", help="count questions that failed as blank"
+    )
+    parser.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help=f"default: {ROOT}")
+    parser.add_argument(
+        "--smoke", nargs="*", metavar="ID", help="one question to each of these models (none: all)"
+    )
+    parser.add_argument("--all", action="store_true", help=f"every file in {EXPERIMENTS}")
+    parser.add_argument(
+        "--configs", type=Path, default=EXPERIMENTS, metavar="DIR", help="for --all"
+    )
+    parser.add_argument("--provider", help="with --all: only local or upstream ones")
+    parser.add_argument(
+        "--limit", type=float, default=LIMIT_S, metavar="S", help=f"--all: for one ({LIMIT_S:g} s)"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    add_gateway_options(parser)
+    return parser
+
+
+def _settings(options: argparse.Namespace) -> ExperimentSettings:
+    """The file's settings with the options' own. Raises ClientError."""
+    if options.config is None and options.model is None:
+        raise ClientError("Give --config, or --model with --questions.")
+    if options.config is not None:
+        settings = read_settings(options.config)
+    else:
+        settings = ExperimentSettings(model=options.model)
+    changes: dict[str, Any] = {}
+    if options.model is not None:
+        changes["model"] = options.model
+    if options.questions is not None:
+        changes["questions"] = str(options.questions.resolve())
+    if options.concurrency is not None:
+        if not 1 <= options.concurrency <= 1024:
+            raise ClientError("--concurrency must be between 1 and 1024.")
+        changes["concurrency"] = options.concurrency
+    given = _overrides(options)
+    if given:
+        changes["ensemble"] = msgspec.structs.replace(settings.ensemble or Overrides(), **given)
+    settings = msgspec.structs.replace(settings, **changes)
+    if not settings.questions:
+        raise ClientError("No questions: give --questions, or `questions` in the file.")
+    return settings
+
+
+def _overrides(options: argparse.Namespace) -> dict[str, Any]:
+    """What the options change of an ensemble."""
+    given: dict[str, Any] = {}
+    for name, value in (("members", options.members), ("vector_store_ids", options.store)):
+        if value:
+            given[name] = [one.strip() for one in value.split(",") if one.strip()]
+    if options.strategy:
+        given["strategy"] = options.strategy
+    if options.top_k is not None:
+        given["top_k"] = options.top_k
+    return given
+
+
+def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dict[str, Any], Path]:
+    own = options.config.stem if options.config else settings.model
+    name = options.name or re.sub(r"[^\w.-]+", "-", own).strip("-.")
+    folder = experiment_folder(name, options.output)
+    questions = read_questions(Path(settings.questions))
+    with reachable_gateway(options.url or settings.url) as url, _progress() as progress:
+        job = Job(
+            name=name,
+            settings=settings,
+            questions=questions,
+            folder=folder,
+            url=url,
+            api_key=options.api_key,
+        )
+        task = progress.add_task(name, total=len(questions))
+        summary = run(
+            job,
+            lambda more: progress.advance(task, more),
+            fresh=options.fresh,
+            allow_errors=options.allow_errors,
+        )
+    return summary, folder
+
+
+def _smoke(options: argparse.Namespace) -> int:
+    """One question to each model: does it answer at all?"""
+    question = "What is 2 + 2?"
+    if options.questions is not None:
+        question = read_questions(options.questions).column("question")[0]
+    with (
+        reachable_gateway(options.url) as url,
+        connect(url, options.api_key) as client,
+    ):
+        models: list[str] = options.smoke or _models(client, url)
+        results = {model: _try(client, url, model, question) for model in models}
+    if options.json:
+        print_json({"models": results})
+    else:
+        _show_results(results)
+    return 1 if any(not result["passed"] for result in results.values()) else 0
+
+
+def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str, Any]:
+    begun = time.perf_counter()
+    why = ""
+    try:
+        completion = client.chat.completions.create(
+            model=model, messages=[{"role": "user", "content": question}], max_tokens=64
+        )
+        if not (completion.choices and completion.choices[0].message.content):
+            why = "the answer is empty"
+    except openai.OpenAIError as error:
+        why = explain(error, url)
+    return {"passed": not why, "why": why, "seconds": round(time.perf_counter() - begun, 3)}
+
+
+def _models(client: openai.OpenAI, url: str) -> list[str]:
+    try:
+        return [model.id for model in client.models.list()]
+    except openai.OpenAIError as error:
+        raise ClientError(explain(error, url)) from error
+
+
+def _all(options: argparse.Namespace) -> int:
+    """Every experiment's file in a process of its own, so that none can take the rest along."""
+    files = sorted(options.configs.glob("*.toml"))
+    if not files:
+        raise ClientError(f"There are no experiments (*.toml) in {options.configs}.")
+    wanted = {path: read_settings(path) for path in files}
+    wanted = {
+        path: settings
+        for path, settings in wanted.items()
+        if fnmatch.fnmatch(settings.model, options.model or "*")
+        and options.provider in (None, settings.provider)
+    }
+    results: dict[str, dict[str, Any]] = {}
+    listed: dict[str, set[str]] = {}
+    with ExitStack() as stack:
+        # One private gateway for all that name none, where none is running.
+        local = None
+        for path, settings in wanted.items():
+            url = options.url or settings.url
+            if url is None:
+                local = url = local or stack.enter_context(reachable_gateway(None))
+            url = gateway_url(url)
+            if url not in listed:
+                with connect(url, options.api_key) as client:
+                    listed[url] = set(_models(client, url))
+            if settings.model in listed[url]:
+                results[path.stem] = _in_a_process(options, path, url)
+            else:
+                results[path.stem] = {"passed": None, "why": f"{url} has no '{settings.model}'"}
+    if options.json:
+        print_json({"experiments": results})
+    else:
+        _show_results(results)
+    return 1 if any(result["passed"] is False for result in results.values()) else 0
+
+
+def _in_a_process(options: argparse.Namespace, path: Path, url: str) -> dict[str, Any]:
+    command = [sys.executable, "-m", "clients.evaluation", "run", "--config", str(path)]
+    command += ["--output", str(options.output), "--json", "--url", url]
+    if options.questions is not None:
+        command += ["--questions", str(options.questions)]
+    if options.fresh:
+        command.append("--fresh")
+    environment = {"JURAT_API_KEY": options.api_key} if options.api_key else {}
+    begun = time.perf_counter()
+    try:
+        ran = subprocess.run(  # noqa: S603
+            command,
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=options.limit,
+            env={**os.environ, **environment},
+        )
+        passed, why = ran.returncode == 0, ran.stderr.strip()[-TAIL_CHARS:]
+    except subprocess.TimeoutExpired:
+        passed, why = False, f"not done within {options.limit:g} s; run it again to go on"
+    seconds = round(time.perf_counter() - begun, 3)
+    return {"passed": passed, "why": "" if passed else why, "seconds": seconds}
+
+
+def _progress() -> Progress:
+    err = console(stderr=True)
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("left"),
+        TimeRemainingColumn(),
+        console=err,
+        transient=True,
+        disable=not err.is_terminal,
+        refresh_per_second=2,
+    )
+
+
+def _show(summary: dict[str, Any], folder: Path) -> None:
+    out = console()
+    sheet = Sheet("", "", title=f"{summary['name']}: {summary['model']}")
+    for name in ("questions", "errors", "blank"):
+        sheet.add_row(name, str(summary[name]))
+    score: dict[str, Any] = summary["score"] or {}
+    for name, value in score.items():
+        if isinstance(value, float):
+            sheet.add_row(name.replace("_", " "), f"{value:.3f}")
+    times = {"latency": summary["latency_ms"]} | {
+        name.removesuffix("_ms"): spread for name, spread in summary["timings_ms"].items()
+    }
+    for name, spread in times.items():
+        if spread is not None:
+            sheet.add_row(f"{name}, ms", f"p50 {spread['p50']:.0f}, p95 {spread['p95']:.0f}")
+    for name in ("prompt_tokens", "completion_tokens"):
+        sheet.add_row(name.replace("_", " "), str(summary[name]))
+    if summary["cost"] is not None:
+        sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
+    out.print(sheet)
+    if summary["errors"] and not summary["score"]:
+        out.print(
+            "The run is not whole, so it has no submission and no score. The same command asks "
+            "what failed again; --allow-errors counts it as blank."
+        )
+    out.print(f"Written to {folder}.")
+
+
+def _show_results(results: dict[str, dict[str, Any]]) -> None:
+    words = {True: "pass", False: "FAIL", None: "skipped"}
+    sheet = Sheet("", "", "s", "why")
+    for name, result in results.items():
+        sheet.add_row(name, words[result["passed"]], str(result.get("seconds", "")), result["why"])
+    out = console()
+    out.print(sheet)
+    count = [sum(r["passed"] is kind for r in results.values()) for kind in (True, False, None)]
+    out.print(f"{count[0]} passed, {count[1]} failed, {count[2]} skipped.")

@@ -1,0 +1,226 @@
+"""Scores of a whole submission: parts of each question's score, figures made of their means.
+
+`grade` turns two tables into an array of parts, one row a question. Every figure (overall, value,
+…) is a function of the parts' means, so the same function serves the score, its breakdown by
+evidence and each resample of the bootstrap.
+"""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import msgspec
+import numpy as np
+from msgspec import Struct
+from numpy.typing import NDArray
+
+from clients.evaluation import squad, wattbot
+from clients.evaluation.bootstrap import interval, resampled_means
+from clients.evaluation.dataset import DatasetError, Pairing, Table, pair
+
+__all__ = ["Columns", "Grades", "Rules", "Weights", "breakdown", "figures", "grade", "report"]
+
+EVIDENCE = ("Quote", "Table", "Figure", "Math", "is_NA")
+ROUNDS = 2000
+YES = ("1", "1.0", "true", "yes")
+NO = ("0", "0.0", "false", "no", "")
+MAX_NOTES = 5
+
+Array = NDArray[np.float64]
+Figures = dict[str, Array]
+
+
+class Weights(Struct, frozen=True, forbid_unknown_fields=True):
+    """What the parts of WattBot's overall score count. They need not sum to one."""
+
+    value: float = 0.75
+    reference: float = 0.15
+    na: float = 0.10
+
+
+class Columns(Struct, frozen=True, forbid_unknown_fields=True):
+    """The names of the columns, of both files."""
+
+    id: str = "id"
+    value: str = "answer_value"
+    reference: str = "ref_id"
+    answers: str = "answers"  # SQuAD's list of answers; where the truth has none, `value` counts
+
+
+class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How to score."""
+
+    metric: Literal["wattbot", "squad"] = "wattbot"
+    weights: Weights = Weights()
+    columns: Columns = Columns()
+    evidence: tuple[str, ...] = EVIDENCE  # columns of the truth with 0 or 1
+
+
+class Grades(Struct, frozen=True, kw_only=True):
+    """Each question's parts, `(questions, parts)`, in the order of the pairing."""
+
+    rules: Rules
+    parts: Array
+    pairing: Pairing
+    right: NDArray[np.bool_]  # whether the question as a whole counts as right
+    blank: NDArray[np.bool_]  # whether the run gave no value
+    evidence: dict[str, NDArray[np.bool_]]
+    warnings: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.parts)
+
+
+def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = False) -> Grades:
+    """Score each question. Raises DatasetError."""
+    pairing = pair(truth, submission, rules.columns.id, partial=partial)
+    one = _wattbot if rules.metric == "wattbot" else _squad
+    lists = [rules.columns.value, rules.columns.reference] if rules.metric == "wattbot" else []
+    if broken := _open(truth, lists):
+        raise DatasetError(broken[0])
+    parts, right, blank = one(truth, submission, pairing, rules.columns)
+    rows = [row for row, _ in pairing.rows]
+    evidence = {
+        name: np.array([_flag(truth, row, name) for row in rows])
+        for name in rules.evidence
+        if name in truth.columns
+    }
+    notes = _open(submission, lists)
+    if len(notes) > MAX_NOTES:
+        notes[MAX_NOTES:] = [f"{submission.path}: {len(notes) - MAX_NOTES} more like these."]
+    return Grades(
+        rules=rules,
+        parts=parts,
+        pairing=pairing,
+        right=right,
+        blank=blank,
+        evidence=evidence,
+        warnings=tuple(notes),
+    )
+
+
+def figures(rules: Rules, means: Array) -> Figures:
+    """Figures from the parts' means: `(…, parts)` gives arrays of shape `(…)`."""
+    one = _wattbot_figures if rules.metric == "wattbot" else _squad_figures
+    return one(means, rules.weights)
+
+
+def breakdown(grades: Grades) -> dict[str, dict[str, float]]:
+    """Figures of the questions of each type of evidence; a question may be of several."""
+    found: dict[str, dict[str, float]] = {}
+    for name, flags in grades.evidence.items():
+        if flags.any():
+            chosen = figures(grades.rules, grades.parts[flags].mean(axis=0))
+            found[name] = {"questions": int(flags.sum()), **_floats(chosen)}
+    return found
+
+
+def report(grades: Grades, rounds: int = ROUNDS, seed: int = 0) -> dict[str, object]:
+    """All that is known of a run's score, as `--json` prints it."""
+    rules, pairing = grades.rules, grades.pairing
+    samples = figures(rules, resampled_means(grades.parts, rounds, seed)) if rounds else {}
+    return {
+        **_floats(figures(rules, grades.parts.mean(axis=0))),
+        "questions": len(grades),
+        "partial": bool(pairing.missing or pairing.extra),
+        "missing": pairing.missing,
+        "extra": pairing.extra,
+        "intervals": {name: interval(values) for name, values in samples.items()},
+        "by_evidence": breakdown(grades),
+        "metric": rules.metric,
+        "weights": msgspec.to_builtins(rules.weights),
+    }
+
+
+def _wattbot(
+    truth: Table, submission: Table, pairing: Pairing, columns: Columns
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Parts: value, reference, blank as it should be, should be blank."""
+    wanted, given = truth.column(columns.value), submission.column(columns.value)
+    sources, cited = truth.column(columns.reference), submission.column(columns.reference)
+    parts = np.empty((len(pairing.rows), 4))
+    blank = np.empty(len(parts), dtype=bool)
+    for at, (row, other) in enumerate(pairing.rows):
+        none, blank[at] = wattbot.is_blank(wanted[row]), wattbot.is_blank(given[other])
+        parts[at] = (
+            wattbot.value_right(wanted[row], given[other]),
+            wattbot.overlap(sources[row], cited[other]),
+            none and blank[at],
+            none,
+        )
+    return parts, np.where(parts[:, 3] > 0, parts[:, 2], parts[:, 0]) > 0, blank
+
+
+def _wattbot_figures(means: Array, weights: Weights) -> Figures:
+    value, reference, hit, none = np.moveaxis(means, -1, 0)
+    recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
+    overall = weights.value * value + weights.reference * reference + weights.na * recall
+    return {"overall": overall, "value": value, "reference": reference, "na_recall": recall}
+
+
+def _squad(
+    truth: Table, submission: Table, pairing: Pairing, columns: Columns
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Parts: token F1, exact match; should be blank, blank as it should be; answerable and
+    answered, F1 where answerable."""
+    given = submission.column(columns.value)
+    listed = columns.answers in truth.columns
+    wanted = truth.column(columns.answers if listed else columns.value)
+    parts = np.empty((len(pairing.rows), 6))
+    blank = np.empty(len(parts), dtype=bool)
+    for at, (row, other) in enumerate(pairing.rows):
+        answers = _answers(wanted[row], truth.at(row, columns.answers)) if listed else [wanted[row]]
+        answers = [answer for answer in answers if not wattbot.is_blank(answer)]
+        value = "" if wattbot.is_blank(given[other]) else given[other]
+        blank[at] = not squad.tokens(value)
+        f1, exact = squad.token_f1(answers, value), squad.exact_match(answers, value)
+        some = bool(answers)
+        answered = some and not blank[at]
+        parts[at] = (f1, exact, not some, not some and blank[at], answered, f1 if some else 0.0)
+    return parts, parts[:, 1] > 0, blank
+
+
+def _squad_figures(means: Array, _: Weights) -> Figures:
+    f1, exact, none, hit, answered, f1_some = np.moveaxis(means, -1, 0)
+    some = 1 - none
+    recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
+    coverage = np.divide(answered, some, out=np.ones_like(some), where=some > 0)
+    return {
+        "overall": f1,
+        "f1": f1,
+        "exact_match": exact,
+        "f1_answerable": np.divide(f1_some, some, out=np.ones_like(some), where=some > 0),
+        "na_recall": recall,
+        "answered": coverage,
+        "balanced_accuracy": (recall + coverage) / 2,
+    }
+
+
+def _answers(text: str, where: str) -> Sequence[str]:
+    """The answers that will do: a JSON list, or one plain text."""
+    if not text.strip().startswith("["):
+        return [text]
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError as error:
+        raise DatasetError(f"{where}: it is no list of texts: {error}.") from error
+
+
+def _open(table: Table, names: Sequence[str]) -> list[str]:
+    """Lists that begin and do not end, as messages. In a run they count as plain text."""
+    return [
+        f"{table.at(row, name)}: a list begins and does not end: {text.strip()[:40]!r}."
+        for name in names
+        for row, text in enumerate(table.column(name))
+        if ("[" in text or "{" in text) and wattbot.is_open(text)
+    ]
+
+
+def _flag(truth: Table, row: int, column: str) -> bool:
+    text = truth.columns[column][row].strip().lower()
+    if text not in YES + NO:
+        raise DatasetError(f"{truth.at(row, column)}: '{text}' is neither 0 nor 1.")
+    return text in YES
+
+
+def _floats(found: Figures) -> dict[str, float]:
+    return {name: float(value) for name, value in found.items()}

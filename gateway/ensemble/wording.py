@@ -1,0 +1,106 @@
+"""Ways of writing that change no value: LaTeX, dates, lists, quotation marks, hyphens. Pure."""
+
+import re
+
+__all__ = ["date", "items", "plain"]
+
+QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
+
+# LaTeX: what stands for a character, and commands that only say how their argument looks.
+SYMBOLS = {
+    "times": "x", "cdot": "x", "approx": "~", "sim": "~", "simeq": "~", "leq": "<=", "le": "<=",
+    "geq": ">=", "ge": ">=", "pm": "±", "mu": "µ", "degree": "°", "circ": "°", "to": "to",
+    "quad": " ", "ldots": "…",
+}  # fmt: skip
+MATH = re.compile(r"\$\$?([^$]*[\\^_{][^$]*)\$\$?|\\[(\[](.*?)\\[)\]]", re.DOTALL)
+WHOLE_MATH = re.compile(r"\$([^$]+)\$")
+STYLE = re.compile(
+    r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|boxed|emph)"
+    r"\s*\{([^{}]*)\}"
+)
+FRACTION = re.compile(r"\\[dt]?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+ESCAPED = re.compile(r"\\([%&#_{}$])")
+SPACING = re.compile(r"\\[,;:! ]|(?<=\d)~(?=\S)")
+BRACED = re.compile(r"(?<=[\^_])\{([^{}]*)\}|\{,\}")
+COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
+LATEX = re.compile(r"\\|\{,\}|\^\{|^\$.*\$$")
+NESTING = 4
+
+MONTHS = "january february march april may june july august september october november december"
+MONTH_NUMBERS = {name[:3]: number for number, name in enumerate(MONTHS.split(), 1)}
+MONTH = rf"(?P<month>{'|'.join(MONTHS.split())}|sept|{'|'.join(MONTH_NUMBERS)})\b\.?"
+DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+YEAR = r"(?P<year>\d{4})"
+DATES = [
+    re.compile(pattern, re.IGNORECASE)
+    for pattern in (
+        rf"(?:the\s+)?{DAY}\s+(?:of\s+)?{MONTH}(?:,?\s+{YEAR})?",
+        rf"{MONTH}\s+(?:the\s+)?{DAY}(?:,?\s+{YEAR})?",
+        rf"{MONTH},?\s+{YEAR}",
+        rf"{YEAR}-(?P<month>\d\d)-(?P<day>\d\d)(?:[T ]00:00(?::00)?Z?)?",
+    )
+]
+
+BRACKETS = {"[": "]", "{": "}", "(": ")"}
+SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)?|\s+and\s+")
+NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
+
+
+def plain(text: str) -> str:
+    """The text without LaTeX, and with straight quotation marks."""
+    straight = text.translate(QUOTES)
+    return _without_latex(straight) if LATEX.search(straight) or "$" in straight else straight
+
+
+def date(text: str) -> str | None:
+    """A date as YYYY-MM-DD, YYYY-MM or --MM-DD; None where it is none, or is ambiguous."""
+    for pattern in DATES:
+        found = pattern.fullmatch(text)
+        if found is None:
+            continue
+        known = found.groupdict()
+        month = known["month"].lower()
+        number = int(month) if month.isdigit() else MONTH_NUMBERS[month[:3]]
+        day, year = known.get("day"), known.get("year")
+        if not 1 <= number <= 12 or (day is not None and not 1 <= int(day) <= 31):
+            return None
+        parts = [year or "-", f"{number:02d}"]
+        if day is not None:
+            parts.append(f"{int(day):02d}")
+        return "-".join(parts)
+    return None
+
+
+def items(text: str, max_words: int = 4) -> list[str] | None:
+    """The items of a list, in its order; None where it is none. Without brackets, items are short:
+    a sentence has commas too."""
+    bracketed = BRACKETS.get(text[:1]) == text[-1:] and len(text) > 1
+    inner = text[1:-1] if bracketed else text
+    whole = NUMBER_COMMA.sub("", inner) if not bracketed else inner
+    found = [item.strip() for item in SEPARATOR.split(whole)]
+    found = [item for item in found if item]
+    if bracketed:
+        return found or None
+    if len(found) < 2 or any(len(item.split()) > max_words for item in found):
+        return None
+    return found
+
+
+def _without_latex(text: str) -> str:
+    found = MATH.sub(lambda math: math[1] or math[2] or "", text)
+    if whole := WHOLE_MATH.fullmatch(found.strip()):
+        found = whole[1]
+    if not LATEX.search(found):
+        return found
+    for _ in range(NESTING):  # from the inside out
+        inner = STYLE.sub(r"\1", FRACTION.sub(r"\1/\2", BRACED.sub(_unbraced, found)))
+        if inner == found:
+            break
+        found = inner
+    found = SPACING.sub(" ", ESCAPED.sub(r"\1", found))
+    found = COMMAND.sub(lambda command: f" {SYMBOLS.get(command[1], command[1])} ", found)
+    return " ".join(found.split())
+
+
+def _unbraced(found: re.Match[str]) -> str:
+    return "," if found.group() == "{,}" else found[1]

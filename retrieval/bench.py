@@ -1,0 +1,243 @@
+"""`jurat bench-retrieval`: how fast the indexes of one large store are, and what they miss.
+
+By default over made-up passages: words by Zipf's law, vectors near a plane of few dimensions, as
+those of text are. `--from` takes the passages and vectors of a data directory instead. The
+embedder is not a part of what is measured.
+"""
+
+import argparse
+import asyncio
+import json
+import resource
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from retrieval.chunk import Chunk
+from retrieval.database import Database
+from retrieval.index_source import IndexSource
+from retrieval.indexes import Indexes
+from retrieval.search import Asked, search
+from retrieval.store import EmbeddedBy, Passage, Store, insert_passages
+from retrieval.vector_stores import VectorStores
+
+__all__ = ["main"]
+
+Vectors = NDArray[np.float32]
+
+_OWNER = "bench"
+_EMBEDDER = "bench"
+_BATCH = 10_000
+_WORDS = 130  # of a passage
+_QUERY_WORDS = 8
+_VOCABULARY = 50_000
+_RANK = 32  # dimensions in which most of the spread of made-up vectors is
+_NEIGHBOURS = 10  # of which recall is counted
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the figures as a table, or with --json as one object."""
+    parser = argparse.ArgumentParser(prog="jurat bench-retrieval", description=__doc__)
+    parser.add_argument("--chunks", type=int, default=100_000, help="passages in the store")
+    parser.add_argument("--dimension", type=int, default=384, help="of the vectors")
+    parser.add_argument("--queries", type=int, default=500)
+    parser.add_argument("--from", dest="taken", type=Path, metavar="DATA_DIR", help="real passages")
+    parser.add_argument("--directory", type=Path, help="where to work; kept, and used again")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args(argv)
+    with tempfile.TemporaryDirectory(prefix="jurat-bench-") as temporary:
+        directory = options.directory or Path(temporary)
+        directory.mkdir(parents=True, exist_ok=True)
+        figures = _Bench(directory, options.queries).run(
+            _taken(options.taken, options.chunks, options.dimension)
+            if options.taken
+            else _made_up(options.chunks, options.dimension)
+        )
+    if options.json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+    else:
+        width = max(map(len, figures))
+        for name, value in figures.items():
+            sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+    return 0
+
+
+class _Bench:
+    def __init__(self, directory: Path, queries: int) -> None:
+        self._path = directory / "bench.sqlite3"
+        self._indexes_path = directory / "indexes"
+        self._queries = queries
+        self._figures: dict[str, float] = {}
+
+    def run(self, passages: Iterator[Passage]) -> dict[str, float]:
+        database = Database(self._path)
+        store = VectorStores(database).ensure(_OWNER, "bench")
+        if not database.query("SELECT 1 FROM chunks LIMIT 1"):
+            _fill(database, store.id, passages)
+        source = IndexSource(self._path)
+        (length,) = database.query("SELECT length(vector) FROM embeddings LIMIT 1")[0]
+        embedder = EmbeddedBy(_EMBEDDER, length // 4)
+        began = time.perf_counter()
+        indexes = Indexes(self._indexes_path, source, lambda: embedder)
+        indexes.get(store.id)
+        indexes.settle()
+        self._figures["build s"] = time.perf_counter() - began
+        indexes.close()
+
+        before = _resident_mb()
+        began = time.perf_counter()
+        indexes = Indexes(self._indexes_path, source, lambda: embedder)
+        index = indexes.get(store.id)
+        self._figures["open s"] = time.perf_counter() - began
+        self._figures["vectors"] = len(index.vectors)
+
+        queries, asked = self._asked(source, store.id, embedder.dimension)
+        self._time("vector part", lambda at: index.vectors.search(queries[at], 50))
+        self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
+        found = Store(database)
+
+        def whole(at: int) -> object:
+            given = _Given(embedder.dimension, queries[at])
+            return asyncio.run(
+                search(found, indexes, given, _OWNER, [store.id], asked[at], Asked())
+            )
+
+        self._time("search without the embedder", whole)
+        self._figures["resident MB"] = _resident_mb() - before
+        self._recall(source, store.id, embedder.dimension, queries, index.vectors.search)
+        indexes.close()
+        database.close()
+        return self._figures
+
+    def _asked(
+        self, source: IndexSource, store_id: str, dimension: int
+    ) -> tuple[Vectors, list[str]]:
+        """Between two passages' vectors, and some of the words of one."""
+        draw = np.random.default_rng(1)
+        ids = source.ids(store_id, source.newest())
+        chosen = draw.choice(ids, 2 * self._queries)
+        parts = source.vectors_of(np.unique(chosen), dimension)
+        by_id = dict(zip(parts[0].tolist(), parts[1], strict=True))
+        pairs = chosen.reshape(-1, 2).tolist()
+        vectors = np.stack([by_id[first] + 0.5 * by_id[second] for first, second in pairs])
+        words: list[str] = []
+        for first, _ in pairs:
+            (text,) = (text for _, text in source.texts(store_id, first - 1, first))
+            spoken = text.split() or ["nothing"]
+            words.append(" ".join(draw.choice(spoken, _QUERY_WORDS).tolist()))
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), words
+
+    def _time(self, title: str, call: Callable[[int], object]) -> None:
+        for at in range(min(20, self._queries)):
+            call(at)
+        took: list[float] = []
+        for at in range(self._queries):
+            began = time.perf_counter()
+            call(at)
+            took.append((time.perf_counter() - began) * 1000)
+        for percent in (50, 99):
+            self._figures[f"{title} p{percent} ms"] = float(np.percentile(took, percent))
+
+    def _recall(
+        self,
+        source: IndexSource,
+        store_id: str,
+        dimension: int,
+        queries: Vectors,
+        find: Callable[[Vectors, int], tuple[NDArray[np.int64], Vectors]],
+    ) -> None:
+        ids = np.empty((len(queries), 0), np.int64)
+        scores = np.empty((len(queries), 0), np.float32)
+        for held, vectors in source.vectors(store_id, 0, source.newest(), dimension):
+            ids = np.hstack([ids, np.broadcast_to(held, (len(queries), len(held)))])
+            scores = np.hstack([scores, queries @ vectors.T])
+            best = np.argsort(-scores, axis=1)[:, : 4 * _NEIGHBOURS]  # parts repeat
+            ids = np.take_along_axis(ids, best, axis=1)
+            scores = np.take_along_axis(scores, best, axis=1)
+        shares: list[float] = []
+        for query, row in zip(queries, ids.tolist(), strict=True):
+            true = set(list(dict.fromkeys(row))[:_NEIGHBOURS])
+            shares.append(len(true & set(find(query, _NEIGHBOURS)[0].tolist())) / len(true))
+        self._figures[f"recall@{_NEIGHBOURS}"] = float(np.mean(shares))
+
+
+class _Given:
+    """Stands for a warm embedder that has just made this vector."""
+
+    identity = _EMBEDDER
+    max_tokens = 512
+
+    def __init__(self, dimension: int, vector: Vectors) -> None:
+        self.dimension = dimension
+        self._vector = vector
+
+    async def embed(self, texts: Sequence[str], kind: Literal["query", "document"]) -> Vectors:
+        return self._vector[None, :]
+
+    async def count_tokens(self, texts: Sequence[str]) -> list[int]:
+        return [len(text.split()) for text in texts]
+
+
+def _made_up(chunks: int, dimension: int) -> Iterator[Passage]:
+    draw = np.random.default_rng(0)
+    plane = draw.standard_normal((_RANK, dimension)).astype(np.float32)
+    share = 1 / np.arange(1, _VOCABULARY + 1)
+    share /= share.sum()
+    for first in range(0, chunks, _BATCH):
+        count = min(_BATCH, chunks - first)
+        vectors = draw.standard_normal((count, _RANK)).astype(np.float32) @ plane
+        vectors += draw.standard_normal((count, dimension)).astype(np.float32)
+        vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        words = draw.choice(_VOCABULARY, (count, _WORDS), p=share)
+        for row, vector in zip(words.tolist(), vectors, strict=True):
+            yield _chunk(" ".join(f"w{word}" for word in row)), vector[None, :]
+
+
+def _taken(directory: Path, chunks: int, dimension: int) -> Iterator[Passage]:
+    """Of all stores of a data directory."""
+    source = IndexSource(directory / "retrieval.sqlite3")
+    taken = 0
+    for store_id in source.stores():
+        for chunk_id, text in source.texts(store_id, 0, source.newest()):
+            yield _chunk(text), source.vectors_of([chunk_id], dimension)[1]
+            taken += 1
+            if taken == chunks:
+                return
+
+
+def _chunk(text: str) -> Chunk:
+    return Chunk(start=0, end=len(text), page=None, heading="", text=text, embed_texts=())
+
+
+def _fill(database: Database, store_id: str, passages: Iterator[Passage]) -> None:
+    with database.transaction() as execute:
+        execute(
+            "INSERT INTO files (id, owner, purpose, filename, sha256, bytes, created_at)"
+            " VALUES ('file-bench', ?, 'assistants', 'bench.txt', '', 0, 0)",
+            (_OWNER,),
+        )
+        (seq,) = execute(
+            "INSERT INTO store_files (store_id, file_id, status, document_id, attributes,"
+            " created_at) VALUES (?, 'file-bench', 'completed', 'bench', '{}', 0) RETURNING seq",
+            (store_id,),
+        ).fetchone()
+        insert_passages(execute, seq, passages, EmbeddedBy(_EMBEDDER, 0))
+
+
+def _resident_mb() -> float:
+    """Of this process: now where the system says it, else at most so far."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize() / 2**20
+    except OSError:
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

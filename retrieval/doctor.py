@@ -1,0 +1,197 @@
+# ruff: noqa: S608 - the SQL is put together from the constants of this file, never from values
+"""Whether a data directory is sound, and the repair of what is derived.
+
+For whoever runs the machine: over all owners, and with the directory's lock, so while no gateway
+has it open.
+"""
+
+import hashlib
+import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
+from pathlib import Path
+
+from msgspec import Struct
+
+from retrieval.blobs import Blobs
+from retrieval.database import Database
+from retrieval.errors import RetrievalError
+from retrieval.index_source import IndexSource
+from retrieval.indexes import Indexes, damage
+from retrieval.library import CONTENTS, DATABASE, INDEXES
+from retrieval.lock import DirectoryLock
+from retrieval.store import EmbeddedBy
+
+__all__ = ["Problem", "examine", "rebuild", "repair"]
+
+_BLOCK = 1 << 20
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """Something that is not as it should be. `cure` is what `repair` does, None for nothing."""
+
+    what: str
+    cure: str | None = None
+
+
+def examine(path: Path) -> list[Problem]:
+    """All that is wrong with the documents in the directory `path`. Changes nothing.
+
+    Raises StoreLocked, and RetrievalError where there is no database, or none that can be opened.
+    """
+    with _opened(path) as database:
+        found = _broken_database(database)
+        if found:
+            return found  # nothing else that is read can be relied on
+        return [
+            *_without_passages(database),
+            *_wrong_contents(database, Blobs(path / CONTENTS)),
+            *_damaged_indexes(database, path),
+        ]
+
+
+def repair(path: Path) -> None:
+    """Builds damaged indexes anew, and has files without passages ingested again.
+
+    Raises as `examine`.
+    """
+    with _opened(path) as database:
+        with database.transaction() as execute:
+            execute(
+                "UPDATE store_files SET status = 'in_progress', revision = revision + 1"
+                f" WHERE seq IN ({_WITHOUT_PASSAGES})"
+            )
+        embedder = _embedder(database)
+        if embedder is not None:
+            source = IndexSource(path / DATABASE)
+            damaged = [
+                store_id
+                for store_id in source.stores()
+                if damage(path / INDEXES / store_id, source, store_id, embedder)
+            ]
+            source.close()
+            _rebuild(path, damaged, embedder)
+
+
+def rebuild(path: Path, store: str | None = None) -> int:
+    """Builds the indexes of the stores of that id or name anew, or of all; returns how many.
+
+    Raises as `examine`, and RetrievalError where files have vectors of several models.
+    """
+    with _opened(path) as database:
+        rows = database.query(
+            "SELECT DISTINCT s.id FROM stores s JOIN store_files sf ON sf.store_id = s.id"
+            " WHERE sf.embedder IS NOT NULL AND (?1 IS NULL OR s.id = ?1 OR s.name = ?1)",
+            (store,),
+        )
+        embedder = _embedder(database)
+        if rows and embedder is None:
+            raise RetrievalError("The files have vectors of several models; re-embed them first.")
+        if embedder is not None:
+            _rebuild(path, [row[0] for row in rows], embedder)
+        return len(rows)
+
+
+def _rebuild(path: Path, store_ids: list[str], embedder: EmbeddedBy) -> None:
+    indexes = Indexes(path / INDEXES, IndexSource(path / DATABASE), lambda: embedder)
+    try:
+        for store_id in store_ids:
+            shutil.rmtree(path / INDEXES / store_id, ignore_errors=True)
+            indexes.get(store_id)
+        indexes.settle()
+    finally:
+        indexes.close()
+
+
+@contextmanager
+def _opened(path: Path) -> Generator[Database]:
+    if not (path / DATABASE).is_file():
+        raise RetrievalError(f"{path} holds no documents: there is no {DATABASE}.")
+    lock = DirectoryLock(path)
+    try:
+        database = Database(path / DATABASE)
+        try:
+            yield database
+        finally:
+            database.close()
+    finally:
+        lock.release()
+
+
+def _broken_database(database: Database) -> list[Problem]:
+    said = [row[0] for row in database.query("PRAGMA integrity_check") if row[0] != "ok"]
+    said += [
+        f"row {row[1]} of {row[0]} belongs to a row of {row[2]} that is not there"
+        for row in database.query("PRAGMA foreign_key_check")
+    ]
+    return [Problem(what=f"database: {one}") for one in said]
+
+
+# Completed, and without all its passages, or with one that has no vector.
+_WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'completed' AND (
+    sf.chunk_count = 0
+    OR sf.chunk_count != (SELECT COUNT(*) FROM chunks c WHERE c.store_file = sf.seq)
+    OR EXISTS (SELECT 1 FROM chunks c WHERE c.store_file = sf.seq AND NOT EXISTS (
+        SELECT 1 FROM embeddings e
+        WHERE e.chunk_id = c.id AND length(e.vector) = 4 * sf.dimension)))"""
+
+
+def _without_passages(database: Database) -> list[Problem]:
+    rows = database.query(
+        "SELECT sf.store_id, f.id, f.filename"
+        " FROM store_files sf JOIN files f ON f.id = sf.file_id"
+        f" WHERE sf.seq IN ({_WITHOUT_PASSAGES})"
+    )
+    return [
+        Problem(
+            what=f"store {row[0]}: {row[2]} ({row[1]}) is completed but lacks passages or vectors",
+            cure="it is ingested again when the gateway runs",
+        )
+        for row in rows
+    ]
+
+
+def _wrong_contents(database: Database, blobs: Blobs) -> list[Problem]:
+    found: list[Problem] = []
+    for sha256, names in database.query(
+        "SELECT sha256, group_concat(filename || ' (' || id || ')', ', ') FROM files"
+        " GROUP BY sha256"
+    ):
+        problem = _content_problem(blobs.path(sha256), sha256)
+        if problem:
+            found.append(Problem(what=f"content of {names}: {problem}; upload it again"))
+    return found
+
+
+def _content_problem(path: Path, sha256: str) -> str | None:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+    except OSError as error:
+        return f"{path}: {error.strerror}"
+    return None if digest.hexdigest() == sha256 else f"{path} is not what was uploaded"
+
+
+def _damaged_indexes(database: Database, path: Path) -> list[Problem]:
+    source = IndexSource(path / DATABASE)
+    try:
+        embedder = _embedder(database)
+        if embedder is None:
+            return []
+        return [
+            Problem(what=f"index of store {store_id}: {problem}", cure="it is built anew")
+            for store_id in source.stores()
+            for problem in damage(path / INDEXES / store_id, source, store_id, embedder)
+        ]
+    finally:
+        source.close()
+
+
+def _embedder(database: Database) -> EmbeddedBy | None:
+    """Whose vectors the files have; None for nobody's, or several models'."""
+    rows = database.query(
+        "SELECT DISTINCT embedder, dimension FROM store_files WHERE embedder IS NOT NULL"
+    )
+    return EmbeddedBy(*rows[0]) if len(rows) == 1 else None

@@ -1,0 +1,47 @@
+"""XLSX: a section a sheet, its rows as a table. Formulas show the value that was saved."""
+
+import datetime
+from collections.abc import Iterator
+from typing import Any
+
+from openpyxl import load_workbook
+
+from retrieval.document import Document
+from retrieval.formats.ooxml import checked_package
+from retrieval.formats.table import markdown_table
+
+__all__ = ["read_sheets"]
+
+
+def read_sheets(data: bytes) -> Document:
+    """All sheets with cells in them. Raises FileRejected for a package that cannot be used."""
+    book = load_workbook(checked_package(data), read_only=True, data_only=True, keep_links=False)
+    sections: list[str] = []
+    for sheet in book.worksheets:
+        sheet.reset_dimensions()  # what a file says of its size can be a thousand times too much
+        if table := markdown_table(_rows(sheet)):
+            sections.append(f"## {' '.join(sheet.title.split())}\n\n{table}")
+    book.close()
+    return Document(text="\n\n".join(sections), markup="markdown")
+
+
+def _rows(sheet: Any) -> Iterator[list[str]]:
+    for row in sheet.iter_rows(values_only=True):
+        if any(value is not None for value in row):
+            yield [_shown(value) for value in row]
+
+
+def _shown(value: object) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return str(value).upper()
+        case float():
+            return f"{value:.15g}"  # what a spreadsheet shows at most
+        case datetime.datetime() if value.time() == datetime.time():
+            return value.date().isoformat()
+        case datetime.datetime():
+            return value.isoformat(" ", "seconds")
+        case _:
+            return str(value)

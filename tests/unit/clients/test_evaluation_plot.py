@@ -1,0 +1,110 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from clients.evaluation import plot
+from clients.evaluation.main import main
+from clients.evaluation.plot import SIZE
+from clients.evaluation.plots import FIGURES, Run, draw
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> Path:
+    folder = tmp_path / "recorded"
+    folder.mkdir()
+    head = "id,answer_value,ref_id"
+    for name, right in (("small-135m", 3), ("big-7b", 6), ("<huge>-70b", 8)):
+        rows = [f"q{n},{n if n < right else 'is_blank'},a" for n in range(10)]
+        (folder / f"{name}.csv").write_text("\n".join([head, *rows]) + "\n")
+    return folder
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Some of the figures, small: to lay all of them out takes long."""
+    names = ("ranking", "size_latency", "size_cost", "accuracy_by_type", "energy")
+    chosen = {name: FIGURES[name] for name in names}
+    monkeypatch.setattr(plot, "FIGURES", chosen)
+    monkeypatch.setattr(plot, "DPI", 40)
+    return chosen
+
+
+def plotted(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
+    assert main(["plot", *map(str, argv), "--rounds", "50", "--json"]) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def test_what_can_be_drawn_is_and_the_report_stands_alone(
+    runs: Path, few: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth = tmp_path / "truth.csv"
+    rows = [f"q{n},{n},a,{n % 2}" for n in range(10)]
+    truth.write_text("\n".join(["id,answer_value,ref_id,Quote", *rows]) + "\n")
+    about = tmp_path / "about.toml"
+    about.write_text('["big-7b"]\nlatency_s = 2.0\nprovider = "upstream"\ndisplay_name = "Big"\n')
+    out = tmp_path / "plots"
+    argv = ["--submissions", runs, "--questions", truth, "--output", out, "--about", about]
+    found = plotted(capsys, *argv)
+    assert set(found["left_out"]) == {"size_cost", "energy"}
+    names = {Path(name).name for name in found["files"]}
+    assert {"ranking.png", "ranking.svg", "size_latency.svg", "report.html"} <= names
+    assert len(names) == 2 * (len(few) - 2) + 1
+    assert (out / "ranking.png").read_bytes().startswith(b"\x89PNG")
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/png;base64,") == len(few) - 2
+    assert "http" not in page
+    assert "&lt;huge&gt;-70b" in page
+    about.write_text("[other]\nsize_b = 1\n")
+    assert main(["plot", *map(str, argv)]) == 1
+    assert "no run 'other'" in capsys.readouterr().err
+
+
+def test_labels_do_not_overlap() -> None:
+    right = np.ones(4, dtype=bool)
+    crowd = [
+        Run(
+            label=f"model number {n}", figures={"overall": 0.8 + n / 1000}, intervals={},
+            right=right, blank=~right, evidence={}, size_b=7.0 + n / 50, latency_s=1.0 + n / 100,
+        )
+        for n in range(5)
+    ]  # fmt: skip
+    figure = draw("size_latency", crowd)
+    axes = figure.axes[0]
+    renderer = figure.canvas.get_renderer()
+    text = type(axes.title)
+    boxes = [text.get_window_extent(label, renderer) for label in axes.texts]
+    pairs = [(a, b) for a in range(5) for b in range(a)]
+    assert [pair for pair in pairs if boxes[pair[0]].overlaps(boxes[pair[1]])] == []
+    assert not any(box.contains(*axes.transData.transform(label.xy))
+                   for box in boxes for label in axes.texts)  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_figure_that_lacks_what_it_needs_is_left_out(name: str) -> None:
+    right = np.array([True, False])
+    bare = [
+        Run(
+            label=str(n),
+            figures={"overall": 0.5},
+            intervals={},
+            right=right,
+            blank=right,
+            evidence={},
+        )
+        for n in range(2)
+    ]
+    drawn = {"ranking", "score_breakdown", "agreement", "complementarity", "refusals"}
+    drawn |= {"unique_wins", "difficulty"}
+    assert (draw(name, bare) is not None) is (name in drawn)
+
+
+@pytest.mark.parametrize(
+    ("name", "size"),
+    [("qwen3-30b-a3b", "30"), ("smollm2-135m", "135"), ("Llama 3.1 8B", "8"), ("gpt-4o", None)],
+)
+def test_a_size_is_read_off_a_name(name: str, size: str | None) -> None:
+    found = SIZE.search(name)
+    assert (found[1] if found else None) == size

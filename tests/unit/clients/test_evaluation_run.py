@@ -1,0 +1,175 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from clients.evaluation.main import main
+from tests.unit.clients.conftest import ENSEMBLE, USAGE, Gateway
+
+
+def completion(content: str, **more: Any) -> dict[str, Any]:
+    message = {"role": "assistant", "content": content}
+    return {
+        "id": "chatcmpl-1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [{"index": 0, "message": message, "finish_reason": "stop"}],
+        "usage": USAGE,
+        **more,
+    }
+
+
+@pytest.fixture
+def questions(tmp_path: Path) -> Path:
+    path = tmp_path / "questions.csv"
+    rows = ["q1,How long?,36,['warranty']", "q2,How long again?,36,['warranty']", "q3,Who?,Ann,[]"]
+    path.write_text("\n".join(["id,question,answer_value,ref_id", *rows]) + "\n")
+    return path
+
+
+def ran(capsys: pytest.CaptureFixture[str], *argv: object) -> dict[str, Any]:
+    main(["run", *map(str, argv), "--json"])
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_run_is_scored_and_written(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    timings = {"queue_ms": 1.0, "retrieval_ms": 2.0, "prefill_ms": 3.0, "decode_ms": 4.0}
+    gateway.says(completion("36 months [1]", ensemble=ENSEMBLE, timings=timings))
+    argv = ["--model", "rag", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    found = ran(capsys, *argv, "--top-k", 3, "--members", "a,b", "--name", "first")
+    assert found["score"]["value"] == pytest.approx(2 / 3)
+    assert (found["questions"], found["errors"], found["completion_tokens"]) == (3, 0, 9)
+    assert found["timings_ms"]["retrieval_ms"]["p50"] == 2.0
+    assert gateway.bodies[0]["ensemble"] == {"members": ["a", "b"], "top_k": 3}
+    asked = sorted(body["messages"][0]["content"] for body in gateway.bodies)
+    assert asked == ["How long again?", "How long?", "Who?"]
+    assert json.loads((tmp_path / "first" / "summary.json").read_text()) == found
+    lines = (tmp_path / "first" / "results.jsonl").read_text().splitlines()
+    assert json.loads(lines[0])["ensemble"]["votes"][0]["model"] == "first"
+    assert main(["score", str(questions), str(tmp_path / "first" / "submission.csv")]) == 0
+
+
+def test_an_interrupted_run_goes_on(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.says(completion("36"))
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    ran(capsys, *argv)
+    results = tmp_path / "m" / "results.jsonl"
+    lines = results.read_text().splitlines(keepends=True)
+    results.write_text(lines[0] + lines[1] + lines[2][:20])  # the last line was cut off
+    before = len(gateway.bodies)
+    assert ran(capsys, *argv)["asked"] == 1
+    assert len(gateway.bodies) == before + 1
+    assert len(results.read_text().splitlines()) == 3
+    assert main(["run", *map(str, argv), "--top-k", "9"]) == 1
+    assert "--fresh" in capsys.readouterr().err
+    assert ran(capsys, *argv, "--top-k", 9, "--fresh")["asked"] == 3
+
+
+def test_what_fails_is_recorded_and_asked_again(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    gateway.says({"error": {"message": "No such model."}}, status=404)
+    assert main(["run", *map(str, argv), "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert (found["errors"], found["score"]) == (3, None)
+    assert not (tmp_path / "m" / "submission.csv").exists()
+    allowed = ran(capsys, *argv, "--allow-errors")
+    assert allowed["score"]["value"] == 0
+    rows = (tmp_path / "m" / "submission.csv").read_text()
+    assert rows.count("No such model.") == 3
+    gateway.says(completion("36"))
+    assert ran(capsys, *argv)["errors"] == 0
+
+
+def test_an_endpoint_that_is_gone_leaves_no_submission(
+    questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "gone.toml"
+    config.write_text(f'model = "m"\nquestions = "{questions.name}"\nretries = 0\n')
+    argv = ["run", "--config", str(config), "--url", "http://127.0.0.1:9", "--output"]
+    assert main([*argv, str(tmp_path / "runs")]) == 1
+    told = capsys.readouterr().err
+    assert "Cannot reach" in told
+    assert "goes on from there" in told
+    assert not (tmp_path / "runs" / "gone" / "submission.csv").exists()
+
+
+@pytest.mark.parametrize(
+    ("content", "value", "documents"),
+    [
+        ('{"answer_value": 36, "ref_id": ["warranty"], "answer": "x"}', "36", "warranty"),
+        ('```json\n{"answer_value": "36", "ref_id": "warranty"}\n```', "36", "warranty"),
+        ("plain words", "plain words", None),
+        ('{"answer_value": "is_blank"}', "", None),
+    ],
+)
+def test_answers_of_plain_models(
+    gateway: Gateway,
+    questions: Path,
+    tmp_path: Path,
+    content: str,
+    value: str,
+    documents: str | None,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway.says(completion(content))
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    ran(capsys, *argv)
+    line = json.loads((tmp_path / "m" / "results.jsonl").read_text().splitlines()[0])
+    assert line.get("is_blank", False) is (value == "")
+    assert value in ("", line["answer_value"])
+    assert line.get("ref_id", []) == ([documents] if documents else [])
+
+
+def test_smoke_and_all(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.says(completion("4"))
+    assert main(["run", "--smoke", "--url", gateway.url]) == 0
+    assert "1 passed, 0 failed" in capsys.readouterr().out
+    gateway.says(completion(""))
+    assert main(["run", "--smoke", "m", "--url", gateway.url]) == 1
+    assert "the answer is empty" in capsys.readouterr().out
+    configs = tmp_path / "configs"
+    configs.mkdir()
+    (configs / "good.toml").write_text(f'model = "m"\nquestions = "{questions}"\n')
+    (configs / "other.toml").write_text(f'model = "other"\nquestions = "{questions}"\n')
+    gateway.says(completion("36"))
+    argv = ["run", "--all", "--configs", str(configs), "--url", gateway.url]
+    assert main([*argv, "--output", str(tmp_path / "runs"), "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)["experiments"]
+    assert found["good"]["passed"]
+    assert "no 'other'" in found["other"]["why"]
+    assert (tmp_path / "runs" / "good" / "summary.json").is_file()
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('modle = "m"', "modle"),
+        ('model = "m"\nprompt = "x"', "{question}"),
+        ('model = "m"\nconcurrency = 0', "concurrency"),
+        ("model = ]", "line 1"),
+    ],
+)
+def test_bad_settings_are_named(
+    tmp_path: Path, text: str, told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = tmp_path / "bad.toml"
+    config.write_text(text)
+    assert main(["run", "--config", str(config)]) == 1
+    message = capsys.readouterr().err
+    assert str(config) in message
+    assert told in message
+
+
+def test_questions_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["run", "--model", "m"]) == 1
+    assert "--questions" in capsys.readouterr().err

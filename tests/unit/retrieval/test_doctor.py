@@ -1,0 +1,89 @@
+import sqlite3
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from retrieval.doctor import examine, rebuild, repair
+from retrieval.errors import RetrievalError, StoreLocked
+from tests.unit.retrieval.conftest import Opener
+from tests.unit.retrieval.test_library import filled
+
+
+async def written(open_library: Opener) -> None:
+    library = open_library()
+    await filled(library)
+    await library.search("jam", owner="ann", stores=["docs"])
+    library.close()
+
+
+def change(path: Path, sql: str) -> None:
+    with sqlite3.connect(path / "retrieval.sqlite3") as connection:
+        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(sql)
+    connection.close()
+
+
+def words(path: Path) -> Path:
+    return next((path / "indexes").glob("*/words/*.term"))
+
+
+async def test_a_sound_directory(open_library: Opener, tmp_path: Path) -> None:
+    await written(open_library)
+    assert examine(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said", "mended"),
+    [
+        (lambda path: words(path).write_bytes(b""), "changed", True),
+        (lambda path: change(path, "DELETE FROM embeddings"), "lacks passages", True),
+        (lambda path: change(path, "DELETE FROM chunks WHERE id = 1"), "lacks passages", True),
+        (
+            lambda path: next((path / "files").glob("??/*")).write_bytes(b"other"),
+            "not what was uploaded",
+            False,
+        ),
+        (lambda path: next((path / "files").glob("??/*")).unlink(), "No such file", False),
+    ],
+)
+async def test_what_is_derived_is_mended_and_the_rest_named(
+    open_library: Opener,
+    tmp_path: Path,
+    spoil: Callable[[Path], object],
+    said: str,
+    mended: bool,
+) -> None:
+    await written(open_library)
+    path = tmp_path / "data"
+    spoil(path)
+    problems = examine(path)
+    assert any(said in problem.what for problem in problems)
+    assert all((problem.cure is not None) == mended for problem in problems)
+    repair(path)
+    assert (examine(path) == []) == mended
+
+
+async def test_reindex(open_library: Opener, tmp_path: Path) -> None:
+    await written(open_library)
+    path = tmp_path / "data"
+    words(path).write_bytes(b"")
+    assert rebuild(path, "nothing") == 0
+    assert rebuild(path, "docs") == 1
+    assert examine(path) == []
+    library = open_library()
+    hits = await library.search("P-108", owner="ann", stores=["docs"], limit=1)
+    assert [hit.filename for hit in hits] == ["printer.md"]
+
+
+async def test_a_directory_in_use_is_left_alone(open_library: Opener, tmp_path: Path) -> None:
+    library = open_library()
+    await filled(library)
+    for act in (examine, repair, rebuild):
+        with pytest.raises(StoreLocked):
+            act(tmp_path / "data")
+
+
+def test_no_documents(tmp_path: Path) -> None:
+    with pytest.raises(RetrievalError, match="no documents"):
+        examine(tmp_path)

@@ -1,0 +1,240 @@
+"""What is read of each format; how files are refused stands in test_parse."""
+
+import io
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from retrieval.document import Document
+from retrieval.formats.read import read_document
+from retrieval.formats.table import markdown_table
+from tests.unit.retrieval import sample_files as sample
+
+
+def text_of(data: bytes | str, name: str) -> str:
+    return read_document(data.encode() if isinstance(data, str) else data, name).text
+
+
+def test_pdf_pages_and_words_cut_at_line_ends() -> None:
+    document = read_document(sample.pdf(["A long pas-\nsage of Jean-\nPaul.", "Two."]), "a.pdf")
+    assert document == Document(
+        text="A long passage of Jean-Paul.\n\nTwo.",
+        markup="plain",
+        page_starts=(0, 30),
+    )
+
+
+def word(text: str, style: str = "", extra: str = "") -> str:
+    named = f"<w:pStyle w:val='{style}'/>" if style else ""
+    return f"<w:p><w:pPr>{named}{extra}</w:pPr><w:r><w:t>{text}</w:t></w:r></w:p>"
+
+
+def cells(*texts: str) -> str:
+    return "<w:tr>" + "".join(f"<w:tc>{word(text)}</w:tc>" for text in texts) + "</w:tr>"
+
+
+@pytest.mark.parametrize("strict", [False, True])
+def test_word_structure_in_the_order_of_the_document(strict: bool) -> None:
+    numbered = "<w:numPr><w:numId w:val='1'/></w:numPr>"
+    body = (
+        word("Title", "H1")
+        + word("Own", "Own")
+        + "<w:p><w:r><w:t>Said</w:t><w:tab/><w:t>so.</w:t></w:r>"
+        "<w:del><w:r><w:t>gone</w:t></w:r></w:del>"
+        "<w:ins><w:r><w:t> Added.</w:t></w:r></w:ins></w:p>"
+        + word("one", extra=numbered)
+        + word("two", extra=numbered)
+        + f"<w:tbl>{cells('Code', 'Price')}{cells('A1', '5')}</w:tbl>"
+        + f"<w:sdt><w:sdtContent>{word('In a control.')}</w:sdtContent></w:sdt>"
+        + "<w:p><m:oMath><m:r><m:t>a=b</m:t></m:r></m:oMath></w:p>"
+    )
+    assert text_of(sample.docx(body, strict=strict, notes=word("A note.")), "a.docx") == (
+        "# Title\n\n## Own\n\nSaid\tso. Added.\n\n- one\n- two\n\n"
+        "| Code | Price |\n|---|---|\n| A1 | 5 |\n\nIn a control.\n\na=b\n\n## Notes\n\nA note."
+    )
+
+
+def saved(made: Any) -> bytes:
+    file = io.BytesIO()
+    made.save(file)
+    return file.getvalue()
+
+
+def test_slides_are_pages() -> None:
+    pptx = pytest.importorskip("pptx")
+    made = pptx.Presentation()
+    for title, lines in (("First", ["Only."]), ("Second", ["One.", "Two."])):
+        slide = made.slides.add_slide(made.slide_layouts[1])
+        slide.shapes.title.text = title
+        slide.placeholders[1].text = "\n".join(lines)
+    slide.notes_slide.notes_text_frame.text = "Say it slowly."
+    table = slide.shapes.add_table(2, 2, 0, 0, 9, 9).table
+    for row in range(2):
+        for column in range(2):
+            table.cell(row, column).text = f"{row}{column}"
+    document = read_document(saved(made), "wrong.xlsx")
+    assert document.text == (
+        "# First\n\nOnly.\n\n# Second\n\n- One.\n- Two.\n\n"
+        "| 00 | 01 |\n|---|---|\n| 10 | 11 |\n\nNotes: Say it slowly."
+    )
+    assert document.page_starts == (0, document.text.index("# Second"))
+
+
+def test_sheets_are_sections_of_rows() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    import datetime
+
+    made = openpyxl.Workbook()
+    sheet = made.active
+    sheet.title = "Prices"
+    sheet.append(["Name", "Price", "Since"])
+    sheet.append(["Lamp\nred", 0.1 + 0.2, datetime.datetime(2024, 5, 1)])
+    sheet.cell(2000, 1, True)
+    made.create_sheet("Empty")
+    assert text_of(saved(made), "a.xlsx") == (
+        "## Prices\n\n| Name | Price | Since |\n|---|---|---|\n"
+        "| Lamp red | 0.3 | 2024-05-01 |\n| TRUE |"
+    )
+
+
+HTML = """<!DOCTYPE html><html><head><title>Shop</title><style>p {}</style></head><body>
+<nav><a href=x>Home</a></nav><script>alert("no")</script>
+<h2>Lamps &amp; more</h2><p>A <b>red</b>
+ lamp.<p hidden>secret<p style="display: none">secret
+<ul><li>one<ul><li>inner</ul><li>two</ul><ol><li>first<li>second</ol>
+<table><caption>Sizes</caption><tr><th>Code<th>Price<tr><td>A1<td>5 <i>€</i></table>
+<table><tr><td><table><tr><td>laid out</table></table>
+<pre>x  =  1
+y</pre><footer>Imprint</footer></body></html>"""
+
+
+def test_html_is_what_its_reader_reads() -> None:
+    expected = (
+        "# Shop\n\n## Lamps & more\n\nA red lamp.\n\n- one\n  - inner\n- two\n"
+        "1. first\n2. second\n\n"
+        "Sizes\n\n| Code | Price |\n|---|---|\n| A1 | 5 € |\n\nlaid out\n\n```\nx  =  1\ny\n```"
+    )
+    assert text_of(HTML, "a.html") == expected
+    assert text_of(HTML, "page.txt") == expected, "its content says that it is HTML"
+
+
+def test_html_of_the_main_part_where_the_page_marks_one() -> None:
+    page = "<body><p>Menu<main><h1>Title</h1><p>The text of the page.</main><p>Adverts"
+    assert text_of(page, "a.html") == "# Title\n\nThe text of the page."
+    little = "<body><p>All of the text of the page stands here.<main>x</main>"
+    assert "stands here" in text_of(little, "a.html")
+
+
+@pytest.mark.parametrize(
+    ("head", "codec"), [('charset="windows-1251"', "cp1251"), ("charset=iso-8859-1", "cp1252")]
+)
+def test_html_says_its_own_encoding(head: str, codec: str) -> None:
+    text = {"cp1251": "Привет, мир", "cp1252": "“Größe” — 5 €"}[codec]
+    page = f"<meta {head}><p>{text}".encode(codec)
+    assert text_of(page, "a.html") == text
+
+
+def test_html_nested_without_end() -> None:
+    assert text_of("<b>" * 20_000 + "x", "a.html") == "x"
+    assert text_of("<table><tr><td>" * 2_000 + "x", "a.html") == "x"
+
+
+@pytest.mark.parametrize(
+    ("text", "name"),
+    [
+        ("Name,Price\nLamp,5\n\n", "a.csv"),
+        ("Name;Price\nLamp;5", "a.csv"),
+        ("Name\tPrice\r\nLamp\t5", "a.tsv"),
+        ('Name,Price\n"Lamp",5', "a.csv"),
+    ],
+)
+def test_delimited_rows_are_a_table(text: str, name: str) -> None:
+    assert text_of(text, name) == "| Name | Price |\n|---|---|\n| Lamp | 5 |"
+
+
+def test_a_csv_of_many_columns_is_read() -> None:
+    row = ",".join(f"c{number}" for number in range(10_000))
+    assert "c9999" in text_of(f"{row}\n{row}", "a.csv")
+
+
+def test_tables_have_no_empty_ends() -> None:
+    assert markdown_table([["a", "", ""], [" ", ""], ["b\nc", "d", ""]]) == (
+        "| a |  |\n|---|---|\n| b c | d |"
+    )
+    assert markdown_table([[""], []]) == ""
+
+
+@pytest.mark.parametrize(
+    ("text", "name", "expected"),
+    [
+        (
+            '[{"a": 1.10, "b": {"c": [1, 2]}}, {"a": null, "b": "x\\ny"}]',
+            "a.json",
+            "a: 1.10\nb.c: 1, 2\n\nb: x y",
+        ),
+        ('{"a": true, "b": 12345678901234567890}', "a.json", "a: true\nb: 12345678901234567890"),
+        ('{"a": [{"b": 1}, {"b": 2}]}', "a.json", "a.b: 1\na.b: 2"),
+        ('{"a": "\\ud800"}', "a.json", "a: \ufffd"),
+        ('{"a": 1, "b', "a.json", '{"a": 1, "b'),
+        ('{"a": 1}\n{"a": 2', "a.jsonl", 'a: 1\n\n{"a": 2'),
+    ],
+)
+def test_json_is_a_line_a_value(text: str, name: str, expected: str) -> None:
+    document = read_document(text.encode(), name)
+    assert (document.text, document.markup) == (expected, "lines")
+
+
+MAIL = """From: Ann <ann@example.org>
+To: =?utf-8?q?J=C3=B6rg?= <joerg@example.org>
+Subject: =?utf-8?b?UHJlaXNl?= for
+ lamps
+Date: Fri, 1 Mar 2024 10:00:00 +0000
+MIME-Version: 1.0
+Content-Type: multipart/mixed; boundary=b
+
+--b
+Content-Type: multipart/alternative; boundary=c
+
+--c
+Content-Type: text/html; charset=utf-8
+
+<p>Hello <b>HTML</b>
+--c
+Content-Type: text/plain; charset=utf-8
+Content-Transfer-Encoding: quoted-printable
+
+Gr=C3=BC=C3=9Fe.
+--c--
+--b
+Content-Type: application/pdf; name="list.pdf"
+Content-Disposition: attachment; filename="list.pdf"
+
+x
+--b--
+"""
+
+
+def test_mail() -> None:
+    assert text_of(MAIL, "a.eml") == (
+        "# Preise for lamps\n\nFrom: Ann <ann@example.org>\nTo: Jörg <joerg@example.org>\n"
+        "Date: Fri, 01 Mar 2024 10:00:00 +0000\n\nGrüße.\n\nAttachments: list.pdf"
+    )
+    html = MAIL.replace("text/plain", "application/x-unknown")
+    assert "Hello HTML" in text_of(html, "a.eml")
+
+
+@pytest.mark.parametrize(
+    ("name", "markup"),
+    [("a.py", "lines"), ("a.md", "markdown"), ("a.txt", "plain"), ("README", "plain")],
+)
+def test_text_is_what_its_name_says(name: str, markup: str) -> None:
+    assert read_document(b"# A\n\nx", name).markup == markup
+
+
+@pytest.mark.parametrize(
+    "write", [lambda: sample.pdf(["Found."]), lambda: sample.docx(word("Found."))]
+)
+def test_the_content_decides_not_the_name(write: Callable[[], bytes]) -> None:
+    assert text_of(write(), "a.csv") == "Found."
+    assert text_of("Found.", "a.pdf") == "Found."
