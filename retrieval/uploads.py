@@ -119,8 +119,12 @@ class Uploads:
             raise InvalidRequest(
                 "part_ids", f"the parts have {size} bytes; the upload was to get {row['bytes']}"
             )
-        for part_id in part_ids:
-            content.append(self._blobs.path(held[part_id]["sha256"]))
+        try:
+            for part_id in part_ids:
+                content.append(self._blobs.path(held[part_id]["sha256"]))
+        except FileNotFoundError:
+            self._pending(owner, upload_id)  # says so, if it has ended meanwhile
+            raise
 
     def complete(self, owner: str, upload_id: str, content: Incoming) -> UploadRecord:
         """Makes a file of what `assemble` wrote. Raises NotFound, InvalidRequest."""

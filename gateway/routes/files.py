@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import quote
 
@@ -19,6 +18,8 @@ from gateway.errors import BadRequest
 from gateway.multipart import read_form
 from gateway.runtime import Runtime
 from gateway.schema.files import FileDeleted, FileExpiration, FilePurpose
+from retrieval.catalog import Content
+from retrieval.errors import NotFound
 from retrieval.parse import clean_filename
 
 __all__ = ["create_file", "delete_file", "list_files", "retrieve_file", "retrieve_file_content"]
@@ -80,24 +81,29 @@ async def retrieve_file_content(
 ) -> ASGIApp:
     """The bytes that were uploaded."""
     content = await runtime.library.catalog.file_content(owner_of(request.scope), file_id)
-    return _Download(content.path, content.file.filename, content.file.bytes)
+    return _Download(content)
 
 
 class _Download:
     """A file's bytes, piece by piece; never shown by a browser, whatever is in them."""
 
-    def __init__(self, path: Path, filename: str, size: int) -> None:
-        self._path = path
+    def __init__(self, content: Content) -> None:
+        self._content = content
+        name = quote(content.file.filename, safe="")
         self._headers = [
             (b"content-type", b"application/octet-stream"),
-            (b"content-length", str(size).encode()),
-            (b"content-disposition", f"attachment; filename*=UTF-8''{quote(filename)}".encode()),
+            (b"content-length", str(content.file.bytes).encode()),
+            (b"content-disposition", f"attachment; filename*=UTF-8''{name}".encode()),
             (b"x-content-type-options", b"nosniff"),
         ]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         # Opened before the answer begins: what is deleted meanwhile is still read to its end.
-        with await asyncio.to_thread(self._path.open, "rb") as file:
+        try:
+            opened = await asyncio.to_thread(self._content.path.open, "rb")
+        except FileNotFoundError as error:
+            raise NotFound("file", self._content.file.id) from error
+        with opened as file:
             start: Any = {"type": "http.response.start", "status": 200, "headers": self._headers}
             await send(start)
             while piece := await asyncio.to_thread(file.read, PIECE):

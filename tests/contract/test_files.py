@@ -290,6 +290,19 @@ def test_nobody_sees_the_files_of_another(served: Served) -> None:
     served.alice.files.delete(file.id)
 
 
+def test_a_content_that_is_gone_is_a_404(served: Served) -> None:
+    content = b"soon gone"
+    file = served.alice.files.create(file=('a b"é.txt', content), purpose="assistants")
+    answer = served.http.get(f"/v1/files/{file.id}/content")
+    assert answer.headers["content-type"] == "application/octet-stream"
+    assert "filename*=UTF-8''a%20b" in answer.headers["content-disposition"]
+    sha256 = hashlib.sha256(content).hexdigest()
+    (served.folder / sha256[:2] / sha256).unlink()
+    gone = served.http.get(f"/v1/files/{file.id}/content")
+    assert (gone.status_code, gone.json()["error"]["code"]) == (404, "file_not_found")
+    served.alice.files.delete(file.id)
+
+
 def test_an_upload_in_parts(served: Served, tmp_path: Path) -> None:
     pieces = [b"one " * 5000, b"two " * 5000, b"three"]
     whole = b"".join(pieces)
