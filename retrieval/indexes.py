@@ -81,14 +81,19 @@ class StoreIndex:
                 self._rebuild_words(error)
             return self.words.search(query, k, within)
 
-    def close(self, *, delete: bool = False) -> None:
-        """Waits for a writer. No later `refresh` writes to the directory."""
-        with self._lock:
+    def close(self, *, delete: bool = False, wait: bool = True) -> bool:
+        """Waits for a writer, or else is False. No later `refresh` writes to the directory."""
+        if not self._lock.acquire(blocking=wait):
+            return False
+        try:
             self._closed = True
             if self._newest >= 0:
                 self.vectors.close()
             if delete:
                 shutil.rmtree(self._path, ignore_errors=True)
+            return True
+        finally:
+            self._lock.release()
 
     def _open(self) -> None:
         try:
@@ -237,8 +242,9 @@ class Indexes:
         if index is None:
             index = StoreIndex(self._path / store_id, self.source, store_id, self._embedder())
             self._open[store_id] = index
-            while len(self._open) > _OPEN_STORES:
-                self._open.popitem(last=False)[1].close()
+            for oldest in list(self._open)[: max(0, len(self._open) - _OPEN_STORES)]:
+                if self._open[oldest].close(wait=False):  # one that is being built stays
+                    del self._open[oldest]
         self._open.move_to_end(store_id)
         return index
 

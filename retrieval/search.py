@@ -23,6 +23,8 @@ __all__ = ["LIMIT", "Asked", "Rerank", "search"]
 LIMIT = 1000  # passages a search may return
 _NEIGHBOURS = 10  # chunks on each side that a passage may be widened by
 _LEAST_DEPTH = 50  # candidates of each kind: what one kind ranks low the other may rank high
+_DEEPEST = 4 * LIMIT  # where that many repeat each other, or are under the floor, it is enough
+_SPARE = 8  # passages beyond those wanted, as repetitions fall away
 _RERANKED = 50  # passages that a reranker is shown, if fewer are asked for
 
 Ids = NDArray[np.int64]
@@ -116,7 +118,7 @@ def _find(
     wanted = asked.limit
     if asked.diversity or asked.rerank is not None:
         wanted = max(wanted, _RERANKED)
-    depth = max(_LEAST_DEPTH, wanted + 8)
+    depth = max(_LEAST_DEPTH, wanted + _SPARE)
     while True:
         # Of a few queries each passage takes its best; repetitions fall away, and if then too few
         # are left, many more are looked for.
@@ -130,18 +132,33 @@ def _find(
                 scores[chunk] = max(cosine, scores.get(chunk, -math.inf))
                 relevance[chunk] = max(fused[chunk], relevance.get(chunk, -math.inf))
         scores = {chunk: score for chunk, score in scores.items() if score >= asked.floor}
-        hits = [
-            msgspec.structs.replace(hit, relevance=relevance[hit.chunk_id])
-            for hit in store.hits(owner, scores)
-        ]
-        hits.sort(key=lambda hit: (-hit.relevance, hit.document_id, hit.start, hit.chunk_id))
-        hits = [hits[place] for place in distinct((hit.text for hit in hits), wanted)]
-        if len(hits) >= wanted or exhausted:
+        hits = _distinct_hits(store, owner, scores, relevance, wanted)
+        if len(hits) >= wanted or exhausted or depth > _DEEPEST:
             break
         depth *= 4
     if asked.diversity:
         hits = _diverse(indexes, hits, asked)
     return hits
+
+
+def _distinct_hits(
+    store: Store,
+    owner: str,
+    scores: dict[int, float],
+    relevance: dict[int, float],
+    wanted: int,
+) -> list[Hit]:
+    """The first `wanted` that are still there and do not repeat one before them."""
+    ranked = sorted(scores, key=lambda chunk: (-relevance[chunk], chunk))
+    count = wanted + _SPARE  # mostly enough; texts are most of what reading costs
+    while True:
+        found = store.hits(owner, {chunk: scores[chunk] for chunk in ranked[:count]})
+        hits = [msgspec.structs.replace(hit, relevance=relevance[hit.chunk_id]) for hit in found]
+        hits.sort(key=lambda hit: (-hit.relevance, hit.document_id, hit.start, hit.chunk_id))
+        hits = [hits[place] for place in distinct((hit.text for hit in hits), wanted)]
+        if len(hits) >= wanted or count >= len(ranked):
+            return hits
+        count = len(ranked)
 
 
 def _candidates(
@@ -161,11 +178,13 @@ def _candidates(
     for index, within in indexes:
         if asked.weights.embedding:
             ids, near = index.vectors.search(vector, depth, within)
+            # Then these are all that there are above the floor: words cannot find another.
             exhausted &= len(ids) < depth or float(near[-1]) < asked.floor
             cosines.update(zip(ids.tolist(), near.tolist(), strict=True))
         if asked.weights.text:
             found = index.search_words(words, depth, within)
-            exhausted &= len(found.ids) < depth
+            if not asked.weights.embedding:
+                exhausted &= len(found.ids) < depth
             by_words.update(zip(found.ids.tolist(), found.scores.tolist(), strict=True))
             missing = [chunk for chunk in found.ids.tolist() if chunk not in cosines]
             if missing:

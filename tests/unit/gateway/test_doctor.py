@@ -1,0 +1,69 @@
+"""`jurat doctor` and `jurat reindex`; what they look at is tested in tests/unit/retrieval."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from gateway import doctor
+from retrieval.library import Library
+from tests.unit.gateway.test_cli import write_config
+from tests.unit.retrieval.fakes import BagEmbedder
+
+
+@pytest.fixture
+def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("JURAT_DATA_DIR", str(tmp_path / "state"))
+    return tmp_path / "state"
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> list[str]:
+    return ["--config", str(write_config(tmp_path))]
+
+
+async def fill(state: Path) -> None:
+    library = Library.open(state, BagEmbedder())
+    store = await library.ensure_store("docs", "ann")
+    await library.ingest(store.id, "ann", [("a.md", b"# A\n\nA paper jam.\n")])
+    library.close()
+
+
+async def test_it_says_what_is_wrong_and_mends_it(
+    state: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await fill(state)
+    assert doctor.main(config) == 0
+    assert "0 problems" in capsys.readouterr().out
+    next((state / "indexes").glob("*/words/*.term")).write_bytes(b"")
+    assert doctor.main([*config, "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert "has changed" in found["problems"][0]["what"]
+    assert doctor.main([*config, "--repair"]) == 0
+    assert "mended" in capsys.readouterr().out
+    assert doctor.main(config) == 0
+
+
+async def test_reindex(state: Path, config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    await fill(state)
+    assert doctor.reindex(config) == 0
+    assert "1 stores" in capsys.readouterr().out
+    assert doctor.reindex([*config, "--store", "nothing"]) == 1
+    assert "nothing" in capsys.readouterr().err
+
+
+async def test_a_gateway_that_runs_is_named(
+    state: Path, config: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    await fill(state)
+    library = Library.open(state, BagEmbedder())
+    assert doctor.main(config) == 1
+    assert doctor.reindex(config) == 1
+    assert "in use by another process" in capsys.readouterr().err
+    library.close()
+
+
+def test_no_documents(state: Path, config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.main(config) == 1
+    assert "no documents" in capsys.readouterr().err
