@@ -3,6 +3,7 @@
 import time
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from pathlib import Path
 from typing import NoReturn
 
 from litestar import Litestar
@@ -14,6 +15,7 @@ from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.plan import Plan
 from gateway.ensemble.settings import EnsembleSettings
+from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
 from gateway.logs import AccessLog
 from gateway.metrics import Metrics, RouteMetrics
@@ -26,13 +28,17 @@ from gateway.routes.embeddings import create_embeddings
 from gateway.routes.health import health, ready
 from gateway.routes.metrics import metrics
 from gateway.routes.models import list_models, retrieve_model
+from gateway.routes.pull import pull_model
 from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.runtime import Runtime
 from gateway.seeding import Seeding
+from gateway.toml import ConfigError
 from models.engine import Engine
+from models.errors import DownloadFailed
 from models.footprint import Footprint
 from models.machine import read_machine
+from models.pulls import Pulls
 from models.registry import Registry, ResidencyLimits
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
@@ -52,6 +58,7 @@ ROUTES = (
     unload_model,
     reload_models,
     metrics,
+    pull_model,
     health,
     ready,
     openapi_json,
@@ -81,15 +88,18 @@ def create_app(
         lambda found: runtime.replace(found.ensembles),
     )
     measured = Metrics(registry)
+    pulls = Pulls(configuration.data_dir, _hub_environment)
     app = Litestar(
         route_handlers=[*ROUTES, static_router()],
         dependencies={
             "runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, use_cache=True, sync_to_thread=False),
             "metrics": Provide(lambda: measured, use_cache=True, sync_to_thread=False),
+            "pulls": Provide(lambda: pulls, use_cache=True, sync_to_thread=False),
         },
         exception_handlers={Exception: on_exception},
         lifespan=[lifespan],
+        on_shutdown=[pulls.stop],
         openapi_config=None,
         logging_config=None,
         request_max_body_size=None,  # gateway.body has the cap
@@ -110,8 +120,8 @@ def _compose(
     def embedder() -> Engine:
         return registry.get(settings.retrieval.embedder)
 
-    library = _open_library(configuration, embedder)
     planning = Planning(configuration, read_machine())
+    library = _open_library(configuration, embedder)
     try:
         registry = Registry(
             configuration.models,
@@ -190,6 +200,15 @@ def _lifespan(
                 library.close()
 
     return lifespan
+
+
+def _hub_environment() -> dict[str, str]:
+    """For a process that pulls. Read for each, so that a new token needs no restart."""
+    try:
+        token = hub_token(read_environment(Path.cwd()))
+    except ConfigError as error:
+        raise DownloadFailed(str(error), "access_denied") from error
+    return {"HF_TOKEN": token} if token else {}
 
 
 def _unknown() -> float | None:

@@ -25,7 +25,7 @@ def main(argv: Sequence[str]) -> int:
     check_exposure(found.settings.server.host, keys)
     for model in found.models.values():
         if model.kind != "fake":
-            _check_source(model, found.directory)
+            _check_source(model, found.directory, found.data_dir)
     server = found.settings.server
     lines = [
         f"configuration  {found.source}",
@@ -39,9 +39,9 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
-def _check_source(model: ModelSettings, directory: Path) -> None:
+def _check_source(model: ModelSettings, directory: Path, data_dir: Path) -> None:
     try:
-        locate(model, directory)
+        locate(model, directory, data_dir)
     except NotDownloaded:
         pass  # the configuration is right; what is missing is a download
     except SourceError as error:

@@ -22,6 +22,9 @@ BUILT_IN = {
     "serve": "gateway.serve:main",
     "check-config": "gateway.check_config:main",
     "plan": "gateway.plan:main",
+    "pull": "gateway.hub_commands:pull",
+    "rm": "gateway.hub_commands:rm",
+    "models": "gateway.hub_commands:models",
 }
 
 

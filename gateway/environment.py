@@ -17,11 +17,13 @@ from dotenv import dotenv_values
 from gateway.settings import GatewaySettings
 from gateway.toml import ConfigError, describe, is_struct, nearest, struct_fields, structs_in
 
-__all__ = ["PREFIX", "overlay", "read_environment", "variables"]
+__all__ = ["PREFIX", "hub_token", "overlay", "read_environment", "variables"]
 
 PREFIX = "JURAT_"
 API_KEYS = "JURAT_API_KEYS"
 API_KEYS_FILE = "JURAT_API_KEYS_FILE"
+HUB_TOKEN = "HF_TOKEN"  # noqa: S105 (a variable's name)
+HUB_TOKEN_FILE = "HF_TOKEN_FILE"  # noqa: S105
 # The last two are the client commands' own: which gateway to talk to, and with which key.
 SPECIAL = (
     "JURAT_CONFIG",
@@ -36,7 +38,7 @@ SPECIAL = (
 def read_environment(directory: Path) -> dict[str, str]:
     """The process's variables over those of `directory/.env`. Raises ConfigError for unknown ones.
 
-    Only Jurat's own variables and HF_TOKEN are taken from the file.
+    Only Jurat's own variables, HF_TOKEN and HF_TOKEN_FILE are taken from the file.
     """
     dotenv = directory / ".env"
     try:
@@ -71,6 +73,19 @@ def overlay(table: Mapping[str, Any], environment: Mapping[str, str]) -> dict[st
     if keys:
         _put(result, ("auth", "keys"), keys)
     return result
+
+
+def hub_token(environment: Mapping[str, str]) -> str:
+    """The model hub's token: HF_TOKEN, or what the file HF_TOKEN_FILE holds. Raises ConfigError."""
+    if token := environment.get(HUB_TOKEN, "").strip():
+        return token
+    if HUB_TOKEN_FILE not in environment:
+        return ""
+    path = Path(environment[HUB_TOKEN_FILE]).expanduser()
+    try:
+        return path.read_text("utf-8").strip()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{HUB_TOKEN_FILE}: {path} cannot be read as text.") from error
 
 
 def _walk(struct: Any, path: tuple[str, ...]) -> list[tuple[str, tuple[tuple[str, ...], Any]]]:

@@ -35,6 +35,17 @@ log = logging.getLogger("jurat.errors")
 
 # The SDK would repeat any 5xx twice; this tells it that repeating will not help.
 NO_RETRY = {"x-should-retry": "false"}
+HUB_STATUS: dict[model_errors.DownloadCode, int] = {
+    "access_denied": 403,
+    "no_such_repository": 404,
+    "no_such_file": 404,
+    "rate_limited": 503,
+    "unreachable": 502,
+    "offline": 503,
+    "checksum": 502,
+    "disk_full": 507,
+    "disk_error": 500,
+}
 
 
 class ApiError(Exception):
@@ -166,6 +177,8 @@ def _from_models(error: model_errors.ModelError) -> ApiError:
         case model_errors.RequestTimeout():
             # Repeating would do the same work a second time and be late again.
             return ApiError(504, text, kind="server_error", code="timeout", headers=NO_RETRY)
+        case model_errors.DownloadFailed():
+            return ApiError(HUB_STATUS[error.code], text, kind="hub_error", code=error.code)
         case model_errors.LoadFailed() | model_errors.SourceError():
             return _unavailable(text, "model_load_failed")
         case _:

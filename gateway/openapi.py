@@ -11,6 +11,7 @@ from gateway.schema.completions import Completion, CompletionChunk, CompletionRe
 from gateway.schema.embeddings import EmbeddingList, EmbeddingRequest
 from gateway.schema.health import Health, Ready
 from gateway.schema.models import Model, ModelList
+from gateway.schema.pull import PullRequest
 from gateway.schema.router import Done, ModelRef, Reloaded, RouterModelList
 from gateway.schema.tokenize import (
     ContentTokens,
@@ -20,6 +21,7 @@ from gateway.schema.tokenize import (
     TokenizeRequest,
 )
 from gateway.version import VERSION
+from models.pull_events import Progress, Pulled
 
 __all__ = ["OPERATIONS", "document"]
 
@@ -151,6 +153,17 @@ OPERATIONS = (
         Reloaded,
         errors=(400, 401),
     ),
+    Operation(
+        "post",
+        "/models/pull",
+        "pullModel",
+        "Fetch a model from a hub; events are `Progress`, the last one is `Pulled` or an error",
+        "Models",
+        Pulled,
+        PullRequest,
+        Progress,
+        (400, 401, 403, 404, 413, 502, 503, 507),
+    ),
     Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
     Operation(
         "get",
@@ -167,12 +180,15 @@ OPERATIONS = (
 REASONS = {
     400: "The request is wrong; `param` names where",
     401: "No API key, or an unknown one",
+    403: "The model hub asks for a licence to be accepted, or for a token",
     404: "There is no such model or store",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",
     500: "The server failed",
+    502: "The model hub cannot be reached, or sent something wrong",
     503: "The model is not available now; see Retry-After",
     504: "The request took too long",
+    507: "The disk has no room for the files",
 }
 
 

@@ -1,7 +1,6 @@
 """`jurat plan`: what this machine can run of the configured models, and how, before it runs."""
 
 import argparse
-import asyncio
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
@@ -22,7 +21,6 @@ from models.memory import Estimate, Part, estimate, sizes
 from models.plan import ModelPlan
 from models.settings import ModelSettings
 from models.sources import locate
-from models.weigh import weigh
 from models.worker_spec import worker_spec
 
 __all__ = ["main", "markdown"]
@@ -49,10 +47,14 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
     if options.table:
-        sys.stdout.write(markdown(found.models, layouts(found.models, found.directory)))
+        sys.stdout.write(
+            markdown(found.models, layouts(found.models, found.directory, found.data_dir))
+        )
         return 0
     planning = Planning(found, read_machine())
     if options.measure:
+        import asyncio  # with what runs workers, half of the time that a plan takes
+
         return asyncio.run(_measure(found, planning, as_json=options.json))
     if options.json:
         _print_json(_as_json(planning))
@@ -88,8 +90,8 @@ def _row(one: ModelPlan) -> list[str]:
         return ["-"] * 8 + [one.error or "elsewhere: takes no memory here"]
     parts = (one.fit.estimate.host, *one.fit.estimate.devices.values())
     placement = one.fit.placement
-    cache = placement.kv_tokens > 0 and one.fit.requests > 0
-    guessed = " (estimated: no file yet)" if one.layout and one.layout.estimated else ""
+    cache = sum(part.prompts + part.kv for part in parts) > 0 and one.fit.requests > 0
+    estimated = one.layout is not None and one.layout.estimated
     return [
         gib(sum(part.weights for part in parts)),
         gib(sum(part.kv for part in parts)),
@@ -98,8 +100,8 @@ def _row(one: ModelPlan) -> list[str]:
         gib(sum(part.total for part in parts)),
         str(placement.context) if cache else "-",
         str(one.fit.requests) if cache else "-",
-        "yes" if one.resident else "on demand",
-        one.fit.reason + guessed,
+        "not pulled" if estimated else "yes" if one.resident else "on demand",
+        one.fit.reason,
     ]
 
 
@@ -208,11 +210,15 @@ async def _weigh(
     found: Configuration, planning: Planning, settings: ModelSettings, place: Fit
 ) -> tuple[int, int]:
     """Bytes of the host's memory: estimated, measured."""
-    path = locate(settings, found.directory)
+    from models.weigh import weigh
+
+    path = locate(settings, found.directory, found.data_dir)
     devices = planning.machine.devices
     with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
         lock = Path(folder) / "cores"
-        spec = worker_spec(settings, path, found.directory, place.placement, devices, lock)
+        spec = worker_spec(
+            settings, path, found.directory, found.data_dir, place.placement, devices, lock
+        )
         taken: Estimate = place.estimate
         return taken.host.total, await weigh(spec, found.data_dir)
 

@@ -23,11 +23,12 @@ class Planning:
     def __init__(self, configuration: Configuration, machine: Machine) -> None:
         self._base = configuration.directory
         self._models = configuration.models
+        self._data_dir = configuration.data_dir
         self.machine = machine
         embedder = configuration.settings.retrieval.embedder
         self.plan: Plan = make_plan(
             configuration.models,
-            layouts(configuration.models, configuration.directory),
+            layouts(configuration.models, configuration.directory, configuration.data_dir),
             {name: entry.models for name, entry in configuration.ensembles.items()},
             [embedder],
             room_of(configuration.settings.models, machine),
@@ -51,18 +52,20 @@ class Planning:
                 raise DoesNotFit(planned.error)
             if planned.fit is not None:
                 return planned.fit
-        layout = inspect(settings, self._base)
+        layout = inspect(settings, self._base, self._data_dir)
         return (
             None if layout is None else fit(settings, layout, less(self.plan.room, self._embedder))
         )
 
 
-def layouts(models: Mapping[str, ModelSettings], base: Path) -> dict[str, Layout | ModelError]:
+def layouts(
+    models: Mapping[str, ModelSettings], base: Path, data_dir: Path
+) -> dict[str, Layout | ModelError]:
     """Of every model that takes memory of this machine, or why it is not known."""
     found: dict[str, Layout | ModelError] = {}
     for name, settings in models.items():
         try:
-            layout = inspect(settings, base)
+            layout = inspect(settings, base, data_dir)
         except ModelError as error:
             found[name] = error
         else:

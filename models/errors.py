@@ -3,7 +3,8 @@
 ModelError
 ├── ModelNotFound      no such model id in the catalog
 ├── SourceError        a model's file is missing, unreadable or not what it should be
-│   └── NotDownloaded      it is on a model hub and not on this machine yet
+│   ├── NotDownloaded      it is on a model hub and not on this machine yet
+│   └── DownloadFailed     it cannot be fetched from there; `code` says why in a word
 ├── LoadFailed         the worker could not load the model; carries the tail of its log
 │   └── DoesNotFit         it takes more memory than there is; says how much, and what would fit
 ├── EngineUnavailable  not loaded, loading, shutting down, or given up after repeated crashes
@@ -15,9 +16,13 @@ ModelError
     └── Unsupported        this model cannot do that (an embedder asked to chat, say)
 """
 
+from typing import Literal
+
 __all__ = [
     "ContextOverflow",
     "DoesNotFit",
+    "DownloadCode",
+    "DownloadFailed",
     "EngineCrashed",
     "EngineUnavailable",
     "InvalidRequest",
@@ -51,6 +56,27 @@ class SourceError(ModelError):
 
 class NotDownloaded(SourceError):
     """The files of an `hf:` source are not on this machine; the message says how to get them."""
+
+
+DownloadCode = Literal[
+    "access_denied",  # a licence to accept, or a token to give
+    "no_such_repository",
+    "no_such_file",  # or several that could be meant
+    "rate_limited",
+    "unreachable",  # the hub does not answer, or not as a hub would
+    "offline",
+    "disk_full",
+    "disk_error",
+    "checksum",
+]
+
+
+class DownloadFailed(SourceError):
+    """Files could not be fetched from a hub. What came so far stays, for the next attempt."""
+
+    def __init__(self, message: str, code: DownloadCode) -> None:
+        super().__init__(message)
+        self.code: DownloadCode = code
 
 
 class LoadFailed(ModelError):

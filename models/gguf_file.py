@@ -112,6 +112,11 @@ def _layout(
     last = sum(t.bytes for t in outside) - first
     window = int(_number(own, "attention.sliding_window", 0))
     count = int(_need(path, architecture, own, "block_count"))
+    if count > len(tensors):
+        raise SourceError(
+            f"{path}: {architecture}.block_count is {count}, and the file has {len(tensors)} "
+            "tensors in all."
+        )
     embedding = int(_need(path, architecture, own, "embedding_length"))
     experts = int(_number(own, "expert_used_count", 0))
     feed_forward = max(_numbers(own, "feed_forward_length", 1, 4 * embedding))
@@ -190,8 +195,9 @@ def _read(path: Path) -> _Header:
         with path.open("rb") as file:
             if not path.stat().st_size:
                 raise SourceError(f"{path} is empty.")
-            with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
-                return _Reader(path, content).header()
+            # Closed with the last view of it, which an error's traceback may still hold.
+            content = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+            return _Reader(path, content).header()
     except OSError as error:
         raise SourceError(f"{path} cannot be read: {error.strerror}.") from error
 
@@ -305,6 +311,8 @@ class _Reader:
         anywhere else. Where each such place is the end of the string before it, they are lengths.
         """
         while count:
+            if self._at >= self._size:
+                raise struct.error
             content = np.frombuffer(
                 self._content, np.uint8, min(STRIDE, self._size - self._at), self._at
             )
@@ -352,19 +360,20 @@ def _text(path: Path, fields: Mapping[str, Value], key: str) -> str:
 
 def _need(path: Path, architecture: str, own: Mapping[str, Value], key: str) -> float:
     value = own.get(key)
-    if not isinstance(value, int | float) or value < 1:
+    if not isinstance(value, int | float) or not 1 <= value < math.inf:
         raise SourceError(f"{path}: {architecture}.{key} is {value}, not a positive number.")
     return value
 
 
 def _number(fields: Mapping[str, Value], key: str, default: float) -> float:
     value = fields.get(key)
-    return value if isinstance(value, int | float) else default
+    return value if isinstance(value, int | float) and math.isfinite(value) else default
 
 
 def _numbers(own: Mapping[str, Value], key: str, count: int, default: int) -> list[int]:
     """A number a layer; files write one for all or a list."""
     value = own.get(key)
     if isinstance(value, tuple):
-        return [int(each) for each in value] + [default] * (count - len(value))
-    return [int(value) if isinstance(value, int | float) else default] * count
+        found = [int(each) if math.isfinite(each) else default for each in value]
+        return found + [default] * (count - len(value))
+    return [int(_number(own, key, default))] * count

@@ -16,20 +16,21 @@ __all__ = ["inspect"]
 FORMATS = ("*.safetensors", "pytorch_model*.bin")
 
 
-def inspect(settings: ModelSettings, base: Path) -> Layout | None:
+def inspect(settings: ModelSettings, base: Path, data_dir: Path | None = None) -> Layout | None:
     """What the model is made of; None for one that takes no memory of this machine.
 
-    `base` is where relative `file:` sources start. Raises SourceError for files that are missing
-    or not what they should be, and where there is neither a file nor a `[shape]`.
+    `base` is where relative `file:` sources start, `data_dir` knows what was pulled. Raises
+    SourceError for files that are missing or not what they should be, and where there is neither a
+    file nor a `[shape]`.
     """
     if settings.kind == "fake" or settings.source.startswith("upstream:"):
         return None
     try:
-        path = locate(settings, base)
+        path = locate(settings, base, data_dir)
     except NotDownloaded:
         return estimated(settings)
     layout = _folder(path) if path.is_dir() else read_layout(path)
-    adapters = sum(_size(resolve(each.source, base)) for each in settings.lora)
+    adapters = sum(_size(resolve(each.source, base, data_dir)) for each in settings.lora)
     return replace(layout, adapters=adapters)
 
 

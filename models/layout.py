@@ -34,6 +34,8 @@ BITS = {
     "Q2_K": 3.17,
 }
 DEFAULT_QUANT = "Q4_K_M"
+# Embedders in folders: small ones are published in float32, large ones in bfloat16.
+HALF_FROM = 1_000_000_000  # parameters
 TRAINED = 8192  # tokens, where nobody says
 
 
@@ -92,6 +94,10 @@ def estimated(settings: ModelSettings) -> Layout:
             f"Model '{settings.id}': {settings.source} is not on this machine, and the settings "
             "have no [shape] to estimate its memory from."
         )
+    if _is_folder(settings):
+        parameters = parameters_of(settings) or 0
+        size = parameters * (2 if parameters >= HALF_FROM else 4)
+        return Layout(folder=True, input=size, parameters=parameters, estimated=True)
     quant = (settings.quant or _precision(settings.source) or DEFAULT_QUANT).upper()
     bits = BITS.get(quant.removeprefix("UD-"))
     if bits is None:
@@ -168,6 +174,14 @@ def _count(shape: Shape) -> int:
     network = 3 * shape.embedding * _feed_forward(shape) * (shape.experts or 1)
     matrices = 1 if shape.tied_embeddings else 2
     return shape.layers * (attention + network) + matrices * shape.vocabulary * shape.embedding
+
+
+def _is_folder(settings: ModelSettings) -> bool:
+    """Whether sentence-transformers will run it: a whole repository, not a GGUF file of one."""
+    is_file = settings.source.lower().endswith(".gguf")
+    return settings.kind != "chat" and not (
+        settings.quant or _precision(settings.source) or is_file
+    )
 
 
 def _precision(source: str) -> str:

@@ -20,7 +20,8 @@ Execution = Literal["parallel", "sequential", "swapped"]
 class ModelPlan(Struct, frozen=True, kw_only=True):
     """One model, beside those that stay in any case. `error` says why there is no `fit`.
 
-    `resident`: it fits beside all that come before it, so it stays once it is loaded.
+    `resident`: it fits beside all that come before it, so it stays once it is loaded. What is not
+    downloaded yet takes nobody's place.
     `layout` is None of one that takes no memory here, and of one that nothing is known of.
     """
 
@@ -70,8 +71,9 @@ def make_plan(
     beside = left
     for name in layouts:
         if name not in planned:
-            alone, found = site.fit(name, beside), site.fit(name, left)
-            resident = _as_good(found, alone)
+            alone = site.fit(name, beside)
+            found = site.fit(name, left) if site.is_here(name) else alone
+            resident = site.is_here(name) and _as_good(found, alone)
             planned[name] = site.planned(name, found if resident else alone, resident=resident)
             left = _after(left, found) if resident else left
     elsewhere = ModelPlan(layout=None, fit=None, resident=True)
@@ -102,6 +104,11 @@ class _Site:
             return fit(self._models[name], layout, room)
         except ModelError as error:
             return error
+
+    def is_here(self, name: str) -> bool:
+        """Whether its files are on this machine."""
+        layout = self.layouts[name]
+        return isinstance(layout, Layout) and not layout.estimated
 
     def planned(self, name: str, found: Fit | ModelError, *, resident: bool) -> ModelPlan:
         layout = self.layouts[name]

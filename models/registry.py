@@ -96,6 +96,7 @@ class Registry:
     ) -> None:
         self._folder = _private_folder()
         self._safe_modes = SafeModes(data_dir / "machine.json")
+        self._data_dir = data_dir
         self._base = base or Path.cwd()
         self._given = dict(engines or {})
         self._limits = limits or ResidencyLimits()
@@ -342,9 +343,11 @@ class Registry:
     def _build(self, model: ModelSettings, base: Path, key: str, placed: Fit | None) -> Engine:
         if model.kind == "fake":
             return FakeEngine(context=model.context or 4096)
-        path = locate(model, base)
+        path = locate(model, base, self._data_dir)
         placement = None if placed is None else placed.placement
-        spec = worker_spec(model, path, base, placement, self._devices, self._folder / "cores")
+        spec = worker_spec(
+            model, path, base, self._data_dir, placement, self._devices, self._folder / "cores"
+        )
         return LocalEngine(
             spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)
         )

@@ -69,7 +69,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     """
 
     id: Annotated[str, Meta(min_length=1, max_length=200)]
-    kind: Literal["chat", "embedding", "fake"]
+    kind: Literal["chat", "embedding", "rerank", "fake"]
     source: str = ""
     quant: str = ""  # which file of an `hf:org/repo` source: "Q4_K_M"
     revision: str = ""  # of an `hf:` source: a branch, tag or commit; empty: its main branch

@@ -1,17 +1,19 @@
-"""Where a model's files are: `package:` inside a Python package, `file:` on disk."""
+"""Where a model's files are: `package:` in a Python package, `file:` on disk, `hf:` from a hub."""
 
 import importlib.util
 from pathlib import Path
 
 from models.errors import NotDownloaded, SourceError
+from models.hub_cache import cached
+from models.hub_names import parse
 from models.settings import ModelSettings
 
 __all__ = ["locate", "resolve"]
 
 
-def locate(model: ModelSettings, base: Path) -> Path:
+def locate(model: ModelSettings, base: Path, data_dir: Path | None) -> Path:
     """Where a model's file or folder is. Raises SourceError, also for one of the wrong kind."""
-    path = resolve(model.source, base)
+    path = resolve(model.source, base, data_dir, model)
     if model.kind == "chat" and path.is_dir():
         raise SourceError(
             f"Source '{model.source}' of model '{model.id}': {path} is a folder; a model of kind "
@@ -25,10 +27,14 @@ def locate(model: ModelSettings, base: Path) -> Path:
     return path
 
 
-def resolve(source: str, base: Path) -> Path:
+def resolve(
+    source: str, base: Path, data_dir: Path | None = None, model: ModelSettings | None = None
+) -> Path:
     """The local path of a source; relative `file:` paths start at `base`.
 
-    Raises SourceError, naming the source and what to do, if nothing is there.
+    An `hf:` source is what was pulled of it, at the commit that `data_dir` remembers, or else what
+    the hub's cache has; `model` is what it is for, if it is a model. Raises SourceError, naming the
+    source and what to do, if nothing is there, and NotDownloaded if it is still at the hub.
     """
     scheme, _, rest = source.partition(":")
     if not rest:
@@ -42,7 +48,7 @@ def resolve(source: str, base: Path) -> Path:
             except RuntimeError as error:  # ~NAME, and nobody has that name
                 raise SourceError(f"Source '{source}': {error}") from error
         case "hf":
-            raise NotDownloaded(f"Source '{source}' is not on this machine.")
+            return _pulled(source, data_dir, model)
         case "upstream":
             raise SourceError(
                 f"Source '{source}': {scheme}: sources are not built yet. Download the file and "
@@ -52,6 +58,17 @@ def resolve(source: str, base: Path) -> Path:
             raise SourceError(f"Source '{source}': unknown kind '{scheme}'; use package: or file:.")
     if not path.exists():
         raise SourceError(f"Source '{source}': there is no file {path}.")
+    return path
+
+
+def _pulled(source: str, data_dir: Path | None, model: ModelSettings | None) -> Path:
+    record = cached(parse(source, model), data_dir)
+    path = record.path() if record is not None else None
+    if path is None:
+        name = source if model is None else model.id
+        raise NotDownloaded(
+            f"Source '{source}' is not on this machine; fetch it with: jurat pull {name}"
+        )
     return path
 
 

@@ -17,13 +17,15 @@ def worker_spec(
     settings: ModelSettings,
     path: Path,
     base: Path,
+    data_dir: Path,
     placement: Placement | None,
     devices: Sequence[Device],
     core_lock: Path,
 ) -> WorkerSpec:
     """What runs the model at `path` where it is placed; None: as its settings say.
 
-    `devices` are the machine's GPUs; adapters' relative `file:` sources start at `base`. Raises
+    `devices` are the machine's GPUs; adapters' relative `file:` sources start at `base`,
+    and `data_dir` knows what was pulled. Raises
     SourceError for an adapter that is not there.
     """
     chat = settings.kind == "chat"
@@ -48,7 +50,9 @@ def worker_spec(
         backend_sampling=settings.backend_sampling,
         chat_template=settings.chat_template,
         core_lock=str(core_lock),
-        lora=tuple((str(resolve(each.source, base)), each.scale) for each in settings.lora),
+        lora=tuple(
+            (str(resolve(each.source, base, data_dir)), each.scale) for each in settings.lora
+        ),
         pooling=settings.pooling,
         dimensions=settings.dimensions,
         query_prompt=settings.query_prompt,

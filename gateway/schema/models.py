@@ -19,7 +19,7 @@ class Model(Struct, frozen=True, kw_only=True):
     created: int  # Unix seconds: when this gateway started
     owned_by: str
     name: str
-    kind: Literal["chat", "embedding", "fake", "ensemble"]
+    kind: Literal["chat", "embedding", "rerank", "fake", "ensemble"]
     state: Literal["unloaded", "loading", "ready", "failed", "stopped"]
     description: str
     memory: Memory | UnsetType = UNSET

@@ -47,12 +47,11 @@ def adapt(model: Any, context: Any, lora: Sequence[tuple[str, float]]) -> None:
     """
     if not lora:
         return
-    adapters = (ctypes.c_void_p * len(lora))()
+    adapters: Any = (llama_cpp.llama_adapter_lora_p_ctypes * len(lora))()
     for at, (path, _) in enumerate(lora):
         adapters[at] = llama_cpp.llama_adapter_lora_init(model, path.encode())
         if not adapters[at]:
             raise LoadFailed(f"{path} is no LoRA adapter of this model, or cannot be read.")
     scales = (ctypes.c_float * len(lora))(*(scale for _, scale in lora))
-    pointers: Any = ctypes.cast(adapters, ctypes.POINTER(ctypes.POINTER(ctypes.c_void_p)))
-    if llama_cpp.llama_set_adapters_lora(context, pointers, len(lora), scales) != 0:
+    if llama_cpp.llama_set_adapters_lora(context, adapters, len(lora), scales) != 0:
         raise LoadFailed(f"The LoRA adapters {', '.join(path for path, _ in lora)} do not apply.")

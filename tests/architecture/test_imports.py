@@ -24,6 +24,9 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "transformers": "models/worker/embedder.py",
     "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
     "pynvml": "models/machine.py",
+    "huggingface_hub": ("models/hub.py", "models/hub_cache.py"),
+    "httpx2": "models/hub.py",
+    "filelock": "models/hub.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
     "litestar": "gateway/",
@@ -33,6 +36,8 @@ HOMES: dict[str, str | tuple[str, ...]] = {
 }
 # What a gateway must not load: it would double its memory and its start.
 WORKERS_ONLY = ("torch", "llama_cpp", "transformers", "sentence_transformers", "llguidance")
+# Nor the hub's client, which only processes that pull need: of it, only names of folders.
+PULLS_ONLY = ("huggingface_hub.file_download", "httpx2")
 
 
 def modules() -> list[Path]:
@@ -159,7 +164,8 @@ def test_what_is_public_exists() -> None:
 
 @pytest.mark.parametrize("module", ["gateway.app", "gateway.cli", "models.registry"])
 def test_importing_it_loads_nothing_that_belongs_to_workers(module: str) -> None:
-    code = f"import sys, {module}; print([m for m in {WORKERS_ONLY!r} if m in sys.modules])"
+    others = (*WORKERS_ONLY, *PULLS_ONLY)
+    code = f"import sys, {module}; print([m for m in {others!r} if m in sys.modules])"
     ran = subprocess.run(
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
     )

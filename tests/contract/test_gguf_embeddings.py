@@ -54,6 +54,15 @@ def test_the_mean_is_taken_where_nothing_else_is_said(
     assert likeness(model.forward(rows(model)), expected) > 0.999
 
 
+@pytest.mark.parametrize(("pooling", "at"), [("cls", 0), ("last", -1)])
+def test_the_settings_may_pool_otherwise(
+    tmp_path: Path, states: list[np.ndarray], pooling: str, at: int
+) -> None:
+    model = encoder(write_minilm(tmp_path / "m.gguf"), pooling=pooling)
+    expected = np.stack([each[at] for each in states])
+    assert likeness(model.forward(rows(model)), expected) > 0.999
+
+
 @pytest.mark.parametrize(
     ("pooling", "at"), [(gguf.PoolingType.CLS, 0), (gguf.PoolingType.LAST, -1)]
 )

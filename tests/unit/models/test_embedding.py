@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest, ModelError, QueueFull
+from models.errors import InvalidRequest, LoadFailed, ModelError, QueueFull
 from models.types import EmbedRequest, TextPrompt, TokenizeRequest
 from models.worker import embedding, messages
 from models.worker.cores import CoreLock
@@ -96,6 +96,28 @@ def expected(*windows: str) -> NDArray[np.float32]:
         counts = np.bincount([BEGIN, *window.encode(), END], minlength=Letters.dimension)
         total += counts / np.linalg.norm(counts) * (len(window) + 2)
     return total / np.linalg.norm(total)
+
+
+def test_prompts_and_dimensions_of_the_settings(worker: Worker) -> None:
+    worker.loop = EmbeddingLoop(
+        worker.encoder,
+        CoreLock(None),
+        worker.said.append,
+        prompts={"query": "q:", "document": None},
+        dimensions=BEGIN,
+    )
+    worker.embed(1, "a", kind="query")
+    worker.embed(2, "a", kind="document")
+    worker.run()
+    assert worker.loop.dimension == BEGIN
+    found = {m.id: m.result for m in worker.said if isinstance(m, messages.Embedded)}
+    for request, text in ((1, "q:a"), (2, "a")):
+        assert found[request].dimension == BEGIN
+        letters = np.bincount(list(text.encode()), minlength=BEGIN)  # the marks are cut away
+        vector = np.frombuffer(found[request].vectors, "<f4")
+        assert vector == pytest.approx(letters / np.linalg.norm(letters), abs=1e-6)
+    with pytest.raises(LoadFailed, match="dimensions is 303, and the model's vectors have 302"):
+        EmbeddingLoop(worker.encoder, CoreLock(None), worker.said.append, dimensions=303)
 
 
 def test_vectors_are_in_order_whoever_shared_the_batch(worker: Worker) -> None:

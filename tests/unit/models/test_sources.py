@@ -7,6 +7,8 @@ from models.settings import ModelSettings
 from models.sources import locate, resolve
 from tests.real_models import MINILM, SMOLLM2
 
+NO_DATA = Path("/nowhere")  # nothing was ever pulled
+
 
 def test_a_file_starts_at_the_base(tmp_path: Path) -> None:
     (tmp_path / "models").mkdir()
@@ -75,9 +77,9 @@ def test_a_source_of_the_wrong_kind_is_refused(
         (tmp_path / file).touch()
     model = ModelSettings(id="mine", kind=kind, source=f"file:{name}")  # type: ignore[arg-type]
     if says is None:
-        assert locate(model, tmp_path) == tmp_path / name
+        assert locate(model, tmp_path, NO_DATA) == tmp_path / name
         return
     with pytest.raises(SourceError, match=says) as raised:
-        locate(model, tmp_path)
+        locate(model, tmp_path, NO_DATA)
     assert "'mine'" in str(raised.value)
     assert name in str(raised.value)
