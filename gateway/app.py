@@ -180,8 +180,8 @@ def _compose(
     def embedder() -> Engine:
         return registry.get(settings.retrieval.embedder)
 
-    library = _open_library(configuration, embedder)
     planning = Planning(configuration, read_machine())
+    library = _open_library(configuration, embedder)
     try:
         registry = Registry(
             configuration.models,
