@@ -36,7 +36,7 @@ class RouterModel(Struct, frozen=True, kw_only=True):
     created: int  # Unix seconds: when this gateway started
     owned_by: str
     status: ModelStatus
-    kind: Literal["chat", "embedding", "fake", "ensemble"]
+    kind: Literal["chat", "embedding", "rerank", "fake", "ensemble"]
     aliases: list[str]
     downloaded: bool
     object: Literal["model"] = "model"
