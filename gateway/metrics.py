@@ -11,7 +11,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from models.engines.on_demand import Served
-from models.residency import sizes
+from models.sizes import sizes
 from models.types import EngineStats
 
 __all__ = ["CONTENT_TYPE", "Metrics", "RouteMetrics"]

@@ -29,6 +29,8 @@ def inspect(settings: ModelSettings, base: Path, data_dir: Path) -> Layout | Non
         path = locate(settings, base, data_dir)
     except NotDownloaded:
         return estimated(settings)
+    if not (path.is_dir() or path.is_file()):  # a pipe, say: to open it may take for ever
+        raise SourceError(f"{path} is neither a file nor a folder.")
     layout = _folder(path) if path.is_dir() else read_layout(path)
     adapters = sum(_size(resolve(each.source, base, data_dir)) for each in settings.lora)
     return replace(layout, adapters=adapters)

@@ -16,7 +16,8 @@ from msgspec.structs import replace
 from models.engine import Engine
 from models.errors import EngineUnavailable, LoadFailed, ModelError, QueueFull
 from models.footprint import Footprint
-from models.residency import HOST, Residency, Ticket, sizes
+from models.residency import Residency, Ticket
+from models.sizes import HOST, sizes
 from models.types import EngineStats
 
 __all__ = ["Lifecycle"]

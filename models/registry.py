@@ -303,10 +303,10 @@ class Registry:
         while self._lifecycle.known(key := name if number == 1 else f"{name}#{number}"):
             number += 1  # what it replaces may still have requests
         try:
+            engine = self._given.get(name)
+            path = self._path(entry.settings) if engine is None else None
             entry.placed = self._placed(name, entry.settings)
-            engine = self._given.get(name) or self._build(
-                entry.settings, self._base, key, entry.placed
-            )
+            engine = engine or self._build(entry.settings, path, key, entry.placed)
         except NotDownloaded as error:
             entry.absent = NotDownloaded(
                 f"The files of model '{name}' ({entry.settings.source}) are not on this machine. "
@@ -341,15 +341,26 @@ class Registry:
         )
         entry.engine = OnDemandEngine(engine, entry.key, self._lifecycle)
 
-    def _build(self, model: ModelSettings, base: Path, key: str, placed: Fit | None) -> Engine:
-        if model.kind == "fake":
+    def _path(self, model: ModelSettings) -> Path | None:
+        """Where its files are; None where it has none. Raises SourceError."""
+        return None if model.kind == "fake" else locate(model, self._base, self._data_dir)
+
+    def _build(
+        self, model: ModelSettings, path: Path | None, key: str, placed: Fit | None
+    ) -> Engine:
+        if path is None:
             return FakeEngine(context=model.context or 4096)
         if model.source.startswith(UPSTREAM):
             return UpstreamEngine(model, upstream_url(model))
-        path = locate(model, base, self._data_dir)
         placement = None if placed is None else placed.placement
         spec = worker_spec(
-            model, path, base, self._data_dir, placement, self._devices, self._folder / "cores"
+            model,
+            path,
+            self._base,
+            self._data_dir,
+            placement,
+            self._devices,
+            self._folder / "cores",
         )
         return LocalEngine(
             spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)

@@ -19,13 +19,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from models.footprint import Footprint
+from models.sizes import Sizes, add, added, beyond, reserve, sizes, take
 
-__all__ = ["HOST", "Actions", "Residency", "State", "Ticket", "sizes"]
+__all__ = ["Actions", "Residency", "State", "Ticket"]
 
 State = Literal["unloaded", "loading", "loaded", "unloading", "failed"]
-Sizes = dict[int, int]  # bytes by device; the host is one
-
-HOST = -1
 BURST = 4  # contended swaps in a row before a minimum residency is kept
 
 
@@ -70,14 +68,6 @@ class _Model:
     leaving: bool = False  # unload when the last request is gone
     forget: bool = False  # and never load again
     evictions: int = 0
-
-
-def sizes(footprint: Footprint) -> Sizes:
-    """A footprint by device."""
-    found = {index: size for index, size in footprint.devices.items() if size}
-    if footprint.host:
-        found[HOST] = footprint.host
-    return found
 
 
 class Residency:
@@ -154,7 +144,7 @@ class Residency:
         total: Sizes = {}
         for one in self._models.values():
             if one.state in ("loading", "loaded", "unloading"):
-                _add(total, one.needs)
+                add(total, one.needs)
         return total
 
     def excess(self, models: Iterable[str]) -> Sizes:
@@ -169,12 +159,12 @@ class Residency:
         }
         total: Sizes = {}
         for name in chosen:
-            _add(total, self._models[name].needs)
-        return {} if self._budget is None else _beyond(total, self._budget)
+            add(total, self._models[name].needs)
+        return {} if self._budget is None else beyond(total, self._budget)
 
     def fits_now(self, model: str) -> bool:
         """Whether it can be loaded and nothing need go for it."""
-        return not _beyond(self._models[model].needs, self._free())
+        return not beyond(self._models[model].needs, self._free())
 
     def full(self, owner: str) -> bool:
         """Whether a request of this owner may not wait: too many do, of theirs among them."""
@@ -273,7 +263,7 @@ class Residency:
         chosen: set[str] = set()  # leave already, for somebody or because they were told to
         for name, one in self._models.items():
             if one.state == "unloading" or (one.state in ("loading", "loaded") and one.leaving):
-                _add(coming, one.needs)
+                add(coming, one.needs)
                 chosen.add(name)
         held = False
         for ticket in self._wanted():
@@ -281,18 +271,18 @@ class Residency:
                 actions.refuse += self._refuse(ticket.model)
                 continue
             needs = self._models[ticket.model].needs
-            if not _beyond(needs, free):
+            if not beyond(needs, free):
                 self._models[ticket.model].state = "loading"
                 actions.load.append(ticket.model)
-                _take(free, needs)
+                take(free, needs)
                 continue
-            short = _beyond(needs, _sum(free, coming))
+            short = beyond(needs, added(free, coming))
             victims = self._victims(short, chosen) if short else []
             held |= self._evict(victims, ticket, now, actions, draining)
             chosen.update(victims)
             for victim in victims:
-                _add(coming, self._models[victim].needs)
-            _reserve(needs, coming, free)
+                add(coming, self._models[victim].needs)
+            reserve(needs, coming, free)
         self._held = held
         return draining
 
@@ -360,12 +350,12 @@ class Residency:
         for name in able:
             if any(freed.get(device, 0) < short[device] for device in self._shared(name, short)):
                 chosen.append(name)
-                _add(freed, self._models[name].needs)
-        if _beyond(short, freed):
+                add(freed, self._models[name].needs)
+        if beyond(short, freed):
             return []
         for name in list(reversed(chosen)):  # a later, larger one may have made it needless
             without = {d: freed[d] - self._models[name].needs.get(d, 0) for d in freed}
-            if not _beyond(short, without):
+            if not beyond(short, without):
                 chosen.remove(name)
                 freed = without
         return chosen
@@ -401,36 +391,3 @@ class Residency:
         found = self._models[model]
         if found.forget and not found.running and found.state in ("unloaded", "failed"):
             del self._models[model]
-
-
-def _add(total: Sizes, more: Sizes) -> None:
-    for device, size in more.items():
-        total[device] = total.get(device, 0) + size
-
-
-def _sum(first: Sizes | None, second: Sizes) -> Sizes | None:
-    if first is None:
-        return None
-    return {d: first.get(d, 0) + second.get(d, 0) for d in {*first, *second}}
-
-
-def _beyond(needs: Sizes, room: Sizes | None) -> Sizes:
-    """What does not fit, by device; empty if all does."""
-    if room is None:
-        return {}
-    missing = {device: size - room.get(device, 0) for device, size in needs.items()}
-    return {device: size for device, size in missing.items() if size > 0}
-
-
-def _take(room: Sizes | None, needs: Sizes) -> None:
-    if room is not None:
-        for device, size in needs.items():
-            room[device] = room.get(device, 0) - size
-
-
-def _reserve(needs: Sizes, coming: Sizes, free: Sizes | None) -> None:
-    """Set memory aside, of what is coming first."""
-    for device, size in needs.items():
-        of_coming = min(size, coming.get(device, 0))
-        _take(coming, {device: of_coming})
-        _take(free, {device: size - of_coming})

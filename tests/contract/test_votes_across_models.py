@@ -143,6 +143,7 @@ def workers() -> dict[str, psutil.Process]:
     return found
 
 
+@pytest.mark.timeout(600)  # four loads of real models
 def test_where_only_one_model_fits_the_members_are_swapped(
     tmp_path: Path, gemma3: ModelSettings
 ) -> None:

@@ -4,7 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.footprint import Footprint
-from models.residency import BURST, HOST, Actions, Residency, Ticket, sizes
+from models.residency import BURST, Actions, Residency, Ticket
+from models.sizes import HOST, sizes
 
 GB = 10**9
 
