@@ -16,8 +16,8 @@ from retrieval.parse import Document, parse
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given, Source, expand, read
 from retrieval.store import Passage, Written
-from retrieval.store_files import Attached, StoreFiles, Waiting
-from retrieval.types import Chunking, Embedder, IngestReport
+from retrieval.store_files import StoreFiles, Waiting
+from retrieval.types import Chunking, Embedder, FileObject, IngestReport
 
 __all__ = ["Ingester", "Progress"]
 
@@ -144,15 +144,16 @@ class Ingester:
                 content.write(data)
                 content.sync()
 
-                def commit() -> Written:
-                    file = self._files.create(owner, content, source.name, PURPOSE)
-                    embedder = embedded_by(self._embedder)
-                    passages = (ready.document, ready.passages, embedder)
-                    return self._store_files.put(
-                        owner, store_id, Attached(file_id=file.id), *passages
-                    )
+                def create() -> FileObject:
+                    return self._files.create(owner, content, source.name, PURPOSE)
 
-                self._write(store_id, commit)
+                embedder = embedded_by(self._embedder)
+                self._write(
+                    store_id,
+                    lambda: self._store_files.put(
+                        owner, store_id, create, ready.document, ready.passages, embedder
+                    ),
+                )
 
         await asyncio.to_thread(store)
         return True

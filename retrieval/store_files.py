@@ -3,7 +3,7 @@
 
 import json
 import sqlite3
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -30,6 +30,7 @@ from retrieval.types import (
     Cursor,
     ErrorCode,
     FileCounts,
+    FileObject,
     FileRecord,
     FileStatus,
     Page,
@@ -138,24 +139,23 @@ class StoreFiles:
         self,
         owner: str,
         store_id: str,
-        given: Attached,
+        create: Callable[[], FileObject],
         document: Document,
         passages: Sequence[Passage],
         embedder: EmbeddedBy,
     ) -> Written:
-        """Puts in a file with its passages, in place of those of the same name.
+        """Puts the file that `create` makes in, with its passages, for those of its name.
 
-        Raises StoreNotFound, NotFound, QuotaExceeded.
+        Raises StoreNotFound, QuotaExceeded; then the file is not made either.
         """
         with self._database.transaction() as execute:
-            (row,) = execute(
-                "SELECT filename FROM files WHERE id = ? AND owner = ?", (given.file_id, owner)
-            ).fetchall()
+            self._stores.quota(owner, store_id)
+            file = create()
             removed: list[int] = []
-            for old in self.named(store_id, row["filename"]):
+            for old in self.named(store_id, file.filename):
                 removed += self.remove(owner, store_id, old.id).removed
-            self.attach(owner, store_id, [given])
-            seq = self._row(store_id, given.file_id)["seq"]
+            self.attach(owner, store_id, [Attached(file_id=file.id)])
+            seq = self._row(store_id, file.id)["seq"]
             written = write_passages(execute, seq, document, passages, embedder)
             return Written(removed, written.added)
 

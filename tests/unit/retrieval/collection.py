@@ -13,7 +13,7 @@ from retrieval.database import Database
 from retrieval.files import Files
 from retrieval.parse import Document
 from retrieval.store import EmbeddedBy, Passage, Store, Written
-from retrieval.store_files import Attached, StoreFiles
+from retrieval.store_files import StoreFiles
 from retrieval.types import FileObject
 from retrieval.uploads import Uploads
 from retrieval.vector_stores import VectorStores
@@ -50,11 +50,14 @@ class Collection(NamedTuple):
     def put(
         self, owner: str, store_id: str, passages: Iterator[Passage], name: str = "a.md"
     ) -> Written:
-        with self.database.transaction():
-            file = self.upload(owner, name)
-            return self.store_files.put(
-                owner, store_id, Attached(file_id=file.id), DOCUMENT, list(passages), EMBEDDER
-            )
+        return self.store_files.put(
+            owner,
+            store_id,
+            lambda: self.upload(owner, name),
+            DOCUMENT,
+            list(passages),
+            EMBEDDER,
+        )
 
 
 def passages(count: int, parts: int = 1, fail_at: int = -1) -> Iterator[Passage]:

@@ -7,9 +7,17 @@ import pytest
 
 from retrieval import schema
 from retrieval.database import Database
-from retrieval.errors import NotFound, RetrievalError, StoreNotFound, StoreReadOnly
+from retrieval.errors import (
+    NotFound,
+    QuotaExceeded,
+    RetrievalError,
+    StoreNotFound,
+    StoreReadOnly,
+)
 from retrieval.filters import Comparison
 from retrieval.store_files import Attached
+from retrieval.types import Cursor
+from retrieval.vector_stores import StoreChange
 from tests.unit.retrieval.collection import DOCUMENT, EMBEDDER, Collection, opened, passages
 
 
@@ -175,3 +183,14 @@ def test_a_database_of_version_1_keeps_all_that_is_in_it(tmp_path: Path) -> None
         assert collection.database.query("PRAGMA foreign_key_check") == []
         # Ids of chunks that were deleted before are not used again.
         assert min(collection.put("ann", "vs_1", passages(1), "c.md").added) > 9
+
+
+def test_a_file_that_cannot_be_put_in_is_not_made_either(collection: Collection) -> None:
+    record = collection.stores.ensure("ann", "docs")
+    collection.stores.update("ann", record.id, StoreChange(quota_bytes=3))
+    for store_id, error in ((record.id, QuotaExceeded), ("vs_nope", StoreNotFound)):
+        with pytest.raises(error):
+            collection.put("ann", store_id, passages(1))
+    assert collection.files.page("ann", Cursor()).items == []
+    collection.files.sweep()  # what was adopted before that goes with the next start
+    assert list(collection.blobs.path("00").parent.parent.rglob("?" * 64)) == []
