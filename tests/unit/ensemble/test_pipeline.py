@@ -126,6 +126,14 @@ async def test_the_majority_answers_with_its_evidence() -> None:
     assert verdict.usage.completion_tokens > 0
 
 
+async def test_a_request_may_choose_how_votes_are_counted() -> None:
+    rig = Rig({"a": says("12 seconds"), "b": says("24 hours", 3), "c": says("24 hours", 3)})
+    assert (await rig.verdict()).report.answer_value != "12 seconds"
+    override = EnsembleOverride(strategy="first_non_blank")
+    report = (await rig.verdict(override=override)).report
+    assert (report.strategy, report.answer_value) == ("first_non_blank", "12 seconds")
+
+
 async def test_members_are_asked_in_the_requests_own_tier() -> None:
     for flex in (False, True):
         rig = Rig(says("12 seconds"))
