@@ -35,102 +35,13 @@ _LANGUAGES = (
     *("danish", "dutch", "finnish", "french", "german", "hungarian", "italian", "norwegian"),
     *("portuguese", "russian", "spanish", "swedish"),
 )
-_ENGLISH = [
-    "a",
-    "about",
-    "after",
-    "all",
-    "also",
-    "am",
-    "an",
-    "and",
-    "any",
-    "are",
-    "as",
-    "at",
-    "be",
-    "because",
-    "been",
-    "before",
-    "being",
-    "but",
-    "by",
-    "can",
-    "could",
-    "did",
-    "do",
-    "does",
-    "doing",
-    "for",
-    "from",
-    "had",
-    "has",
-    "have",
-    "having",
-    "he",
-    "her",
-    "here",
-    "him",
-    "his",
-    "how",
-    "i",
-    "if",
-    "in",
-    "into",
-    "is",
-    "it",
-    "its",
-    "many",
-    "me",
-    "might",
-    "more",
-    "most",
-    "much",
-    "my",
-    "no",
-    "not",
-    "of",
-    "on",
-    "or",
-    "our",
-    "over",
-    "shall",
-    "she",
-    "should",
-    "so",
-    "some",
-    "such",
-    "than",
-    "that",
-    "the",
-    "their",
-    "them",
-    "then",
-    "there",
-    "these",
-    "they",
-    "this",
-    "those",
-    "to",
-    "under",
-    "was",
-    "we",
-    "were",
-    "what",
-    "when",
-    "where",
-    "which",
-    "while",
-    "who",
-    "whom",
-    "whose",
-    "why",
-    "will",
-    "with",
-    "would",
-    "you",
-    "your",
-]
+_ENGLISH = """
+a about after all also am an and any are as at be because been before being but by can could did
+do does doing for from had has have having he her here him his how i if in into is it its many me
+might more most much my no not of on or our over shall she should so some such than that the their
+them then there these they this those to under was we were what when where which while who whom
+whose why will with would you your
+"""
 _SPACED = re.compile(r"\S+")
 
 
@@ -238,7 +149,7 @@ def _stemmer() -> TextAnalyzer:
 
 
 def _stop_filters() -> list[TextAnalyzer]:
-    filters = [Filter.custom_stopword(list[str](_ENGLISH)), *map(Filter.stopword, _LANGUAGES)]
+    filters = [Filter.custom_stopword([*_ENGLISH.split()]), *map(Filter.stopword, _LANGUAGES)]
     return [TextAnalyzerBuilder(Tokenizer.whitespace()).filter(one).build() for one in filters]
 
 

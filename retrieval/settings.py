@@ -16,7 +16,7 @@ class RetrievalSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields
     headings and paragraphs begin.
     """
 
-    chunk_tokens: int = 200
+    chunk_tokens: int = 400
     chunk_overlap_tokens: int = 40
     chunk_words: int | None = None
     chunk_overlap_words: int = 100

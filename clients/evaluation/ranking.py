@@ -8,11 +8,7 @@ from typing import cast
 
 from clients.evaluation.wattbot import is_blank, references
 
-__all__ = ["answers_of", "discounted_gain", "holds", "recall", "reciprocal_rank"]
-
-_TOLERANCE = 1e-6
-_NUMBER = re.compile(r"(?<![\w.])[-+]?\d[\d,]*(?:\.\d+)?(?!\w)")
-_WORD = re.compile(r"\w+")
+__all__ = ["answers_of", "discounted_gain", "has_text", "has_whole", "recall", "reciprocal_rank"]
 
 
 def discounted_gain(ranked: Sequence[str], relevant: Mapping[str, float], k: int) -> float:
@@ -56,30 +52,32 @@ def answers_of(field: str) -> list[str]:
     return [] if is_blank(text) else [text]
 
 
-def holds(text: str, answer: str) -> bool:
-    """Whether a passage has the text of an answer.
+def has_text(text: str, answer: str) -> bool:
+    """Whether a passage has the text of an answer, case, commas and blanks aside.
 
-    A number stands there as a number of the same value, thousands commas aside; of a bracketed
-    list all items do; words stand there in their order, case and marks aside.
+    Of a bracketed list it has every item. A short number may be a part of a longer one.
     """
-    if answer.startswith(("[", "{")):
-        items = references(answer)
-        return bool(items) and all(holds(text, item) for item in items)
-    number = _value(answer)
-    if number is not None:
-        return any(
-            math.isclose(number, value, rel_tol=_TOLERANCE, abs_tol=_TOLERANCE**2)
-            for value in (_value(found) for found in _NUMBER.findall(text))
-            if value is not None
-        )
-    words = " ".join(_WORD.findall(answer.casefold()))
-    if not words:
-        return " ".join(answer.split()) in " ".join(text.split())
-    return f" {words} " in f" {' '.join(_WORD.findall(text.casefold()))} "
+    return _has(text, answer, whole=False)
 
 
-def _value(text: str) -> float | None:
-    try:
-        return float(text.replace(",", ""))
-    except ValueError:
-        return None
+def has_whole(text: str, answer: str) -> bool:
+    """As `has_text`, but not as a part of a longer number or word."""
+    return _has(text, answer, whole=True)
+
+
+def _has(text: str, answer: str, *, whole: bool) -> bool:
+    given = _plain(text)
+    items = references(answer) if answer.startswith(("[", "{")) else [answer]
+    return bool(items) and all(_stands(given, _plain(item), whole=whole) for item in items)
+
+
+def _stands(text: str, item: str, *, whole: bool) -> bool:
+    if not whole or not item:
+        return bool(item) and item in text
+    before = r"(?<![\d.])" if item[0].isdigit() else r"(?<![^\W\d_])" if item[0].isalpha() else ""
+    after = r"(?!\.?\d)" if item[-1].isdigit() else r"(?![^\W\d_])" if item[-1].isalpha() else ""
+    return re.search(before + re.escape(item) + after, text) is not None
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().replace(",", "").split())

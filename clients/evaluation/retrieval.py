@@ -7,7 +7,7 @@ among the first passages. The documents go into a store of their own, which is d
 
 import argparse
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
 
@@ -21,7 +21,8 @@ from clients.evaluation.options import parser_of, print_json
 from clients.evaluation.ranking import (
     answers_of,
     discounted_gain,
-    holds,
+    has_text,
+    has_whole,
     recall,
     reciprocal_rank,
 )
@@ -162,12 +163,21 @@ def _shares(
     questions: Sequence[Question], answers: Sequence[Sequence[Found]], k: int
 ) -> dict[str, float]:
     """Of how many questions the right document, and the text of an answer, is found."""
-    right: list[bool] = []
-    said: list[bool] = []
-    for question, passages in zip(questions, answers, strict=True):
-        right.append(any(one.document.casefold() in question.documents for one in passages))
-        said.append(any(holds(one.text, answer) for one in passages for answer in question.answers))
-    return {f"document@{k}": fmean(right), f"answer@{k}": fmean(said), "questions": len(questions)}
+    pairs = list(zip(questions, answers, strict=True))
+
+    def share(held: Callable[[Question, Found], bool]) -> float:
+        return fmean(any(held(question, one) for one in passages) for question, passages in pairs)
+
+    return {
+        f"document@{k}": share(lambda question, one: one.document.casefold() in question.documents),
+        f"answer@{k}": share(lambda question, one: _any(has_text, question, one)),
+        f"whole_answer@{k}": share(lambda question, one: _any(has_whole, question, one)),
+        "questions": len(questions),
+    }
+
+
+def _any(test: Callable[[str, str], bool], question: Question, passage: Found) -> bool:
+    return any(test(passage.text, answer) for answer in question.answers)
 
 
 def _read_questions(path: Path, options: argparse.Namespace) -> list[Question]:

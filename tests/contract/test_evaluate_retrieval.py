@@ -68,7 +68,9 @@ def test_documents_and_questions(
     asked = ["--documents", str(folder), "--questions", str(questions), "--k", "1"]
     assert main(["retrieval", *asked, "--mode", "keyword", "--url", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {"keyword": {"document@1": 1.0, "answer@1": 0.5, "questions": 2}}
+    assert found == {
+        "keyword": {"document@1": 1.0, "answer@1": 0.5, "whole_answer@1": 0.5, "questions": 2}
+    }
 
 
 def test_what_is_wrong_is_said_in_one_line(

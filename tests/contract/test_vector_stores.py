@@ -66,7 +66,7 @@ def test_upload_and_poll_then_search(served: Served, store: str) -> None:
     assert (file.status, file.last_error, file.vector_store_id) == ("completed", None, store)
     assert file.attributes == {"ref_id": "L1", "year": 2024}
     assert file.usage_bytes > len(LAMP)
-    assert file.chunking_strategy.static.max_chunk_size_tokens == 200
+    assert file.chunking_strategy.static.max_chunk_size_tokens == 400
     put(served, store, "paper.md", PAPER, attributes={"year": 2023})
     record = strict(served.alice.vector_stores.retrieve(store))
     assert (record.status, record.file_counts.completed, record.file_counts.total) == (
