@@ -65,6 +65,7 @@ def test_every_error_of_a_package_is_known(module: object) -> None:
         Exception.__init__(error, "text")
         error.retry_after_s = 1.0
         error.param = None
+        error.code = "offline"  # a DownloadFailed's
         assert to_api_error(error).code != "internal_error"
 
 
