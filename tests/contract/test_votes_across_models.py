@@ -131,15 +131,15 @@ def needed_mb(model: ModelSettings, folder: Path) -> int:
     return fit(model, layout, Footprint(host=1 << 50)).estimate.footprint.host // MIB + 1
 
 
-def workers() -> dict[str, psutil.Process]:
-    """The processes that have a GGUF file mapped, by its name."""
-    found: dict[str, psutil.Process] = {}
+def workers() -> set[psutil.Process]:
+    """The processes that have a GGUF file mapped."""
+    found: set[psutil.Process] = set()
     for process in psutil.Process().children(recursive=True):
         try:
-            paths = [Path(entry.path) for entry in process.memory_maps()]
+            if any(entry.path.endswith(".gguf") for entry in process.memory_maps()):
+                found.add(process)
         except psutil.NoSuchProcess:
             continue
-        found.update({path.name: process for path in paths if path.suffix == ".gguf"})
     return found
 
 
@@ -151,7 +151,7 @@ def test_where_only_one_model_fits_the_members_are_swapped(
     needs = [needed_mb(found.models[name], tmp_path) for name in found.ensembles["panel"].models]
     limit = msgspec.structs.replace(found.settings.models, host_memory_mb=max(needs))
     settings = msgspec.structs.replace(found.settings, models=limit)
-    before = set(workers())
+    before = workers()
     with serving(msgspec.structs.replace(found, settings=settings)) as served:
         first, second = served.models
         assert states(served) == {first: "ready", second: "unloaded"}
@@ -169,9 +169,8 @@ def test_where_only_one_model_fits_the_members_are_swapped(
         assert f'jurat_model_loads_total{{model="{second}"}} 1.0' in metrics
         assert served.http.get("/health").json()["ensembles"]["panel"]["execution"] == "swapped"
         # Unloading ends the process, and so its memory is back.
-        (name,) = set(workers()) - before
-        process = workers()[name]
+        (process,) = workers() - before
         assert process.memory_info().rss > 50e6
         served.http.post("/models/unload", json={"model": "panel"})
         wait_until(lambda: not process.is_running())
-        assert set(workers()) == before
+        assert workers() == before

@@ -15,6 +15,7 @@ from models.errors import (
     LoadFailed,
     ModelError,
     ModelNotFound,
+    NotDownloaded,
     QueueFull,
     RequestTimeout,
     SourceError,
@@ -30,6 +31,7 @@ NO_RETRY = {"x-should-retry": "false"}
     ("error", "status", "code", "param", "headers"),
     [
         (ModelNotFound("m"), 404, "model_not_found", "model", {}),
+        (NotDownloaded("m"), 404, "model_not_downloaded", "model", {}),
         (ContextOverflow("m", 9, 8), 400, "context_length_exceeded", "messages", {}),
         (InvalidRequest("m", "seed"), 400, None, "seed", {}),
         (Unsupported("m", "model"), 400, "unsupported_value", "model", {}),
@@ -60,11 +62,14 @@ def test_what_a_client_is_told(
 def test_every_error_of_a_package_is_known(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]
         kind = getattr(module, name)
+        if not isinstance(kind, type):
+            continue  # the words that one of them carries
         error = kind.__new__(kind)
         Exception.__init__(error, "text")
         error.retry_after_s = 1.0
         error.param = None
         error.what, error.name = "file", "x"
+        error.code = "offline"  # a DownloadFailed's
         assert to_api_error(error).code != "internal_error"
 
 

@@ -73,7 +73,7 @@ def test_without_a_budget_nothing_is_wanted() -> None:
 
 @given(
     st.lists(
-        st.tuples(st.lists(st.integers(0, 1), min_size=1, max_size=60), st.sampled_from("ab")),
+        st.tuples(st.lists(st.integers(0, 1), min_size=30, max_size=60), st.sampled_from("ab")),
         max_size=12,
     ),
     st.lists(st.integers(0, 1), min_size=1, max_size=60),
@@ -90,6 +90,6 @@ def test_the_best_is_the_longest_of_ones_own_and_the_budget_holds(
     if found is None:
         assert shared == 0
     else:
-        assert found.owner == "a"
+        assert found.scope == "a"
         assert found.tokens[:shared] == wanted[:shared]
         assert shared == common_prefix(found.tokens, wanted)

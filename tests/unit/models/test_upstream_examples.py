@@ -5,7 +5,6 @@ from pathlib import Path
 import pytest
 
 from gateway.toml import read_toml
-from models.engines.upstream import UpstreamEngine
 from models.registry import Registry
 from models.settings import ModelSettings
 
@@ -24,7 +23,7 @@ async def test_an_example_is_a_model(
         monkeypatch.delenv(key, raising=False)
     registry = Registry({found.id: found}, tmp_path)  # a key that is not set is no error
     engine = registry.get(found.id)
-    assert isinstance(engine, UpstreamEngine)
+    await engine.start()
     stats = engine.stats()
     assert (stats.state, stats.context) == ("ready", found.context)
     assert key is None or key in stats.detail
