@@ -7,6 +7,7 @@ import pytest
 from retrieval.doctor import examine, rebuild, repair
 from retrieval.errors import RetrievalError, StoreLocked
 from tests.unit.retrieval.conftest import Opener
+from tests.unit.retrieval.test_indexes import spoiled
 from tests.unit.retrieval.test_library import filled
 
 
@@ -36,7 +37,7 @@ async def test_a_sound_directory(open_library: Opener, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said", "mended"),
     [
-        (lambda path: words(path).write_bytes(b""), "changed", True),
+        (lambda path: spoiled(words(path)), "changed", True),
         (lambda path: change(path, "DELETE FROM embeddings"), "lacks passages", True),
         (lambda path: change(path, "DELETE FROM chunks WHERE id = 1"), "lacks passages", True),
         (
@@ -67,7 +68,7 @@ async def test_what_is_derived_is_mended_and_the_rest_named(
 async def test_reindex(open_library: Opener, tmp_path: Path) -> None:
     await written(open_library)
     path = tmp_path / "data"
-    words(path).write_bytes(b"")
+    spoiled(words(path))
     assert rebuild(path, "nothing") == 0
     assert rebuild(path, "docs") == 1
     assert examine(path) == []
