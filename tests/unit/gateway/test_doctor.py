@@ -9,6 +9,7 @@ from gateway import doctor
 from retrieval.library import Library
 from tests.unit.gateway.test_cli import write_config
 from tests.unit.retrieval.fakes import BagEmbedder
+from tests.unit.retrieval.test_indexes import spoiled
 
 
 @pytest.fixture
@@ -36,9 +37,7 @@ async def test_it_says_what_is_wrong_and_mends_it(
     await fill(state)
     assert doctor.main(config) == 0
     assert "0 problems" in capsys.readouterr().out
-    words = next((state / "indexes").glob("*/words/*.term"))
-    words.unlink()  # what another reader has mapped stays as it is
-    words.touch()
+    spoiled(next((state / "indexes").glob("*/words/*.term")))
     assert doctor.main([*config, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert "has changed" in found["problems"][0]["what"]

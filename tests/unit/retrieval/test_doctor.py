@@ -7,6 +7,7 @@ import pytest
 from retrieval.doctor import examine, rebuild, repair
 from retrieval.errors import RetrievalError, StoreLocked
 from tests.unit.retrieval.conftest import Opener
+from tests.unit.retrieval.test_indexes import spoiled
 from tests.unit.retrieval.test_library import filled
 
 
@@ -28,12 +29,6 @@ def words(path: Path) -> Path:
     return next((path / "indexes").glob("*/words/*.term"))
 
 
-def empty(path: Path) -> None:
-    """By another file of its name: what a reader still has mapped stays as it is."""
-    path.unlink()
-    path.touch()
-
-
 async def test_a_sound_directory(open_library: Opener, tmp_path: Path) -> None:
     await written(open_library)
     assert examine(tmp_path / "data") == []
@@ -42,7 +37,7 @@ async def test_a_sound_directory(open_library: Opener, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "said", "mended"),
     [
-        (lambda path: empty(words(path)), "changed", True),
+        (lambda path: spoiled(words(path)), "changed", True),
         (lambda path: change(path, "DELETE FROM embeddings"), "lacks passages", True),
         (lambda path: change(path, "DELETE FROM chunks WHERE id = 1"), "lacks passages", True),
         (
@@ -73,7 +68,7 @@ async def test_what_is_derived_is_mended_and_the_rest_named(
 async def test_reindex(open_library: Opener, tmp_path: Path) -> None:
     await written(open_library)
     path = tmp_path / "data"
-    empty(words(path))
+    spoiled(words(path))
     assert rebuild(path, "nothing") == 0
     assert rebuild(path, "docs") == 1
     assert examine(path) == []

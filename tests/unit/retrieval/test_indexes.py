@@ -90,6 +90,13 @@ class Bench:
         assert sorted(index.words.search("shared", 10_000).ids.tolist()) == sorted(best)
 
 
+def spoiled(file: Path) -> None:
+    """Zeros in a new file of its name: to cut one short that is still mapped ends the process."""
+    size = file.stat().st_size
+    file.unlink()
+    file.write_bytes(bytes(size))
+
+
 def passage(text: str) -> Chunk:
     return Chunk(start=0, end=len(text), page=None, heading="", text=text, embed_texts=())
 
@@ -162,12 +169,12 @@ def test_what_is_damaged_is_built_anew(bench: Bench, small_tails: None, what: st
     def spoil() -> None:
         graph = next((folder / "vectors").glob("*.usearch"))
         if what == "garbage":
-            graph.write_bytes(bytes(graph.stat().st_size))
+            spoiled(graph)
         elif what == "manifest":
             (folder / "vectors" / "manifest.json").write_text("{")
         else:
             file = next((folder / "words").glob("*.term"))
-            file.write_bytes(bytes(file.stat().st_size))
+            spoiled(file)
         assert damage(folder, bench.source, bench.store, EMBEDDER)
 
     bench.reopen(spoil)

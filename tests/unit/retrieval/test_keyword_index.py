@@ -5,6 +5,7 @@ import pytest
 
 from retrieval.errors import IndexDamaged
 from retrieval.keyword_index import KeywordIndex
+from tests.unit.retrieval.test_indexes import spoiled
 
 TEXTS = [
     (3, "The quick foxes jumped over a fence"),
@@ -55,7 +56,7 @@ def test_what_is_deleted_never_comes_back(index: KeywordIndex, tmp_path: Path) -
 
 def test_files_that_were_changed_are_damage(index: KeywordIndex, tmp_path: Path) -> None:
     file = next((tmp_path / "words").glob("*.idx"))
-    file.write_bytes(bytes(file.stat().st_size))
+    spoiled(file)
     with pytest.raises(IndexDamaged, match="changed"):
         KeywordIndex(tmp_path / "words")
 
