@@ -74,8 +74,10 @@ from models.footprint import Footprint
 from models.machine import read_machine
 from models.pulls import Pulls
 from models.registry import Registry, ResidencyLimits
+from models.types import RerankRequest
 from retrieval.errors import RetrievalError
 from retrieval.library import Library
+from retrieval.search import Rerank
 
 __all__ = ["create_app"]
 
@@ -181,7 +183,13 @@ def _compose(
         return registry.get(settings.retrieval.embedder)
 
     planning = Planning(configuration, read_machine())
-    library = _open_library(configuration, embedder)
+    reranker = settings.retrieval.reranker
+
+    async def order(query: str, texts: Sequence[str]) -> Sequence[float]:
+        asked = RerankRequest(query, tuple(texts))
+        return (await registry.get(reranker).rerank(asked)).scores
+
+    library = _open_library(configuration, embedder, order if reranker else None)
     try:
         registry = Registry(
             configuration.models,
@@ -231,14 +239,16 @@ def _limits(configuration: Configuration, room: Footprint) -> ResidencyLimits:
     )
 
 
-def _open_library(configuration: Configuration, embedder: Callable[[], Engine]) -> Library | None:
+def _open_library(
+    configuration: Configuration, embedder: Callable[[], Engine], rerank: Rerank | None
+) -> Library | None:
     """The documents, or None where no embedder is configured to search them with."""
     settings = configuration.settings.retrieval
     if settings.embedder not in configuration.models:
         return None
     adapter = EngineEmbedder(embedder, configuration.models[settings.embedder])
     away = (EngineUnavailable, QueueFull)
-    return Library.open(configuration.data_dir, adapter, settings, away=away)
+    return Library.open(configuration.data_dir, adapter, settings, away=away, rerank=rerank)
 
 
 def _lifespan(

@@ -168,3 +168,13 @@ def _check_references(
         raise ConfigError(
             f"{source}: retrieval.embedder: no model '{embedder}'.{nearest(embedder, models)}"
         )
+    reranker = settings.retrieval.reranker
+    if reranker and reranker not in models:
+        raise ConfigError(
+            f"{source}: retrieval.reranker: no model '{reranker}'.{nearest(reranker, models)}"
+        )
+    if reranker and models[reranker][0].kind not in ("rerank", "fake"):
+        raise ConfigError(
+            f"{source}: retrieval.reranker: '{reranker}' is of kind '{models[reranker][0].kind}'; "
+            'a reranker is of kind "rerank".'
+        )

@@ -85,6 +85,7 @@ class RetrievalSection(RetrievalSettings, frozen=True, kw_only=True, forbid_unkn
     """The retrieval package's own settings, and who embeds."""
 
     embedder: Name = "all-minilm-l6-v2"  # a model id
+    reranker: str = ""  # the id of a model of kind "rerank" that orders what a search found
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

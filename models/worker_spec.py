@@ -37,7 +37,7 @@ def worker_spec(
         threads=settings.threads or core_count(),
         context=planned.context if planned else settings.context,
         kv_tokens=planned.kv_tokens if planned else settings.kv_tokens,
-        parallel=settings.parallel,
+        parallel=min(settings.parallel, settings.max_concurrent or settings.parallel),
         max_waiting=settings.max_waiting,
         kv=settings.kv,
         kv_type=settings.kv_type,

@@ -51,9 +51,11 @@ class Library:
         settings: RetrievalSettings,
         away: tuple[type[Exception], ...],
         clock: Callable[[], float],
+        rerank: Rerank | None,
     ) -> None:
         self._database = Database(path / DATABASE, clock)
         self._lock = lock
+        self._rerank = rerank
         self._embedder = embedder
         self._memo = VectorMemo(embedder)
         self._settings = settings
@@ -93,17 +95,19 @@ class Library:
         *,
         away: tuple[type[Exception], ...] = (),
         clock: Callable[[], float] = time.time,
+        rerank: Rerank | None = None,
     ) -> Self:
         """Opens the directory `path`, made if missing, for this process alone.
 
         The embedder is not asked for anything yet: it may still be loading. `away` are the errors
-        by which it says that it will be back. `clock` gives Unix seconds. Raises StoreLocked,
+        by which it says that it will be back. `clock` gives Unix seconds. `rerank` has the last
+        word on the order of what searches find. Raises StoreLocked,
         RetrievalError for a database that cannot be read, OSError for the directory.
         """
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = DirectoryLock(path)
         try:
-            return cls(path, lock, embedder, settings or RetrievalSettings(), away, clock)
+            return cls(path, lock, embedder, settings or RetrievalSettings(), away, clock, rerank)
         except BaseException:
             lock.release()
             raise
@@ -218,7 +222,7 @@ class Library:
             weights=hybrid or Weights(),
             diversity=diversity,
             neighbours=neighbours,
-            rerank=rerank,
+            rerank=rerank or self._rerank,
         )
         await self._check_embedder()
         store_ids = await self.catalog.use_stores(owner, stores)

@@ -1,15 +1,19 @@
 """POST /v1/rerank, over every engine that reranks. The real one's weights are random."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import gguf
+import httpx
+import msgspec
 import pytest
 
+from gateway.settings import StoreSettings
 from models.settings import ModelSettings
 from models.upstream_settings import UpstreamSettings
 from tests.contract.conftest import Gateway, running
-from tests.contract.serving import configuration
+from tests.contract.serving import configuration, serve, wait_ready
 from tests.gguf_models import write_bert, write_cross_encoder
 
 DOCUMENTS = ["a cat sat on a mat.", "the dog ran", "a cat", "stocks fell. " * 20]
@@ -129,3 +133,22 @@ def test_models_that_do_not_rerank_and_no_models(
         assert answer.status_code == 400
     kinds = {each["id"]: each["kind"] for each in gateway[0].http.get("/v1/models").json()["data"]}
     assert kinds["folder"] == "rerank"
+
+
+def test_a_reranker_orders_what_a_search_finds(tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    for name, text in (("a", "A lamp is blue."), ("b", "A lamp is red and round.")):
+        (tmp_path / "docs" / f"{name}.txt").write_text(text)
+    found = configuration(tmp_path, models=("embedder", "judge"))
+    retrieval = msgspec.structs.replace(found.settings.retrieval, reranker="judge")
+    stores = [StoreSettings(name="docs", paths=["docs"])]
+    settings = msgspec.structs.replace(found.settings, retrieval=retrieval, stores=stores)
+    found = msgspec.structs.replace(found, settings=settings)
+    with serve(found) as url, httpx.Client(base_url=url, timeout=20) as http:
+        wait_ready(http)
+        body = {"model": "judge", "query": "A lamp", "documents": ["A lamp is blue.", "x"]}
+        scores = http.post("/v1/rerank", json=body).json()["results"]
+        store = http.get("/v1/vector_stores").json()["data"][0]["id"]
+        hits = http.post(f"/v1/vector_stores/{store}/search", json={"query": "A lamp"}).json()
+        said = {hit["content"][0]["text"]: hit["score"] for hit in hits["data"]}
+        assert said["A lamp is blue."] == pytest.approx(scores[0]["relevance_score"])
