@@ -10,7 +10,7 @@ from gateway.ensemble.plan import Plan
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import Member, labels
 from gateway.ensemble.tally import Counted, Poll, ballots, count, spared
-from models.errors import ContextOverflow, EngineUnavailable
+from models.errors import ContextOverflow, EngineUnavailable, NotDownloaded
 
 __all__ = ["Hearing", "Prepare", "stages"]
 
@@ -120,7 +120,8 @@ class Hearing:
         errors = [reply.error for reply in self.replies if reply.error]
         worst = most_telling(errors)
         if not valid:
-            raise worst
+            # It is not the model that the client named which does not exist.
+            raise EngineUnavailable(str(worst)) if isinstance(worst, NotDownloaded) else worst
         raise EngineUnavailable(
             f"Only {valid} of {len(self._settings.members)} members answered, and "
             f"{needed} have to. Of the others: {worst}"

@@ -782,7 +782,6 @@ async def test_none_of_this_cost_a_worker(registry: Registry) -> None:
 async def test_a_stopped_engine_takes_nothing(tmp_path: Path) -> None:
     registry = Registry({"m": SMOLLM2}, tmp_path)
     engine = registry.get("m")
-    await engine.stop(1)
+    await registry.stop(1)
     with pytest.raises(EngineUnavailable):
         await ask(engine, chat("x"))
-    await registry.stop(1)

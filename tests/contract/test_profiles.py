@@ -15,7 +15,9 @@ from tests.contract.serving import serve
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 PROFILES = ("embedded", "cpu", "gpu-8gb", "gpu-24gb", "gpu-80gb")
-FILES = sorted(CONFIGS.rglob("*.toml"))
+# Examples are to be copied and filled in, experiments are of `jurat evaluate`.
+OTHERS = {CONFIGS / "examples", CONFIGS / "experiments"}
+FILES = sorted(path for path in CONFIGS.rglob("*.toml") if OTHERS.isdisjoint(path.parents))
 MODELS = load_configuration(CONFIGS / "gateway.toml", environment={}).models
 AT_A_HUB = [model for model in MODELS.values() if model.source.startswith("hf:")]
 GENERATING = [model for model in AT_A_HUB if model.kind == "chat"]
@@ -67,7 +69,7 @@ def test_a_shape_has_as_many_parameters_as_it_says(model: ModelSettings) -> None
 @pytest.mark.parametrize("profile", PROFILES)
 def test_a_profile_has_an_ensemble_and_says_what_it_needs(profile: str) -> None:
     found = load_configuration(CONFIGS / f"gateway.{profile}.toml", environment={})
-    assert list(found.ensembles) == ["rag-ensemble"]
+    assert "rag-ensemble" in found.ensembles
     text = (CONFIGS / f"gateway.{profile}.toml").read_text()
     for member in found.ensembles["rag-ensemble"].models:
         assert (f"jurat pull {member}" in text) == (profile != "embedded")

@@ -126,7 +126,7 @@ def test_members_can_be_chosen_for_one_request(served: Served) -> None:
 
 def needed_mb(model: ModelSettings, folder: Path) -> int:
     """What the plan gives it."""
-    layout = inspect(model, folder)
+    layout = inspect(model, folder, folder)
     assert layout is not None
     return fit(model, layout, Footprint(host=1 << 50)).estimate.footprint.host // MIB + 1
 

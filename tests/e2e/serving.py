@@ -67,8 +67,13 @@ class Gateway:
         with urllib.request.urlopen(self.url + path, timeout=10) as response:
             return json.load(response)
 
-    def workers(self) -> list[psutil.Process]:
+    def children(self) -> list[psutil.Process]:
+        """Workers, and what reads documents."""
         return self.process.children(recursive=True)
+
+    def workers(self) -> list[psutil.Process]:
+        """One a model that is loaded."""
+        return [child for child in self.children() if "models.worker.main" in _command(child)]
 
     def worker_of(self, file_suffix: str) -> psutil.Process:
         """The worker that has such a file mapped."""
@@ -149,3 +154,10 @@ def serve(
                 leftover.kill()
         process.stdout.close()
         process.wait(10)
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return []

@@ -30,11 +30,11 @@ class Ended(NamedTuple):
 
 
 def ended(gateway: Gateway, name: signal.Signals) -> Ended:
-    workers = gateway.workers()
+    workers, children = gateway.workers(), gateway.children()
     folder = folder_of(workers[0])
     assert folder.is_dir()
     gateway.process.send_signal(name)
-    _, alive = psutil.wait_procs([gateway.process, *workers], timeout=ENDS_WITHIN_S)
+    _, alive = psutil.wait_procs([gateway.process, *children], timeout=ENDS_WITHIN_S)
     return Ended(len(workers), alive, gateway.process.returncode, folder.exists())
 
 
