@@ -11,14 +11,11 @@ __all__ = ["FEATURES", "SHIPPED", "confidence"]
 
 FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered", "likelihood")
 SHIPPED: Mapping[str, float] = {
-    "bias": 0.0,
-    "evidence": 0.0,
-    "margin": 0.0,
-    "retrieval": 0.0,
-    "agreement": 0.0,
-    "grounded": 0.0,
-    "answered": 0.0,
-    "likelihood": 0.0,
+    "bias": -3.93,
+    "evidence": 3.53,
+    "margin": 2.17,
+    "retrieval": 1.31,
+    "agreement": 1.03,
 }
 
 

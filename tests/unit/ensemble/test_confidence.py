@@ -23,6 +23,8 @@ def test_it_is_logistic() -> None:
 
 def test_the_shipped_coefficients_are_of_features_and_speak_for_evidence() -> None:
     assert set(SHIPPED) <= {"bias", *FEATURES}
+    weak, strong = dict.fromkeys(FEATURES, 0.2), dict.fromkeys(FEATURES, 0.8)
+    assert confidence(weak, SHIPPED) < 0.3 < 0.8 < confidence(strong, SHIPPED)
 
 
 async def test_what_is_too_uncertain_is_withheld() -> None:
