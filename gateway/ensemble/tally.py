@@ -16,19 +16,16 @@ from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, v
 from gateway.schema.ensemble import AnyStrategy, Vote
 
 __all__ = [
-    "NOT_WAITED_FOR",
     "Counted",
     "Finding",
     "Poll",
     "ballots",
     "conclude",
     "count",
-    "spared",
     "speaks",
+    "stopped",
     "withheld",
 ]
-
-NOT_WAITED_FOR = "Not waited for: the others had decided."
 
 
 class Poll(Struct, frozen=True, kw_only=True):
@@ -53,7 +50,6 @@ class Counted(Struct, frozen=True, kw_only=True):
     vote: Vote
     answer: MemberAnswer | None
     citations: tuple[Citation, ...]
-    spared: bool = False  # not asked, or not waited for: the outcome stood
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -110,9 +106,9 @@ def count(poll: Poll, reply: Reply) -> Counted:
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
 
 
-def spared(poll: Poll, place: int) -> Counted:
-    """The place of a member that was not asked, or not waited for."""
-    vote = Vote(
+def stopped(poll: Poll, place: int) -> Vote:
+    """The vote of a member that was not asked or not waited for."""
+    return Vote(
         model=labels(poll.settings.members)[place],
         answer="",
         answer_value="",
@@ -123,9 +119,8 @@ def spared(poll: Poll, place: int) -> Counted:
         weight=poll.settings.members[place].weight,
         grounded=False,
         latency_ms=0.0,
-        error=NOT_WAITED_FOR,
+        stopped=True,
     )
-    return Counted(place=place, vote=vote, answer=None, citations=(), spared=True)
 
 
 def ballots(counted: Sequence[Counted], *, by_likelihood: bool = False) -> list[Ballot]:
@@ -152,8 +147,6 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         needed = poll.settings.evidence_floor
         reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
         return _declined(poll, reason)
-    # Members that were spared have no vote, rather than a failed one.
-    counted = [one for one in counted if not one.spared]
     if poll.schema is not None:
         return _conclude_json(poll, poll.schema, counted)
     try:

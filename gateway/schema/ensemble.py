@@ -33,7 +33,10 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """What one member answered. `passages` are numbers of `sources`; `ref_id` their documents."""
+    """What one member answered. `passages` are numbers of `sources`; `ref_id` their documents.
+
+    A `stopped` one is empty: its member was not waited for, or not asked, as the outcome stood.
+    """
 
     model: str
     answer: str
@@ -46,6 +49,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     grounded: bool
     latency_ms: float
     likelihood: float | None = None  # of the value, to its member; where it was asked for
+    stopped: bool = False
     error: str | None = None
 
 
