@@ -32,6 +32,11 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     excerpt_margin: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    # How members answer: in words of the passages only, what first, with worked examples or not.
+    whole_phrases: bool | UnsetType = UNSET
+    extractive: bool | UnsetType = UNSET
+    order: Literal["value_first", "explanation_first"] | UnsetType = UNSET
+    examples: bool | UnsetType = UNSET
     early_stop: bool | UnsetType = UNSET
     deliberation: bool | UnsetType = UNSET
     events: bool | UnsetType = UNSET  # Open WebUI's `event` objects in a stream
