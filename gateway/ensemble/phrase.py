@@ -66,7 +66,9 @@ def _without_echo(text: str, start: int, end: int, question: str) -> tuple[int, 
     asked = terms(question)
     while (comma := text.rfind(", ", start, end)) > start and terms(text[comma:end]) <= asked:
         end = comma
-    while (comma := text.find(", ", start, end - 2)) > 0 and terms(text[start:comma]) <= asked:
+    while (comma := text.find(", ", start, max(start, end - 2))) > 0 and terms(
+        text[start:comma]
+    ) <= asked:
         start = comma + 2
     return start, end
 
