@@ -38,17 +38,20 @@ ENSEMBLE = "the ensemble"
 COMPARED = ("f1_answerable", "balanced_accuracy")
 SHOWN = (*COMPARED, "answered", "na_recall")
 
-# Only what a member says counts: nothing declines for it.
-ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0)
-# The ensemble without one of its ingredients.
+# Only what a member says counts: nothing declines for it, and nothing completes its value.
+ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0, whole_phrases=False)
+# The ensemble without one of its ingredients, or with another in its place.
 ABLATIONS: Mapping[str, Overrides] = {
-    "declines by votes alone": ALONE,
     "no evidence floor": Overrides(evidence_floor=-1.0),
     "no confidence floor": Overrides(confidence_floor=0.0),
+    "values as they were written": Overrides(whole_phrases=False),
     "whole passages shown": Overrides(excerpt_sentences=50, excerpt_margin=0.0),
+    "no worked examples": Overrides(examples=False),
     "plain majority": Overrides(strategy="majority"),
     "weighed by likelihood": Overrides(strategy="confidence"),
     "no early stop": Overrides(early_stop=False),
+    "free text": Overrides(extractive=False),
+    "free text, explanation first": Overrides(extractive=False, order="explanation_first"),
 }
 
 
@@ -146,7 +149,14 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--consistency", metavar="MEMBER", help="sampled as often as there are members; the last"
     )
-    parser.add_argument("--no-ablation", action="store_true", help="members and self-consistency")
+    parser.add_argument(
+        "--ablation",
+        action="append",
+        choices=(*ABLATIONS, "none"),
+        metavar="ROW",
+        help="a row of the ablation; may be repeated (default: all): "
+        + ", ".join((*ABLATIONS, "none")),
+    )
     parser.add_argument("--concurrency", type=int, default=3, metavar="N", help="%(default)s")
     parser.add_argument("--fresh", action="store_true", help="throw away earlier answers")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the bootstrap (%(default)s)")
@@ -182,13 +192,13 @@ def _ask_all(options: argparse.Namespace, questions: Table, url: str) -> list[Ru
     others = [(f"member {one}", "member", replace(ALONE, members=[one])) for one in members]
     same = replace(ALONE, members=[again] * len(members), strategy="majority", early_stop=False)
     others.append((f"self-consistency of {again}", "self-consistency", same))
-    if not options.no_ablation:
-        own = reports[0]["strategy"]
-        others += [
-            (name, "ablation", changed)
-            for name, changed in ABLATIONS.items()
-            if changed.strategy != own
-        ]
+    others.append(("one member, all else", "ablation", Overrides(members=[members[0]])))
+    own = reports[0]["strategy"]
+    others += [
+        (name, "ablation", ABLATIONS[name])
+        for name in options.ablation or ABLATIONS
+        if name in ABLATIONS and ABLATIONS[name].strategy != own
+    ]
     return [first, *(_ask(options, questions, url, *other) for other in others)]
 
 

@@ -78,12 +78,14 @@ def test_members_are_asked_alone_and_ingredients_left_out(
     assert (found["questions"], found["unanswerable"]) == (2, 1)
     rows = {row["name"]: row for row in found["rows"]}
     same = {name for name, changed in ABLATIONS.items() if changed.strategy == "majority"}
-    alone = {"evidence_floor": -1.0, "confidence_floor": 0.0, "vector_store_ids": ["s"]}
+    alone = {"evidence_floor": -1.0, "confidence_floor": 0.0, "whole_phrases": False}
+    alone["vector_store_ids"] = ["s"]
     assert set(rows) == {
         "the ensemble",
         "member first",
         "member second",
         "self-consistency of second",
+        "one member, all else",
         *(set(ABLATIONS) - same),
     }
     changes = asked(gateway)
