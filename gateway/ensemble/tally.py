@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
@@ -10,8 +11,10 @@ from gateway.ensemble.evidence import Sentence, echoes
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
+from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
+from gateway.ensemble.text import one_line
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
 from gateway.schema.ensemble import AnyStrategy, Vote
 
@@ -86,6 +89,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         if not blank:
             citations = cite(answer, poll.passages, poll.ranked)
             if poll.modes[reply.place] and citations:
+                answer, citations = _completed(poll, answer, citations)
                 said = evidence_text(citations[0])
     own = answer.passages if answer else ()
     documents = {passage.n: passage.hit.document_id for passage in poll.passages}
@@ -104,6 +108,22 @@ def count(poll: Poll, reply: Reply) -> Counted:
         error=str(reply.error) if reply.error else None,
     )
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
+
+
+def _completed(
+    poll: Poll, answer: MemberAnswer, citations: tuple[Citation, ...]
+) -> tuple[MemberAnswer, tuple[Citation, ...]]:
+    """An extracted value as a whole phrase, where it is only a part or more than one."""
+    if not poll.settings.whole_phrases:
+        return answer, citations
+    evidence, text = citations[0].evidence, citations[0].passage.hit.text
+    low, high = evidence.sentence_start, evidence.sentence_end
+    span = evidence.start - low, evidence.end - low
+    start, end = whole_phrase(text[low:high], *span, poll.question)
+    if (start, end) == span:
+        return answer, citations
+    whole = replace(answer, answer_value=one_line(text[low + start : low + end]))
+    return whole, cite(whole, poll.passages, poll.ranked) or citations
 
 
 def stopped(poll: Poll, place: int) -> Vote:
