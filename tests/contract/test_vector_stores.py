@@ -264,6 +264,19 @@ def test_batches(served: Served, store: str) -> None:
         assert answer.status_code == 400
 
 
+def test_stores_are_listed_page_by_page(served: Served) -> None:
+    made = [served.bob.vector_stores.create(name=str(number)).id for number in range(3)]
+    own = [store.id for store in served.bob.vector_stores.list(limit=1) if store.id in made]
+    assert own == made[::-1]
+    back = served.bob.vector_stores.list(before=made[0], limit=1, order="desc")
+    assert [store.id for store in back.data] == [made[1]]
+    for store in made:
+        served.bob.vector_stores.delete(store)
+    with pytest.raises(openai.BadRequestError) as caught:
+        served.bob.vector_stores.list(after="vs_none")
+    assert caught.value.param == "after"
+
+
 def test_stores_are_made_changed_and_listed(served: Served) -> None:
     file = served.alice.files.create(file=("lamp.md", LAMP), purpose="assistants")
     made = strict(
