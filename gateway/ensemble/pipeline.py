@@ -27,14 +27,14 @@ from gateway.ensemble.prompt import (
     read,
     shared,
 )
-from gateway.ensemble.rewrite import Write, standalone, variants
+from gateway.ensemble.rewrite import Write, standalone, variants, writing
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
 from gateway.ensemble.whole import asks_of_whole, named
 from gateway.schema.ensemble import EnsembleReport, Vote
 from models.engine import Engine
 from models.errors import InvalidRequest
-from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Sampling, Timings, Usage
+from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Timings, Usage
 from retrieval.types import Hit
 
 __all__ = [
@@ -257,20 +257,7 @@ class Ensemble:
         model = next((each for each in settings.models if not self._small(each)), None)
         if model is None:
             return None
-
-        async def write(prompt: ChatPrompt, max_tokens: int) -> str:
-            asked = GenerateRequest(
-                prompt=prompt,
-                max_tokens=max_tokens,
-                sampling=Sampling(temperature=0.0),
-                owner=request.owner,
-                whole=True,
-                flex=request.flex,
-            )
-            async with aclosing(self._engines(model).generate(asked)) as deltas:
-                return "".join([delta.text async for delta in deltas])
-
-        return write
+        return writing(self._engines(model), request.owner, flex=request.flex)
 
     async def _find(
         self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
