@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, help="the gateway.toml to read")
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
-    keys = KeyRing(found.settings.auth.keys)
+    keys = KeyRing(found.settings.auth.keys, found.settings.auth.admins)
     check_exposure(found.settings.server.host, keys)
     for model in found.models.values():
         if model.kind != "fake":

@@ -8,6 +8,7 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.types import ASGIApp
 
+from gateway.auth import admins_only
 from gateway.body import read_json
 from gateway.errors import BadRequest
 from gateway.runtime import Runtime
@@ -21,7 +22,7 @@ from models.pulls import Pulls
 __all__ = ["pull_model"]
 
 
-@post("/models/pull")
+@post("/models/pull", guards=[admins_only])
 async def pull_model(
     request: Request[Any, Any, Any],
     runtime: NamedDependency[Runtime],
