@@ -141,7 +141,8 @@ def create_app(
     RetrievalError or ConfigError where something configured cannot be had.
     """
     server = configuration.settings.server
-    keys = KeyRing(configuration.settings.auth.keys)
+    auth = configuration.settings.auth
+    keys = KeyRing(auth.keys, auth.admins)
     runtime, registry, lifespan = _compose(configuration, engines)
     catalog = Catalog(
         registry,

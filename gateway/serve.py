@@ -44,7 +44,8 @@ def main(argv: Sequence[str]) -> int:
     configuration = load_configuration(options.config, overrides=overrides)
     server = configuration.settings.server
     logs.configure(server.log_level)
-    check_exposure(server.host, KeyRing(configuration.settings.auth.keys))
+    auth = configuration.settings.auth
+    check_exposure(server.host, KeyRing(auth.keys, auth.admins))
     # Before any model is loaded: a port in use should not cost a load to find out.
     sock = listen(server.host, server.port)
     try:
