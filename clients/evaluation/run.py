@@ -288,6 +288,13 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
             sheet.add_row(f"{name}, ms", f"p50 {spread['p50']:.0f}, p95 {spread['p95']:.0f}")
     for name in ("prompt_tokens", "completion_tokens"):
         sheet.add_row(name.replace("_", " "), str(summary[name]))
+    memory = summary["memory_bytes"]
+    sizes = {"gateway": memory["gateway"], **memory["models"], "GPUs": memory["gpus"]}
+    for name, size in sizes.items():
+        if size is not None:
+            sheet.add_row(f"memory of {name}, MiB", f"{size / 2**20:.0f}")
+    if summary["energy_wh"] is not None:
+        sheet.add_row("energy of the GPUs, Wh", f"{summary['energy_wh']:.3f}")
     if summary["cost"] is not None:
         sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
     out.print(sheet)
