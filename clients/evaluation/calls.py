@@ -57,10 +57,13 @@ async def watched(folder: Path, url: str, api_key: str | None) -> AsyncGenerator
                 call.gateway_bytes = max(size, call.gateway_bytes or 0)
 
     async def go_on() -> None:
-        while not over.is_set():
-            with contextlib.suppress(TimeoutError):
+        while True:
+            try:
                 await asyncio.wait_for(over.wait(), EVERY_S)
-            await asyncio.to_thread(read)
+            except TimeoutError:
+                await asyncio.to_thread(read)
+            else:
+                return
 
     over = asyncio.Event()
     await asyncio.to_thread(read)
@@ -72,6 +75,7 @@ async def watched(folder: Path, url: str, api_key: str | None) -> AsyncGenerator
         call.seconds = time.perf_counter() - begun
         over.set()
         await reading
+        await asyncio.to_thread(read)
         call.gpus = [gpu.name for gpu in meter.gpus]
         call.gpu_bytes = meter.memory_bytes or None
         call.energy_wh = meter.wh if meter.measured else None
