@@ -68,8 +68,9 @@ class Prompts:
     Else a user, or a passage of a document, could end its turn and speak as the system.
     """
 
-    def __init__(self, llama: Llama, template: str | None) -> None:
+    def __init__(self, llama: Llama, template: str | None, model: str) -> None:
         self._llama = llama
+        self._model = model
         self._template = ChatTemplate(template or llama.chat_template, llama.bos, llama.eos)
         self._controls = {token: llama.special_text(token) for token in llama.control_tokens}
         self._first = {text[0] for text in self._controls.values() if text}
@@ -162,10 +163,26 @@ class Prompts:
             except RecursionError as error:
                 raise InvalidRequest("The messages are nested too deeply.", "messages") from error
         if isinstance(prompt, TextPrompt):
-            tokens = self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
-            return Rendered(tokens, "no")
+            return Rendered(self._text(prompt), "no")
         self._check_ids(prompt.tokens, "prompt")
         return Rendered(list(prompt.tokens), "no")
+
+    def _text(self, prompt: TextPrompt) -> list[int]:
+        """Raw text, or two with a gap between them. Raises Unsupported."""
+        if not prompt.suffix:
+            return self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
+        if self._llama.infill is None:
+            raise Unsupported(
+                f"The model '{self._model}' cannot fill in between texts: its file names no tokens "
+                "for that. Leave 'suffix' out.",
+                "suffix",
+            )
+        before, after, middle = self._llama.infill
+        found = [*self._llama.tokenize("", add_special=True, parse_special=False), before]
+        found += self._llama.tokenize(prompt.text, add_special=False, parse_special=False)
+        found.append(after)
+        found += self._llama.tokenize(prompt.suffix, add_special=False, parse_special=False)
+        return [*found, middle]
 
     def _chat(self, prompt: ChatPrompt) -> Rendered:
         marks: dict[str, str] = {}
