@@ -22,6 +22,16 @@ TOKENS_PER_WORD = 8  # of an extracted value; codes and addresses take many
 FRAME_TOKENS = 32  # the JSON around a value
 CHARS_PER_TOKEN = 2  # of a written answer, where languages differ
 
+# Settings that a request's own replace as they are.
+AS_SET = (
+    "top_k",
+    "early_stop",
+    "deliberation",
+    "score_floor",
+    "evidence_floor",
+    "confidence_floor",
+)
+
 
 def overridden(
     settings: EnsembleSettings,
@@ -42,7 +52,7 @@ def overridden(
         changes["strategy"] = override.strategy
     if override.vector_store_ids is not UNSET:
         changes["stores"] = tuple(override.vector_store_ids)
-    for name in ("top_k", "early_stop", "deliberation"):
+    for name in AS_SET:
         value = getattr(override, name)
         if value is not UNSET:
             changes[name] = value
