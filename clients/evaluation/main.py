@@ -20,6 +20,7 @@ Subcommand = Callable[[Sequence[str]], int]
 SUBCOMMANDS = {
     "audit": ("clients.evaluation.audit:main", "say what is odd about runs"),
     "ensemble": ("clients.evaluation.ensemble:main", "vote over recorded runs"),
+    "live": ("clients.evaluation.live:main", "ask an ensemble, its members, and without each part"),
     "matrix": ("clients.evaluation.matrix:main", "compare runs question by question"),
     "plot": ("clients.evaluation.plot:main", "draw what runs are worth"),
     "retrieval": ("clients.evaluation.retrieval:main", "measure the search over documents"),

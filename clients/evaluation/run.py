@@ -37,7 +37,7 @@ from clients.evaluation.settings import (
 from clients.private_gateway import reachable_gateway
 from clients.show import console
 
-__all__ = ["main"]
+__all__ = ["main", "progress_bar"]
 
 LIMIT_S = 1800.0
 TAIL_CHARS = 300
@@ -136,7 +136,7 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
     name = options.name or re.sub(r"[^\w.-]+", "-", own).strip("-.")
     folder = experiment_folder(name, options.output)
     questions = read_questions(Path(settings.questions))
-    with reachable_gateway(options.url or settings.url) as url, _progress() as progress:
+    with reachable_gateway(options.url or settings.url) as url, progress_bar() as progress:
         job = Job(
             name=name,
             settings=settings,
@@ -255,7 +255,8 @@ def _in_a_process(options: argparse.Namespace, path: Path, url: str) -> dict[str
     return {"passed": passed, "why": "" if passed else why, "seconds": seconds}
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """On standard error, and only where that is a terminal."""
     err = console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

@@ -30,6 +30,8 @@ AS_SET = (
     "score_floor",
     "evidence_floor",
     "confidence_floor",
+    "excerpt_sentences",
+    "excerpt_margin",
 )
 
 
@@ -116,17 +118,20 @@ def _chosen(
 ) -> tuple[Member, ...]:
     by_label = dict(zip(labels(settings.members), settings.members, strict=True))
     chosen: list[Member] = []
-    for name in names:
+    for place, name in enumerate(names):
         member = by_label.get(name)
-        if member is None or member in chosen:  # named twice, a member is asked once as itself
+        before = names[:place].count(name)
+        if member is None:
             try:
-                engines(member.model if member else name)
+                engines(name)
             except ModelNotFound as error:
                 raise InvalidRequest(
                     f"'{name}' is neither a member of this ensemble nor a model.",
                     "ensemble.members",
                 ) from error
-            member = Member(model=member.model if member else name)
+            member = Member(model=name)
+        elif before:  # named again it answers again, with another seed
+            member = msgspec.structs.replace(member, name=f"{name}#{before + 1}", seed=None)
         chosen.append(member)
     return tuple(chosen)
 
