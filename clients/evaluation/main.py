@@ -26,6 +26,7 @@ SUBCOMMANDS = {
     "retrieval": ("clients.evaluation.retrieval:main", "measure the search over documents"),
     "run": ("clients.evaluation.run:main", "ask a model or an ensemble every question"),
     "score": ("clients.evaluation.score:main", "score a submission against the truth"),
+    "tune": ("clients.evaluation.tune:main", "learn an ensemble's settings from labels"),
 }
 
 

@@ -24,6 +24,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     vector_store_ids: list[str] = []
     top_k: int | None = None
     early_stop: bool | None = None
+    score_floor: float | None = None
     evidence_floor: float | None = None
     confidence_floor: float | None = None
     excerpt_sentences: int | None = None

@@ -27,6 +27,7 @@ AS_SET = (
     "top_k",
     "early_stop",
     "deliberation",
+    "score_floor",
     "evidence_floor",
     "confidence_floor",
     "excerpt_sentences",

@@ -28,6 +28,7 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
     top_k: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     # When to decline, and which sentences small members see (docs/ensemble.md).
+    score_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
