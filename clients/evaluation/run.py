@@ -188,7 +188,7 @@ def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str
 
 
 def _all(options: argparse.Namespace) -> int:
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("experiments", total=None)
 
         def done(name: str) -> None:
