@@ -87,6 +87,7 @@ class RetrievalSection(RetrievalSettings, frozen=True, kw_only=True, forbid_unkn
 
     embedder: Name = "all-minilm-l6-v2"  # a model id
     reranker: str = ""  # the id of a model of kind "rerank" that orders what a search found
+    rewrite_model: str = ""  # a chat model's id: writes queries anew where `rewrite_query` asks
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -14,6 +14,7 @@ from models.engines.on_demand import OnDemandEngine, Served
 from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
 from models.fit import Fit
 from models.footprint import Device, Footprint
+from models.layout import parameters_of
 from models.lifecycle import Lifecycle
 from models.residency import Residency
 from models.settings import ModelSettings, SamplingDefaults, at_precision
@@ -134,6 +135,16 @@ class Registry:
         engine = self._hosted(model).engine
         assert engine is not None
         return engine
+
+    def parameters(self, model: str) -> tuple[int | None, bool]:
+        """How many weights it has, by its file or else its settings, and if that is an estimate.
+
+        None: nobody says. Raises as `settings` does.
+        """
+        entry = self._find(model)[1]
+        if entry.placed is not None and entry.placed.parameters:
+            return entry.placed.parameters, False
+        return parameters_of(entry.settings), entry.settings.parameters_estimated
 
     def stats(self) -> dict[str, EngineStats]:
         """A reading of every engine."""

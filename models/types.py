@@ -82,9 +82,13 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", array_like=True):
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text", array_like=True):
-    """Raw text; the model's BOS token is added if it wants one."""
+    """Raw text; the model's BOS token is added if it wants one.
+
+    With a `suffix`, what is wanted stands between the two; few models can do that.
+    """
 
     text: str
+    suffix: str = ""
 
 
 class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens", array_like=True):

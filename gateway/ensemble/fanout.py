@@ -68,9 +68,10 @@ class Loading(Struct, frozen=True):
 
 async def ask(
     questions: Sequence[Question], waves: Sequence[Sequence[int]], timeout_s: float
-) -> AsyncGenerator[Reply | Loading, None]:
-    """Every question's reply as it comes; closing the iterator cancels those still running.
+) -> AsyncGenerator[list[Reply] | Loading, None]:
+    """Every question's reply as it comes, those that are there at the same time together.
 
+    Closing the iterator cancels the questions that are still running.
     `waves` are places of questions: those of one wave run at once, the next when all are done.
     A member's failure is its reply. `timeout_s` is for each member alone, once its model is loaded.
     """
@@ -78,9 +79,11 @@ async def ask(
         for place in _cold(questions, wave):
             yield Loading(place)
         tasks = [asyncio.create_task(_ask_one(at, questions[at], timeout_s)) for at in wave]
+        running = set(tasks)
         try:
-            for done in asyncio.as_completed(tasks):
-                yield await done
+            while running:
+                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                yield [task.result() for task in tasks if task in done]
         finally:
             for task in tasks:
                 task.cancel()

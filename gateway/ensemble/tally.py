@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
@@ -10,25 +11,24 @@ from gateway.ensemble.evidence import Sentence, echoes
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
+from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
+from gateway.ensemble.text import one_line
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
 from gateway.schema.ensemble import AnyStrategy, Vote
 
 __all__ = [
-    "NOT_WAITED_FOR",
     "Counted",
     "Finding",
     "Poll",
     "ballots",
     "conclude",
     "count",
-    "spared",
     "speaks",
+    "stopped",
     "withheld",
 ]
-
-NOT_WAITED_FOR = "Not waited for: the others had decided."
 
 
 class Poll(Struct, frozen=True, kw_only=True):
@@ -53,7 +53,6 @@ class Counted(Struct, frozen=True, kw_only=True):
     vote: Vote
     answer: MemberAnswer | None
     citations: tuple[Citation, ...]
-    spared: bool = False  # not asked, or not waited for: the outcome stood
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -90,6 +89,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         if not blank:
             citations = cite(answer, poll.passages, poll.ranked)
             if poll.modes[reply.place] and citations:
+                answer, citations = _completed(poll, answer, citations)
                 said = evidence_text(citations[0])
     own = answer.passages if answer else ()
     documents = {passage.n: passage.hit.document_id for passage in poll.passages}
@@ -110,9 +110,25 @@ def count(poll: Poll, reply: Reply) -> Counted:
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
 
 
-def spared(poll: Poll, place: int) -> Counted:
-    """The place of a member that was not asked, or not waited for."""
-    vote = Vote(
+def _completed(
+    poll: Poll, answer: MemberAnswer, citations: tuple[Citation, ...]
+) -> tuple[MemberAnswer, tuple[Citation, ...]]:
+    """An extracted value as a whole phrase, where it is only a part or more than one."""
+    if not poll.settings.whole_phrases:
+        return answer, citations
+    evidence, text = citations[0].evidence, citations[0].passage.hit.text
+    low, high = evidence.sentence_start, evidence.sentence_end
+    span = evidence.start - low, evidence.end - low
+    start, end = whole_phrase(text[low:high], *span, poll.question)
+    if (start, end) == span:
+        return answer, citations
+    whole = replace(answer, answer_value=one_line(text[low + start : low + end]))
+    return whole, cite(whole, poll.passages, poll.ranked) or citations
+
+
+def stopped(poll: Poll, place: int) -> Vote:
+    """The vote of a member that was not asked or not waited for."""
+    return Vote(
         model=labels(poll.settings.members)[place],
         answer="",
         answer_value="",
@@ -123,9 +139,8 @@ def spared(poll: Poll, place: int) -> Counted:
         weight=poll.settings.members[place].weight,
         grounded=False,
         latency_ms=0.0,
-        error=NOT_WAITED_FOR,
+        stopped=True,
     )
-    return Counted(place=place, vote=vote, answer=None, citations=(), spared=True)
 
 
 def ballots(counted: Sequence[Counted], *, by_likelihood: bool = False) -> list[Ballot]:
@@ -152,8 +167,6 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
         needed = poll.settings.evidence_floor
         reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
         return _declined(poll, reason)
-    # Members that were spared have no vote, rather than a failed one.
-    counted = [one for one in counted if not one.spared]
     if poll.schema is not None:
         return _conclude_json(poll, poll.schema, counted)
     try:

@@ -29,7 +29,7 @@ class CompletionRequest(SamplingParameters, frozen=True, kw_only=True):
     best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    suffix: str | None = None  # refused unless empty
+    suffix: str | None = None  # the answer stands between the prompt and this
 
 
 class CompletionLogprobs(Struct, frozen=True, kw_only=True):

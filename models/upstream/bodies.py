@@ -37,6 +37,7 @@ def generation(request: GenerateRequest, model: str, dialect: Dialect) -> tuple[
         path, limit = "completions", "max_tokens"
         if isinstance(prompt, TextPrompt):
             body["prompt"] = prompt.text
+            body |= _suffix(prompt.suffix, dialect)
         else:
             body["prompt"] = _token_ids(prompt.tokens)
     if request.max_tokens is not None:
@@ -118,6 +119,14 @@ def _chat_only(prompt: ChatPrompt, use: ToolUse | None, dialect: Dialect) -> Bod
     if prompt.effort is not None:
         found["reasoning_effort"] = prompt.effort
     return found
+
+
+def _suffix(text: str, dialect: Dialect) -> Body:
+    if not text:
+        return {}
+    if not dialect.suffix:
+        raise _unknown("suffix")
+    return {"suffix": text}
 
 
 def _sampling(sampling: Sampling, dialect: Dialect) -> Body:

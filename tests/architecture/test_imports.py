@@ -24,7 +24,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
     "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
-    "pynvml": "models/machine.py",
+    "pynvml": ("models/machine.py", "clients/evaluation/gpus.py"),
     "huggingface_hub": ("models/hub.py", "models/hub_cache.py"),
     "httpx2": ("models/hub.py", "models/upstream/connection.py"),
     "filelock": "models/hub.py",
