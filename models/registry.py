@@ -169,6 +169,10 @@ class Registry:
         placed = self._hosted(model).placed
         return placed is not None and not placed.whole
 
+    def elsewhere(self, model: str) -> bool:
+        """Whether it takes no memory here, as far as that is known. Raises as `get` does."""
+        return self._hosted(model).placed is None
+
     def fit_together(self, models: Iterable[str]) -> bool:
         """Whether all these may be loaded at once. Raises as `get` does."""
         return self._lifecycle.fit_together(tuple(self._hosted(model).key for model in models))
