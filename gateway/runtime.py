@@ -166,6 +166,7 @@ class Runtime:
             [model for model in here if registry.on_cores(model)],
             together=registry.fit_together(here),
             resident=[model for model in here if registry.resident(model)],
+            elsewhere=[model for model in here if registry.elsewhere(model)],
         )
 
     def stores(self) -> Mapping[str, Progress]:

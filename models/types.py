@@ -232,11 +232,15 @@ class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
-    """`vectors` is little-endian float32: a unit vector of `dimension` an input, in order."""
+    """`vectors` is little-endian float32: a unit vector of `dimension` an input, in order.
+
+    `cost` as in `Usage`.
+    """
 
     vectors: bytes
     dimension: int
     token_counts: tuple[int, ...]
+    cost: float = 0.0
 
 
 class RerankRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -254,11 +258,12 @@ class RerankRequest(msgspec.Struct, frozen=True, array_like=True):
 class RerankResult(msgspec.Struct, frozen=True, array_like=True):
     """`scores` are in the order of the documents, from 0 (not at all) to 1.
 
-    `tokens` is how many the model read, the query's once for every window.
+    `tokens` is how many the model read, the query's once for every window. `cost` as in `Usage`.
     """
 
     scores: tuple[float, ...]
     tokens: int
+    cost: float = 0.0
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -69,7 +69,8 @@ class Hearing:
         waves = [[at for at in wave if at in places] for wave in self._schedule.waves]
         overflown: list[tuple[int, ContextOverflow]] = []
         waiting = set(places)
-        coming = ask(self._prepare(passages), waves, self._settings.timeout_s)
+        beside = [at for at in self._schedule.beside if at in places]
+        coming = ask(self._prepare(passages), waves, self._settings.timeout_s, beside)
         async with aclosing(coming):
             async for replies in coming:
                 if isinstance(replies, Loading):

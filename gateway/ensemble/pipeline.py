@@ -364,10 +364,18 @@ def _usage(parts: Sequence[Usage]) -> Usage:
 
 
 def _timings(replies: Sequence[Reply], schedule: Plan, ends: Sequence[GenerateEnd]) -> Timings:
-    waves = [[r.timings for r in replies if r.place in wave] for wave in schedule.waves]
-    waves += [[end.timings] for end in ends]
+    def spent(of: Callable[[Timings], float]) -> float:
+        """The slowest of each wave, one after the other, or who ran beside them; then the ends."""
+        by_place = {reply.place: of(reply.timings) for reply in replies}
+
+        def slowest(places: Sequence[int]) -> float:
+            return max((by_place[at] for at in places if at in by_place), default=0.0)
+
+        waves = sum(slowest(wave) for wave in schedule.waves)
+        return max(waves, slowest(schedule.beside)) + sum(of(end.timings) for end in ends)
+
     return Timings(
-        queue_ms=sum(max((t.queue_ms for t in wave), default=0.0) for wave in waves),
-        prefill_ms=sum(max((t.prefill_ms for t in wave), default=0.0) for wave in waves),
-        decode_ms=sum(max((t.decode_ms for t in wave), default=0.0) for wave in waves),
+        queue_ms=spent(lambda timings: timings.queue_ms),
+        prefill_ms=spent(lambda timings: timings.prefill_ms),
+        decode_ms=spent(lambda timings: timings.decode_ms),
     )

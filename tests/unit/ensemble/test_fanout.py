@@ -97,6 +97,33 @@ async def test_those_that_are_ready_together_come_together() -> None:
     assert [places(replies) async for replies in coming] == [[0, 1], [2]]
 
 
+async def test_no_wave_waits_for_those_beside() -> None:
+    """The one beside is let go by the last wave's answer only."""
+    last = forever()
+
+    async def until_last() -> None:
+        await last
+
+    def let_go() -> "asyncio.Future[None]":
+        last.set_result(None)
+        return asyncio.ensure_future(asyncio.sleep(0))
+
+    engines = [
+        await fake(),
+        await fake(gate=lambda: asyncio.ensure_future(until_last())),
+        await fake(gate=let_go, reply='{"answer_value":"1","passages":[1]}'),
+    ]
+    asked = [question(engine) for engine in engines]
+    order: list[int] = []
+    async for replies in ask(asked, [(0,), (2,)], 5.0, beside=(1,)):
+        assert not isinstance(replies, Loading)
+        order += [reply.place for reply in replies]
+    assert order[0] == 0
+    assert sorted(order) == [0, 1, 2]
+    only = [r async for r in ask([question(await fake())], [], 5.0, beside=(0,))]
+    assert len(only) == 1
+
+
 async def test_closing_cancels_every_member() -> None:
     engines = [await fake(), await fake(gate=forever), await fake(gate=forever)]
     coming = ask([question(e) for e in engines], [(0, 1, 2)], 5.0)
