@@ -9,7 +9,10 @@ from collections.abc import Mapping
 
 __all__ = ["FEATURES", "SHIPPED", "confidence"]
 
-FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered", "likelihood")
+FEATURES = (
+    *("evidence", "margin", "names", "retrieval"),
+    *("agreement", "grounded", "answered", "likelihood"),
+)
 SHIPPED: Mapping[str, float] = {
     "bias": -3.93,
     "evidence": 3.53,

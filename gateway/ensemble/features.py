@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from gateway.ensemble.tally import Counted, Finding, Poll
+from gateway.ensemble.tally import Counted, Finding, Poll, held_names
 
 __all__ = ["features"]
 
@@ -11,10 +11,11 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
     """What speaks for and against the answer.
 
     `evidence`: the score of the sentence that fits the question best; `margin`: how far it is
-    ahead of the best sentence of any other passage; `retrieval`: the score of the nearest passage;
-    `agreement`: the winners' share of the weight; `grounded`: the share of the votes whose value
-    stands in the passage they cite; `answered`: the share that is not blank; `likelihood`: how sure
-    the members were of their values, on average (0 where they were not asked).
+    ahead of the best sentence of any other passage; `names`: the share of the question's names
+    that it has; `retrieval`: the score of the nearest passage; `agreement`: the winners' share of
+    the weight; `grounded`: the share of the votes whose value stands in the passage they cite;
+    `answered`: the share that is not blank; `likelihood`: how sure the members were of their
+    values, on average (0 where they were not asked).
     """
     best = poll.ranked[0] if poll.ranked else None
     other = next((s.score for s in poll.ranked if best is not None and s.n != best.n), 0.0)
@@ -23,6 +24,7 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
     found = {
         "evidence": best.score if best else 0.0,
         "margin": best.score - other if best else 0.0,
+        "names": held_names(poll),
         "retrieval": max((passage.hit.score for passage in poll.passages), default=0.0),
         "agreement": finding.agreement,
         "grounded": sum(vote.weight for vote in votes if vote.grounded) / total,

@@ -28,6 +28,7 @@ AS_SET = (
     "early_stop",
     "deliberation",
     "evidence_floor",
+    "missing_names",
     "confidence_floor",
     "excerpt_sentences",
     "excerpt_margin",
