@@ -60,10 +60,8 @@ class EngineEmbedder:
         return np.concatenate(rows)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        counts: list[int] = []
-        for start in range(0, len(texts), BATCH):
-            counts += await self._engine().count_tokens(texts[start : start + BATCH])
-        return counts
+        # In one message: each waits for the forward pass that is at work.
+        return await self._engine().count_tokens(texts) if texts else []
 
     def _known(self, value: int | None) -> int:
         if value is None:
