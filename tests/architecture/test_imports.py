@@ -14,6 +14,7 @@ PACKAGES = ("gateway", "models", "retrieval", "clients")
 # A library and the files, or the one folder, that may import it.
 HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
+        "models/worker/bare_load.py",
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
         "models/worker/llama_loading.py",
