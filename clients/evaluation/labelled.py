@@ -66,7 +66,7 @@ class Labelled:
         self._truth = truth
         self._cases = cases
         self._strategy = strategy
-        self._references = references
+        self._references: References = references
         self._given: dict[tuple[object, ...], Given] = {}
         self._members: dict[int, Flags] = {}
         self.declined = self._grade([None] * len(truth), [()] * len(truth))[0]
