@@ -12,13 +12,13 @@ import sys
 import tempfile
 import threading
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import IO
 
 from clients.api import DEFAULT_URL, ClientError, gateway_url
 
-__all__ = ["reachable_gateway"]
+__all__ = ["private_gateway", "reachable_gateway", "running_gateway"]
 
 _LOOK_S = 2.0
 _END_S = 60.0  # `jurat serve` ends by a deadline of its own; this is for when it hangs
@@ -35,9 +35,29 @@ def reachable_gateway(given: str | None) -> Generator[str]:
     answers; else a private one with the same configuration, ended afterwards. Raises ClientError
     when that does not start.
     """
-    if given or os.environ.get("JURAT_URL") or _answers(DEFAULT_URL):
-        yield gateway_url(given)
+    if (there := running_gateway(given)) is not None:
+        yield there
         return
+    with private_gateway() as url:
+        yield url
+
+
+def running_gateway(given: str | None) -> str | None:
+    """The one given or in JURAT_URL, whether it answers or not; else the local one if it answers.
+
+    Raises ClientError for what is no address.
+    """
+    if given or os.environ.get("JURAT_URL") or _answers(DEFAULT_URL):
+        return gateway_url(given)
+    return None
+
+
+@contextmanager
+def private_gateway(environment: Mapping[str, str] | None = None) -> Generator[str]:
+    """A gateway of one's own, with these variables beside this process's; ended afterwards.
+
+    Raises ClientError when it does not start.
+    """
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as log:
         keeper = subprocess.Popen(
             [sys.executable, "-m", "clients.private_gateway"],
@@ -45,6 +65,7 @@ def reachable_gateway(given: str | None) -> Generator[str]:
             stdout=subprocess.PIPE,
             stderr=log,
             text=True,
+            env={**os.environ, **(environment or {})},
             start_new_session=True,  # Ctrl-C is ours: we end it when we are done
         )
         try:

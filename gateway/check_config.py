@@ -10,7 +10,7 @@ from gateway.config_files import load_configuration
 from gateway.toml import ConfigError
 from models.errors import NotDownloaded, SourceError
 from models.settings import ModelSettings
-from models.sources import locate
+from models.sources import adapters, locate
 
 __all__ = ["main"]
 
@@ -21,7 +21,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, help="the gateway.toml to read")
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
-    keys = KeyRing(found.settings.auth.keys)
+    keys = KeyRing(found.settings.auth.keys, found.settings.auth.admins)
     check_exposure(found.settings.server.host, keys)
     for model in found.models.values():
         if model.kind != "fake":
@@ -42,6 +42,7 @@ def main(argv: Sequence[str]) -> int:
 def _check_source(model: ModelSettings, directory: Path, data_dir: Path) -> None:
     try:
         locate(model, directory, data_dir)
+        adapters(model, directory, data_dir)
     except NotDownloaded:
         pass  # the configuration is right; what is missing is a download
     except SourceError as error:

@@ -6,7 +6,13 @@ from pathlib import Path
 from typing import Protocol
 
 from litestar.types import ASGIApp, Message, Receive, Scope, Send
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Histogram,
+    ProcessCollector,
+    generate_latest,
+)
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
@@ -47,6 +53,7 @@ class Metrics:
     def __init__(self, registry: Readings) -> None:
         self._collectors = CollectorRegistry(auto_describe=False)
         self._collectors.register(_Models(registry))
+        ProcessCollector(registry=self._collectors)
         self.requests = Counter(
             "jurat_http_requests",
             "Requests by route and status",

@@ -26,6 +26,7 @@ class Fit(Struct, frozen=True, kw_only=True):
     estimate: Estimate
     reason: str
     whole: bool  # on GPUs, so that the host's cores compute none of it
+    parameters: int = 0  # of its weights, as its file says; 0: nobody says
 
     @property
     def requests(self) -> int:
@@ -63,6 +64,7 @@ def _first(settings: ModelSettings, layout: Layout, room: Footprint) -> Fit | No
                 estimate=found,
                 reason=reason + smaller,
                 whole=bool(placement.gpus) and placement.gpu_layers > len(layout.layers),
+                parameters=0 if layout.estimated else layout.parameters,
             )
     return None
 

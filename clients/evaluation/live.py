@@ -38,17 +38,21 @@ ENSEMBLE = "the ensemble"
 COMPARED = ("f1_answerable", "balanced_accuracy")
 SHOWN = (*COMPARED, "answered", "na_recall")
 
-# Only what a member says counts: nothing declines for it.
-ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0)
-# The ensemble without one of its ingredients.
+# Only what a member says counts: nothing declines for it, and nothing completes its value.
+ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0, whole_phrases=False)
+# The ensemble without one of its ingredients, or with another in its place.
 ABLATIONS: Mapping[str, Overrides] = {
-    "declines by votes alone": ALONE,
     "no evidence floor": Overrides(evidence_floor=-1.0),
+    "names not looked for": Overrides(missing_names=0.0),
     "no confidence floor": Overrides(confidence_floor=0.0),
+    "values as they were written": Overrides(whole_phrases=False),
     "whole passages shown": Overrides(excerpt_sentences=50, excerpt_margin=0.0),
+    "no worked examples": Overrides(examples=False),
     "plain majority": Overrides(strategy="majority"),
     "weighed by likelihood": Overrides(strategy="confidence"),
     "no early stop": Overrides(early_stop=False),
+    "free text": Overrides(extractive=False),
+    "free text, explanation first": Overrides(extractive=False, order="explanation_first"),
 }
 
 
@@ -144,9 +148,19 @@ def _parser() -> argparse.ArgumentParser:
         "--documents", type=Path, metavar="DIR", help="what --store is to hold; ingested first"
     )
     parser.add_argument(
-        "--consistency", metavar="MEMBER", help="sampled as often as there are members; the last"
+        "--consistency", metavar="MEMBER", help="sampled as often as there are members; the first"
     )
-    parser.add_argument("--no-ablation", action="store_true", help="members and self-consistency")
+    parser.add_argument(
+        "--temperature", type=float, default=0.7, metavar="T", help="of these samples (%(default)s)"
+    )
+    parser.add_argument(
+        "--ablation",
+        action="append",
+        choices=(*ABLATIONS, "none"),
+        metavar="ROW",
+        help="a row of the ablation; may be repeated (default: all): "
+        + ", ".join((*ABLATIONS, "none")),
+    )
     parser.add_argument("--concurrency", type=int, default=3, metavar="N", help="%(default)s")
     parser.add_argument("--fresh", action="store_true", help="throw away earlier answers")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the bootstrap (%(default)s)")
@@ -171,24 +185,23 @@ def _ask_all(options: argparse.Namespace, questions: Table, url: str) -> list[Ru
     first = _ask(options, questions, url, ENSEMBLE, "ensemble", Overrides())
     folder = _folder(options, ENSEMBLE)
     reports = [one.ensemble for one in read_records(folder) if one.ensemble is not None]
-    votes: list[dict[str, Any]] = next((r["votes"] for r in reports if r["votes"]), [])
-    members = [str(vote["model"]) for vote in votes]
+    members = next(([str(v["model"]) for v in r["votes"]] for r in reports if r["votes"]), None)
     if not members:
         raise ClientError(f"'{options.ensemble}' asked none of its members; is it an ensemble?")
-    again = options.consistency or members[-1]
+    again = options.consistency or members[0]
     if again not in members:
         raise ClientError(f"--consistency: no '{again}' among {', '.join(members)}.")
     replace = msgspec.structs.replace
     others = [(f"member {one}", "member", replace(ALONE, members=[one])) for one in members]
     same = replace(ALONE, members=[again] * len(members), strategy="majority", early_stop=False)
     others.append((f"self-consistency of {again}", "self-consistency", same))
-    if not options.no_ablation:
-        own = reports[0]["strategy"]
-        others += [
-            (name, "ablation", changed)
-            for name, changed in ABLATIONS.items()
-            if changed.strategy != own
-        ]
+    others.append(("one member, all else", "ablation", Overrides(members=[members[0]])))
+    own = reports[0]["strategy"]
+    others += [
+        (name, "ablation", ABLATIONS[name])
+        for name in options.ablation or ABLATIONS
+        if name in ABLATIONS and ABLATIONS[name].strategy != own
+    ]
     return [first, *(_ask(options, questions, url, *other) for other in others)]
 
 
@@ -203,10 +216,14 @@ def _ask(
     if options.store is not None:
         changed = msgspec.structs.replace(changed, vector_store_ids=[options.store])
     folder = _folder(options, name)
+    sampled = {"temperature": options.temperature} if kind == "self-consistency" else {}
     job = Job(
         name=name,
         settings=ExperimentSettings(
-            model=options.ensemble, concurrency=options.concurrency, ensemble=changed
+            model=options.ensemble,
+            concurrency=options.concurrency,
+            ensemble=changed,
+            request=sampled,
         ),
         questions=questions,
         folder=folder,

@@ -1,14 +1,9 @@
 """`jurat evaluate run`: ask a model or an ensemble every question of a file, and score it."""
 
 import argparse
-import fnmatch
-import os
 import re
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,8 +19,9 @@ from rich.progress import (
 )
 from rich.table import Table as Sheet
 
-from clients.api import ClientError, add_gateway_options, connect, explain, gateway_url
+from clients.api import ClientError, add_gateway_options, connect, explain
 from clients.evaluation.experiment import ROOT, experiment_folder
+from clients.evaluation.lanes import models_of, run_all
 from clients.evaluation.options import parser_of, print_json
 from clients.evaluation.runner import Job, read_questions, run
 from clients.evaluation.settings import (
@@ -40,7 +36,6 @@ from clients.show import console
 __all__ = ["main", "progress_bar"]
 
 LIMIT_S = 1800.0
-TAIL_CHARS = 300
 
 
 def main(argv: Sequence[str]) -> int:
@@ -83,7 +78,12 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--configs", type=Path, default=EXPERIMENTS, metavar="DIR", help="for --all"
     )
-    parser.add_argument("--provider", help="with --all: only local or upstream ones")
+    parser.add_argument("--provider", choices=("local", "upstream"), help="with --all: only these")
+    parser.add_argument(
+        "--one-gateway",
+        action="store_true",
+        help="with --all: not a private gateway for each of several GPUs, but one that has all",
+    )
     parser.add_argument(
         "--limit", type=float, default=LIMIT_S, metavar="S", help=f"--all: for one ({LIMIT_S:g} s)"
     )
@@ -164,7 +164,7 @@ def _smoke(options: argparse.Namespace) -> int:
         reachable_gateway(options.url) as url,
         connect(url, options.api_key) as client,
     ):
-        models: list[str] = options.smoke or _models(client, url)
+        models: list[str] = options.smoke or list(models_of(client, url))
         results = {model: _try(client, url, model, question) for model in models}
     if options.json:
         print_json({"models": results})
@@ -187,72 +187,19 @@ def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str
     return {"passed": not why, "why": why, "seconds": round(time.perf_counter() - begun, 3)}
 
 
-def _models(client: openai.OpenAI, url: str) -> list[str]:
-    try:
-        return [model.id for model in client.models.list()]
-    except openai.OpenAIError as error:
-        raise ClientError(explain(error, url)) from error
-
-
 def _all(options: argparse.Namespace) -> int:
-    """Every experiment's file in a process of its own, so that none can take the rest along."""
-    files = sorted(options.configs.glob("*.toml"))
-    if not files:
-        raise ClientError(f"There are no experiments (*.toml) in {options.configs}.")
-    wanted = {path: read_settings(path) for path in files}
-    wanted = {
-        path: settings
-        for path, settings in wanted.items()
-        if fnmatch.fnmatch(settings.model, options.model or "*")
-        and options.provider in (None, settings.provider)
-    }
-    results: dict[str, dict[str, Any]] = {}
-    listed: dict[str, set[str]] = {}
-    with ExitStack() as stack:
-        # One private gateway for all that name none, where none is running.
-        local = None
-        for path, settings in wanted.items():
-            url = options.url or settings.url
-            if url is None:
-                local = url = local or stack.enter_context(reachable_gateway(None))
-            url = gateway_url(url)
-            if url not in listed:
-                with connect(url, options.api_key) as client:
-                    listed[url] = set(_models(client, url))
-            if settings.model in listed[url]:
-                results[path.stem] = _in_a_process(options, path, url)
-            else:
-                results[path.stem] = {"passed": None, "why": f"{url} has no '{settings.model}'"}
+    with progress_bar() as progress:
+        task = progress.add_task("experiments", total=None)
+
+        def done(name: str) -> None:
+            progress.update(task, advance=1, description=name)
+
+        results = run_all(options, done)
     if options.json:
         print_json({"experiments": results})
     else:
         _show_results(results)
     return 1 if any(result["passed"] is False for result in results.values()) else 0
-
-
-def _in_a_process(options: argparse.Namespace, path: Path, url: str) -> dict[str, Any]:
-    command = [sys.executable, "-m", "clients.evaluation", "run", "--config", str(path)]
-    command += ["--output", str(options.output), "--json", "--url", url]
-    if options.questions is not None:
-        command += ["--questions", str(options.questions)]
-    if options.fresh:
-        command.append("--fresh")
-    environment = {"JURAT_API_KEY": options.api_key} if options.api_key else {}
-    begun = time.perf_counter()
-    try:
-        ran = subprocess.run(  # noqa: S603
-            command,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=options.limit,
-            env={**os.environ, **environment},
-        )
-        passed, why = ran.returncode == 0, ran.stderr.strip()[-TAIL_CHARS:]
-    except subprocess.TimeoutExpired:
-        passed, why = False, f"not done within {options.limit:g} s; run it again to go on"
-    seconds = round(time.perf_counter() - begun, 3)
-    return {"passed": passed, "why": "" if passed else why, "seconds": seconds}
 
 
 def progress_bar() -> Progress:
@@ -289,6 +236,13 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
             sheet.add_row(f"{name}, ms", f"p50 {spread['p50']:.0f}, p95 {spread['p95']:.0f}")
     for name in ("prompt_tokens", "completion_tokens"):
         sheet.add_row(name.replace("_", " "), str(summary[name]))
+    memory = summary["memory_bytes"]
+    sizes = {"gateway": memory["gateway"], **memory["models"], "GPUs": memory["gpus"]}
+    for name, size in sizes.items():
+        if size is not None:
+            sheet.add_row(f"memory of {name}, MiB", f"{size / 2**20:.0f}")
+    if summary["energy_wh"] is not None:
+        sheet.add_row("energy of the GPUs, Wh", f"{summary['energy_wh']:.3f}")
     if summary["cost"] is not None:
         sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
     out.print(sheet)

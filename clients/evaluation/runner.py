@@ -2,24 +2,20 @@
 
 import asyncio
 import hashlib
-import time
-import urllib.error
-import urllib.request
 from collections.abc import Callable, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
 import msgspec
-import numpy as np
 import openai
 import uvloop
 from msgspec import Struct
 
 from clients.api import NO_KEY, ClientError, default_key
-from clients.bench.machine import machine
-from clients.evaluation.asking import TIMES, Unreachable, ask
+from clients.evaluation.asking import Unreachable, ask
+from clients.evaluation.calls import CALLS, Call, read_calls, watched
 from clients.evaluation.dataset import Table, index_of, read_table
+from clients.evaluation.endpoint import Description, described, until_ready
 from clients.evaluation.experiment import (
     RESULTS,
     SUBMISSION,
@@ -31,13 +27,12 @@ from clients.evaluation.experiment import (
 )
 from clients.evaluation.scoring import Columns, Rules, grade, report
 from clients.evaluation.settings import ExperimentSettings
+from clients.evaluation.summary import summary_of
 
 __all__ = ["Job", "client_of", "read_questions", "rules_for", "run"]
 
 PLAN = "experiment.json"  # what is being run; a run of something else must not resume it
 CONNECT_S = 10.0
-POLL_S = 0.5
-PERCENTILES = (50, 95)
 
 
 class Job(Struct, frozen=True, kw_only=True):
@@ -98,15 +93,13 @@ def run(
         done = {record.id: record for record in read_records(job.folder) if record.error is None}
         asked = _asked(job, done)
         advance(len(job.questions) - len(asked))
-        begun = time.perf_counter()
-        stopped = uvloop.run(_ask_all(job, asked, advance))
-        seconds = time.perf_counter() - begun
+        stopped, call, said = uvloop.run(_ask_all(job, asked, advance))
         if stopped is not None:
             raise ClientError(
                 f"{stopped} What was answered is kept in {job.folder}; "
                 "the same command goes on from there."
             )
-        return _finish(job, seconds, len(asked), allow_errors=allow_errors)
+        return _finish(job, call, said, allow_errors=allow_errors)
     except OSError as error:
         raise ClientError(f"Cannot write {job.folder}: {error.strerror}.") from error
 
@@ -118,7 +111,7 @@ def _same_plan(job: Job, *, fresh: bool) -> None:
         "settings": msgspec.to_builtins(msgspec.structs.replace(job.settings, questions="")),
         "questions": hashlib.sha256(questions.encode()).hexdigest(),
     }
-    for name in (SUMMARY, SUBMISSION, *([RESULTS, PLAN] if fresh else [])):
+    for name in (SUMMARY, SUBMISSION, *([RESULTS, PLAN, CALLS] if fresh else [])):
         (job.folder / name).unlink(missing_ok=True)  # until the run is whole again
     if path.is_file() and msgspec.json.decode(path.read_bytes()) != plan:
         raise ClientError(
@@ -136,47 +129,50 @@ def _asked(job: Job, done: dict[str, Record]) -> list[tuple[str, str]]:
 
 async def _ask_all(
     job: Job, asked: Sequence[tuple[str, str]], advance: Callable[[int], None]
+) -> tuple[str | None, Call, Description]:
+    """Ask with as many at once as the settings say.
+
+    Returns why it stopped early, if it did, what the call took, and what the endpoint says.
+    """
+    async with client_of(job) as client:
+        if not asked:
+            return None, Call(), await described(client, job.settings.model)
+        await asyncio.to_thread(until_ready, job.url, job.settings.timeout_s)
+        said = await described(client, job.settings.model)
+        async with watched(job.folder, job.url, job.api_key) as call:
+            stopped = await _work(client, job, asked, advance, call)
+        return stopped, call, said
+
+
+async def _work(
+    client: openai.AsyncOpenAI,
+    job: Job,
+    asked: Sequence[tuple[str, str]],
+    advance: Callable[[int], None],
+    call: Call,
 ) -> str | None:
-    """Ask with as many at once as the settings say. Why it stopped early, or None."""
-    if not asked:
-        return None
-    await asyncio.to_thread(_until_ready, job.url, job.settings.timeout_s)
+    """Why it stopped early, or None."""
     waiting = iter(asked)
     stopped: list[str] = []
-    async with client_of(job) as client:
-        with (job.folder / RESULTS).open("ab") as file:
-            _mend(job.folder / RESULTS)
+    with (job.folder / RESULTS).open("ab") as file:
+        _mend(job.folder / RESULTS)
 
-            async def work() -> None:
-                for id_, question in waiting:
-                    try:
-                        record = await ask(client, job.settings, job.url, id_, question)
-                    except Unreachable as error:
-                        stopped.append(str(error))
-                        return
-                    file.write(msgspec.json.encode(record) + b"\n")
-                    file.flush()
-                    advance(1)
-                    if stopped:
-                        return
+        async def work() -> None:
+            for id_, question in waiting:
+                try:
+                    record = await ask(client, job.settings, job.url, id_, question)
+                except Unreachable as error:
+                    stopped.append(str(error))
+                    return
+                file.write(msgspec.json.encode(record) + b"\n")
+                file.flush()
+                call.asked += 1
+                advance(1)
+                if stopped:
+                    return
 
-            await asyncio.gather(*(work() for _ in range(job.settings.concurrency)))
+        await asyncio.gather(*(work() for _ in range(job.settings.concurrency)))
     return stopped[0] if stopped else None
-
-
-def _until_ready(url: str, timeout_s: float) -> None:
-    """Wait while the gateway loads models or fills stores; other servers have no /ready."""
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline:
-        try:
-            with urllib.request.urlopen(f"{url}/ready", timeout=CONNECT_S):  # noqa: S310
-                return
-        except urllib.error.HTTPError as error:
-            if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
-                return
-        except (OSError, ValueError):
-            return  # the first question says what is wrong
-        time.sleep(POLL_S)
 
 
 def _mend(path: Path) -> None:
@@ -187,14 +183,15 @@ def _mend(path: Path) -> None:
             file.truncate(kept.rfind(b"\n") + 1)
 
 
-def _finish(job: Job, seconds: float, asked: int, *, allow_errors: bool) -> dict[str, Any]:
+def _finish(job: Job, call: Call, said: Description, *, allow_errors: bool) -> dict[str, Any]:
     known = {record.id: record for record in read_records(job.folder)}
     records = [known[id_.strip()] for id_ in job.questions.column("id")]
     score = None
     if allow_errors or all(record.error is None for record in records):
         write_submission(job.folder / SUBMISSION, records)
         score = _score(job)
-    summary = _summary(job, records, seconds, asked) | {"score": score}
+    found = summary_of(job.name, job.settings, said, records, call, read_calls(job.folder))
+    summary = found | {"score": score}
     write_json(job.folder / SUMMARY, summary)
     return summary
 
@@ -205,39 +202,3 @@ def _score(job: Job) -> dict[str, object] | None:
         return None
     needed = [rules.columns.id, rules.columns.value, rules.columns.reference]
     return report(grade(job.questions, read_table(job.folder / SUBMISSION, needed, ()), rules))
-
-
-def _summary(job: Job, records: Sequence[Record], seconds: float, asked: int) -> dict[str, Any]:
-    answered = [record for record in records if record.error is None]
-    costs = [record.cost for record in answered if record.cost is not None]
-    settings = job.settings
-    return {
-        "name": job.name,
-        "model": settings.model,
-        "display_name": settings.display_name or settings.model,
-        "provider": settings.provider,
-        "size_b": settings.size_b,
-        "size_estimated": settings.size_estimated,
-        "questions": len(records),
-        "errors": len(records) - len(answered),
-        "blank": sum(record.is_blank for record in answered),
-        "latency_ms": _spread([r.latency_ms for r in answered if r.latency_ms is not None]),
-        "timings_ms": {
-            name: _spread([r.timings[name] for r in answered if name in r.timings])
-            for name in TIMES
-        },
-        "prompt_tokens": sum(record.prompt_tokens or 0 for record in answered),
-        "completion_tokens": sum(record.completion_tokens or 0 for record in answered),
-        "cost": sum(costs) if costs else None,
-        "seconds": round(seconds, 3),  # of the last call, which asked `asked` questions
-        "asked": asked,
-        "machine": machine(),
-        "settings": msgspec.to_builtins(settings),
-    }
-
-
-def _spread(times: Sequence[float]) -> dict[str, float] | None:
-    if not times:
-        return None
-    middle, high = np.percentile(times, PERCENTILES)
-    return {"mean": float(np.mean(times)), "p50": float(middle), "p95": float(high)}

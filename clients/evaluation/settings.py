@@ -2,7 +2,7 @@
 
 import tomllib
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta, Struct
@@ -26,9 +26,14 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     early_stop: bool | None = None
     score_floor: float | None = None
     evidence_floor: float | None = None
+    missing_names: float | None = None
     confidence_floor: float | None = None
     excerpt_sentences: int | None = None
     excerpt_margin: float | None = None
+    whole_phrases: bool | None = None
+    extractive: bool | None = None
+    order: str = ""
+    examples: bool | None = None
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -39,7 +44,8 @@ class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """One experiment. `size_b` (billions of parameters), `display_name` and `notes` are for plots.
+    """One experiment. `size_b` (billions of parameters), `display_name` and `notes` are for plots;
+    a gateway knows those of its models, so they are needed only where it does not.
 
     `prompt` is a template with {question}. An answer that is a JSON object gives its own
     answer_value, ref_id, …; any other answer is the value as a whole.
@@ -47,7 +53,7 @@ class ExperimentSettings(Struct, frozen=True, kw_only=True, forbid_unknown_field
 
     model: Annotated[str, Meta(min_length=1)]
     questions: str = ""  # a path, from the file's own folder
-    provider: str = "local"  # or upstream
+    provider: Literal["local", "upstream"] | None = None  # None: as the endpoint says
     url: str | None = None
     system: str = ""
     prompt: str = "{question}"

@@ -29,9 +29,13 @@ AS_SET = (
     "deliberation",
     "score_floor",
     "evidence_floor",
+    "missing_names",
     "confidence_floor",
     "excerpt_sentences",
     "excerpt_margin",
+    "whole_phrases",
+    "extractive",
+    "order",
 )
 
 
@@ -58,6 +62,8 @@ def overridden(
         value = getattr(override, name)
         if value is not UNSET:
             changes[name] = value
+    if override.examples is False:
+        changes["examples"] = ()
     try:
         return msgspec.structs.replace(settings, **changes)
     except ValueError as error:
@@ -148,7 +154,9 @@ def _constraint(
 ) -> Constraint:
     if not extractive:
         numbers = [passage.n for passage in shown]
-        return Constraint("json_schema", json_schema(numbers, settings.max_answer_chars))
+        return Constraint(
+            "json_schema", json_schema(numbers, settings.max_answer_chars, settings.order)
+        )
     texts = [(passage.n, passage.shown) for passage in shown]
     words = settings.max_value_words
     try:

@@ -1,16 +1,20 @@
 """GET /v1/models and /v1/models/{id}. They read what is known now and never cause a load."""
 
+from collections.abc import Sequence
+from typing import Any
+
 import msgspec
 from litestar import get
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
+from msgspec import UNSET
 
 from gateway.routes.health import memory_of
 from gateway.runtime import Runtime
 from gateway.schema.models import Model, ModelList
-from models.errors import ModelNotFound
+from models.errors import ModelError, ModelNotFound
 
 __all__ = ["list_models", "retrieve_model"]
 
@@ -48,6 +52,7 @@ def models(runtime: Runtime) -> list[Model]:
             state=runtime.ensemble_state(name)[0],
             description=settings.description,
             execution=runtime.schedule(settings.models).execution,
+            **_size(runtime, settings.models),
         )
         for name, settings in runtime.ensembles.items()
     ]
@@ -62,10 +67,29 @@ def models(runtime: Runtime) -> list[Model]:
             state=stats[name].state,
             description=runtime.registry.settings(name).description,
             memory=memory_of(stats[name].memory),
+            notes=runtime.registry.settings(name).notes or UNSET,
+            **_size(runtime, [name]),
         )
         for name in runtime.registry.ids()
     ]
     return ensembles + plain
+
+
+def _size(runtime: Runtime, models: Sequence[str]) -> dict[str, Any]:
+    """Of these models, each counted once: who runs them, and how many weights they have."""
+    registry = runtime.registry
+    try:
+        known = {settings.id: settings for settings in map(registry.settings, models)}
+    except ModelError:
+        return {}  # a member that does not exist: nothing can be said of the whole
+    upstream = any(settings.source.startswith("upstream:") for settings in known.values())
+    found: dict[str, Any] = {"provider": "upstream" if upstream else "local"}
+    counts = [registry.parameters(model) for model in known]
+    sizes = [count for count, _ in counts if count is not None]
+    if sizes and len(sizes) == len(counts):
+        found["parameters"] = sum(sizes)
+        found["parameters_estimated"] = any(estimated for _, estimated in counts)
+    return found
 
 
 def _json(answer: Model | ModelList) -> ASGIResponse:

@@ -12,7 +12,9 @@ __all__ = ["Model", "ModelList"]
 class Model(Struct, frozen=True, kw_only=True):
     """A model or an ensemble. What follows `owned_by` are extensions.
 
-    `memory` is a model's, `execution` an ensemble's; both as in /health.
+    `memory` is a model's, `execution` an ensemble's; both as in /health. `provider` is "upstream"
+    where another server runs it, or a member of it. An ensemble's `parameters` are those of the
+    models that it asks, each counted once; they are left out where they are not known.
     """
 
     id: str
@@ -22,6 +24,10 @@ class Model(Struct, frozen=True, kw_only=True):
     kind: Literal["chat", "embedding", "rerank", "fake", "ensemble"]
     state: Literal["unloaded", "loading", "ready", "failed", "stopped"]
     description: str
+    provider: Literal["local", "upstream"] = "local"
+    parameters: int | UnsetType = UNSET
+    parameters_estimated: bool | UnsetType = UNSET
+    notes: str | UnsetType = UNSET
     memory: Memory | UnsetType = UNSET
     execution: Literal["parallel", "sequential", "swapped"] | UnsetType = UNSET
     object: Literal["model"] = "model"

@@ -14,6 +14,7 @@ PACKAGES = ("gateway", "models", "retrieval", "clients")
 # A library and the files, or the one folder, that may import it.
 HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
+        "models/worker/bare_load.py",
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
         "models/worker/llama_loading.py",
@@ -24,7 +25,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
     "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
-    "pynvml": "models/machine.py",
+    "pynvml": ("models/machine.py", "clients/evaluation/gpus.py"),
     "huggingface_hub": ("models/hub.py", "models/hub_cache.py"),
     "httpx2": ("models/hub.py", "models/upstream/connection.py"),
     "filelock": "models/hub.py",
@@ -39,7 +40,11 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "multipart": "gateway/multipart.py",
     "prometheus_client": "gateway/metrics.py",
     "ray": "models/engines/ray_serve.py",
-    "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
+    "matplotlib": (
+        "clients/bench/plot.py",
+        "clients/evaluation/marks.py",
+        "clients/evaluation/plots.py",
+    ),
 }
 # What a gateway must not load: models, which would double its memory and its start, and what reads
 # untrusted files.

@@ -142,7 +142,8 @@ async def test_members_are_asked_in_the_requests_own_tier() -> None:
 
 
 async def test_the_deliberation_tells_every_step() -> None:
-    reasoning = (await Rig(says("12 seconds")).verdict()).reasoning
+    longer = {name: says("12 seconds") for name in "ab"} | {"c": says("12 seconds " * 9)}
+    reasoning = (await Rig(longer).verdict()).reasoning
     assert "Found 3 passages" in reasoning
     assert "[1] routers.md, Resetting (0.70)" in reasoning
     assert "[2] warranty.pdf, page 3 (0.50)" in reasoning
