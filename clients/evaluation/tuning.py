@@ -119,7 +119,7 @@ class Tuner:
     def outcome(self, trial: Trial, learnt: Learnt) -> Array:
         """Every question's parts."""
         given = self.labelled.given(trial.top_k, learnt.weights, trial.score_floor)
-        stays = given.gives & (given.evidence >= trial.evidence_floor)
+        stays = given.gives & (given.standing >= trial.evidence_floor)
         if trial.confidence_floor > 0:
             stays &= self._likely(given, learnt.calibration) >= trial.confidence_floor
         return np.where(stays[:, None], given.parts, self.labelled.declined)
