@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 __all__ = ["Bin", "Reliability", "fit", "likely", "reliability"]
 
-RIDGE = 1.0  # a belief that a feature says nothing, worth about as much as a question each
+RIDGE = 1.0  # of a feature in units of its spread: a belief that it says nothing
+LEAST_SPREAD = 0.05  # a feature that hardly differs has no large coefficient for it
 BIAS_RIDGE = 0.01  # so that a bias stays finite where every answer is right
 STEPS = 100
 CLOSE = 1e-8
@@ -48,7 +49,10 @@ def fit(features: Array, right: NDArray[np.bool_], names: Sequence[str]) -> dict
     Ridge regression by Newton's method. Features that never differ have no coefficient.
     """
     varied = [at for at in range(len(names)) if len(set(features[:, at])) > 1]
-    design = np.column_stack([np.ones(len(features)), features[:, varied]])
+    kept = features[:, varied]
+    middle = kept.mean(axis=0) if len(kept) else np.zeros(0)
+    spread = np.maximum(kept.std(axis=0), LEAST_SPREAD) if len(kept) else np.ones(0)
+    design = np.column_stack([np.ones(len(kept)), (kept - middle) / spread])
     ridge = np.full(design.shape[1], RIDGE)
     ridge[0] = BIAS_RIDGE
     wanted = right.astype(float)
@@ -65,6 +69,8 @@ def fit(features: Array, right: NDArray[np.bool_], names: Sequence[str]) -> dict
         found -= size * step
         if np.abs(size * step).max() < CLOSE:
             break
+    found[1:] /= spread
+    found[0] -= found[1:] @ middle
     known = ["bias", *(names[at] for at in varied)]
     return {name: round(float(value), DECIMALS) for name, value in zip(known, found, strict=True)}
 

@@ -46,7 +46,7 @@ class Given(Struct, frozen=True, kw_only=True):
     gives: Flags  # whether there is a value
     right: Flags  # whether it is right
     features: Array  # (questions, features)
-    evidence: Array  # the score of the best sentence
+    standing: Array  # what is held against the evidence floor
 
 
 class Labelled:
@@ -59,6 +59,7 @@ class Labelled:
         cases: Mapping[int, Sequence[Case]],
         strategy: str,
         references: References = "winners",
+        missing_names: float = 0.0,
     ) -> None:
         self.rules = rules
         self.features = FEATURES
@@ -66,7 +67,8 @@ class Labelled:
         self._truth = truth
         self._cases = cases
         self._strategy = strategy
-        self._references = references
+        self._references: References = references
+        self._missing_names = missing_names
         self._given: dict[tuple[object, ...], Given] = {}
         self._members: dict[int, Flags] = {}
         self.declined = self._grade([None] * len(truth), [()] * len(truth))[0]
@@ -119,8 +121,12 @@ class Labelled:
             features=np.clip(
                 [[one.features.get(name, 0.0) for name in FEATURES] for one in found], 0, 1
             ),
-            evidence=np.array([one.features.get("evidence", 1.0) for one in found]),
+            standing=np.array([self._standing(one.features) for one in found]),
         )
+
+    def _standing(self, seen: Mapping[str, float]) -> float:
+        """The score of the best sentence, less what it loses for names it lacks, as live."""
+        return seen.get("evidence", 1.0) - self._missing_names * (1 - seen.get("names", 1.0))
 
     def _grade(
         self, values: Sequence[str | None], references: Sequence[Sequence[str]]

@@ -54,7 +54,12 @@ def evaluate(
     """The report, and the settings that are worth writing. Raises ClientError."""
     ensemble, rules = material.ensemble, material.rules
     labelled = Labelled(
-        material.truth, rules, material.cases, ensemble.strategy, ensemble.references
+        material.truth,
+        rules,
+        material.cases,
+        ensemble.strategy,
+        ensemble.references,
+        ensemble.missing_names,
     )
     if not 2 <= options.folds <= len(labelled):
         raise ClientError(f"--folds must be between 2 and {len(labelled)}, the questions.")

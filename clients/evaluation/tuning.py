@@ -23,6 +23,7 @@ __all__ = ["Held", "Learnt", "Trial", "Tuner", "weights_by_labels"]
 
 PULLS = (0.25, 0.5, 1.0)
 FLOORS = tuple(round(0.05 * step, 2) for step in range(20))
+SCORE_FLOORS = FLOORS[::2]
 EVIDENCE_FLOORS = tuple(round(0.02 * step, 2) for step in range(46))
 LEAST_GAIN = 0.002  # less is not worth a line in a file
 MAX_CHANGES = 6
@@ -118,7 +119,7 @@ class Tuner:
     def outcome(self, trial: Trial, learnt: Learnt) -> Array:
         """Every question's parts."""
         given = self.labelled.given(trial.top_k, learnt.weights, trial.score_floor)
-        stays = given.gives & (given.evidence >= trial.evidence_floor)
+        stays = given.gives & (given.standing >= trial.evidence_floor)
         if trial.confidence_floor > 0:
             stays &= self._likely(given, learnt.calibration) >= trial.confidence_floor
         return np.where(stays[:, None], given.parts, self.labelled.declined)
@@ -188,8 +189,8 @@ class Tuner:
             found.append(replace(current, fitted=True, confidence_floor=floor))
             if self.floors:
                 found.append(replace(current, fitted=False, confidence_floor=floor))
-                found.append(replace(current, score_floor=floor))
         if self.floors:
+            found += [replace(current, score_floor=floor) for floor in SCORE_FLOORS]
             found += [replace(current, evidence_floor=floor) for floor in EVIDENCE_FLOORS]
             found += [replace(current, top_k=top_k) for top_k in self.labelled.top_ks]
         return [trial for trial in found if trial != current]
