@@ -25,23 +25,41 @@ POSSESSIVE = re.compile(r"['’]s$")
 # A phrase does not end with these while its sentence goes on ("razed to the" ground).
 DANGLING = re.compile(
     r"[ ,]+(?:an?|the|of|and|or|but|than|that|which|is|are|was|were"
-    r"|to|from|by|with|for|at|in|on|as)$"
+    r"|to|from|by|with|for|at|in|on|as|after|before|until|since|while|when|where|if|because)$"
 )
+# "What does R-23 mean?" of a sentence that says so, and "What does it cost?" of one with a price.
+ASKS_MEANING = re.compile(
+    r"\b(?:mean|means|meaning|stands? for|wrong|happened|why)\b", re.IGNORECASE
+)
+MEANING = re.compile(r"\bmeans(?: that)? (?P<said>[^.;:]+\w)")
+ASKS_PRICE = re.compile(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b", re.IGNORECASE)
+PRICE = re.compile(r"[£$€] ?\d[\d.,]*\b|\b\d[\d.,]* (?:pounds|dollars|euros|pence|cents)\b")
 INITIAL_CHARS = 3  # "E." and "St." do not end a name, "Smith." does
 
 
 def whole_phrase(text: str, start: int, end: int, question: str) -> tuple[int, int]:
     """The span of the phrase that `text[start:end]` is of, at least one character long.
 
-    Dates, ranges and names are completed. What stands at its end and says nothing of its own is
-    left out: function words, and clauses after or before a comma that repeat the question.
+    `text` is a sentence. Where it says what something means or costs, and that is asked, it is
+    the answer. Dates, ranges and names are completed. What says nothing of its own is left out:
+    function words at its end, and clauses after or before a comma that repeat the question.
     """
+    if asked := _asked_for(text, start, end, question):
+        return asked
     for found in WHOLE.finditer(text):
         if found.start() <= start and end <= found.end():
             return found.span()
     low, high = _name(text, start, end)
     low, high = _without_echo(text, low, high, question)
     return _without_dangling(text, low, high)
+
+
+def _asked_for(text: str, start: int, end: int, question: str) -> tuple[int, int] | None:
+    if ASKS_MEANING.search(question) and (found := MEANING.search(text)):
+        return found.span("said")
+    prices = list(PRICE.finditer(text)) if ASKS_PRICE.search(question) else []
+    said = any(found.start() < end and start < found.end() for found in prices)
+    return prices[0].span() if len(prices) == 1 and not said else None
 
 
 def _name(text: str, start: int, end: int) -> tuple[int, int]:

@@ -164,9 +164,11 @@ class Ensemble:
             top_k = min(2 * top_k, settings.max_top_k)
             yield Deliberation(say.again(top_k))
             began = time.perf_counter()
+        counting = time.perf_counter()
         finding = await self._conclude(request, poll, counted)
         seen = features(poll, counted, finding)
         likely = confidence(seen, settings.calibration)
+        vote_ms = (time.perf_counter() - counting) * 1000 + sum(one.took_ms for one in counted)
         if finding.answer is not None and likely < settings.confidence_floor:
             finding = withheld(poll, finding, likely)
         yield Deliberation(say.concluded(finding))
@@ -193,6 +195,7 @@ class Ensemble:
             usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
             timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
+            vote_ms=vote_ms,
         )
 
     async def _conclude(

@@ -48,6 +48,36 @@ def test_what_repeats_the_question_is_left_out(question: str, whole: str) -> Non
     assert completed(text, "Zacheta Gallery, the oldest site in", question) == whole
 
 
+@pytest.mark.parametrize(
+    ("text", "value", "question", "whole"),
+    [
+        ("Code r means that all is down.", "Code", "Which code is it?", "Code"),
+        (
+            "Code R-23 means that the server is down.",
+            "Code",
+            "What does R-23 mean?",
+            "the server is down",
+        ),
+        ("It has 2 terabytes and costs 7 pounds.", "2 terabytes", "What does it cost?", "7 pounds"),
+        (
+            "It costs 7 pounds a month.",
+            "7 pounds a month",
+            "What does it cost?",
+            "7 pounds a month",
+        ),
+        ("It costs £7 or £9.", "or", "What does it cost?", "or"),
+        (
+            "It has 2 terabytes and costs 7 pounds.",
+            "2 terabytes",
+            "How large is it?",
+            "2 terabytes",
+        ),
+    ],
+)
+def test_what_is_asked_for_is_said(text: str, value: str, question: str, whole: str) -> None:
+    assert completed(text, value, question) == whole
+
+
 @given(st.text("Ab 1,.–'s", min_size=1, max_size=30), st.data())
 def test_a_phrase_is_within_its_text(text: str, data: st.DataObject) -> None:
     start = data.draw(st.integers(0, len(text) - 1))
