@@ -21,9 +21,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from gateway.config_files import Configuration, load_configuration
-from gateway.embedder import BATCH, EngineEmbedder
+from gateway.embedder import BATCH, EngineEmbedder, running_embedder
 from gateway.toml import ConfigError
-from models.registry import Registry, ResidencyLimits
 from retrieval.library import Library
 from retrieval.sources import Source, expand
 from retrieval.store_files import Attached
@@ -31,7 +30,6 @@ from retrieval.store_files import Attached
 __all__ = ["main"]
 
 OWNER = "bench"
-STOP_S = 10.0
 UPLOADS = 8  # side by side, as `jurat ingest` does
 REQUESTS = 4  # of the embedder alone, side by side
 PAGES = 20
@@ -80,19 +78,8 @@ class _Recording:
 async def _measure(
     found: Configuration, sources: Sequence[Source], rounds: int
 ) -> Mapping[str, float]:
-    name = found.settings.retrieval.embedder
-    if name not in found.models:
-        raise ConfigError(f"[retrieval] embedder: there is no model '{name}'.")
-    limits = ResidencyLimits(preload=(name,))
-    model = {name: found.models[name]}
-    registry = Registry(model, found.data_dir, base=found.directory, limits=limits)
-    try:
-        await registry.start()
-        await registry.get(name).start()
-        embedder = _Recording(EngineEmbedder(lambda: registry.get(name), found.models[name]))
-        return await _rounds(found, embedder, sources, rounds)
-    finally:
-        await registry.stop(STOP_S)
+    async with running_embedder(found) as embedder:
+        return await _rounds(found, _Recording(embedder), sources, rounds)
 
 
 async def _rounds(

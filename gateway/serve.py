@@ -19,6 +19,7 @@ from gateway import logs
 from gateway.app import create_app
 from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import Configuration, load_configuration
+from gateway.http_protocol import HttpProtocol
 from gateway.settings import LogLevel, ServerSettings
 from gateway.toml import ConfigError
 from models.errors import ModelError
@@ -98,7 +99,7 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

@@ -17,7 +17,7 @@ from retrieval.following import Following
 from retrieval.index_source import IndexSource
 from retrieval.keyword_index import KeywordIndex, Matches
 from retrieval.segment_building import SegmentBuilding
-from retrieval.segments import SegmentedVectors
+from retrieval.segments import SegmentedVectors, verify
 from retrieval.store import EmbeddedBy, Written
 
 __all__ = ["Indexes", "StoreIndex", "damage"]
@@ -164,7 +164,7 @@ def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy)
     """
     problems: list[str] = []
     try:
-        SegmentedVectors(path / VECTORS, source, store_id, *embedder).verify()
+        verify(path / VECTORS, *embedder)
     except IndexDamaged as error:
         problems.append(str(error))
     if (path / WORDS).is_dir():

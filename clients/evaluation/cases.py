@@ -60,12 +60,13 @@ def ask_all(
         ),
     )
     summary = run(msgspec.structs.replace(job, settings=settings), advance, fresh=fresh)
+    known = {record.id: record for record in read_records(job.folder)}
+    failed = [record.error for record in known.values() if record.error is not None]
     if summary["errors"]:
         raise ClientError(
-            f"{summary['errors']} of {summary['questions']} questions failed ({job.folder}). "
-            "The same command asks them again."
+            f"{summary['errors']} of {summary['questions']} questions failed: {failed[0]} "
+            f"The same command asks them again ({job.folder})."
         )
-    known = {record.id: record for record in read_records(job.folder)}
     return cases_of([known[id_.strip()] for id_ in job.questions.column("id")])
 
 

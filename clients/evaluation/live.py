@@ -43,6 +43,7 @@ ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0, whole_phrases=False
 # The ensemble without one of its ingredients, or with another in its place.
 ABLATIONS: Mapping[str, Overrides] = {
     "no evidence floor": Overrides(evidence_floor=-1.0),
+    "names not looked for": Overrides(missing_names=0.0),
     "no confidence floor": Overrides(confidence_floor=0.0),
     "values as they were written": Overrides(whole_phrases=False),
     "whole passages shown": Overrides(excerpt_sentences=50, excerpt_margin=0.0),
@@ -147,7 +148,10 @@ def _parser() -> argparse.ArgumentParser:
         "--documents", type=Path, metavar="DIR", help="what --store is to hold; ingested first"
     )
     parser.add_argument(
-        "--consistency", metavar="MEMBER", help="sampled as often as there are members; the last"
+        "--consistency", metavar="MEMBER", help="sampled as often as there are members; the first"
+    )
+    parser.add_argument(
+        "--temperature", type=float, default=0.7, metavar="T", help="of these samples (%(default)s)"
     )
     parser.add_argument(
         "--ablation",
@@ -181,11 +185,10 @@ def _ask_all(options: argparse.Namespace, questions: Table, url: str) -> list[Ru
     first = _ask(options, questions, url, ENSEMBLE, "ensemble", Overrides())
     folder = _folder(options, ENSEMBLE)
     reports = [one.ensemble for one in read_records(folder) if one.ensemble is not None]
-    votes: list[dict[str, Any]] = next((r["votes"] for r in reports if r["votes"]), [])
-    members = [str(vote["model"]) for vote in votes]
+    members = next(([str(v["model"]) for v in r["votes"]] for r in reports if r["votes"]), None)
     if not members:
         raise ClientError(f"'{options.ensemble}' asked none of its members; is it an ensemble?")
-    again = options.consistency or members[-1]
+    again = options.consistency or members[0]
     if again not in members:
         raise ClientError(f"--consistency: no '{again}' among {', '.join(members)}.")
     replace = msgspec.structs.replace
@@ -213,10 +216,14 @@ def _ask(
     if options.store is not None:
         changed = msgspec.structs.replace(changed, vector_store_ids=[options.store])
     folder = _folder(options, name)
+    sampled = {"temperature": options.temperature} if kind == "self-consistency" else {}
     job = Job(
         name=name,
         settings=ExperimentSettings(
-            model=options.ensemble, concurrency=options.concurrency, ensemble=changed
+            model=options.ensemble,
+            concurrency=options.concurrency,
+            ensemble=changed,
+            request=sampled,
         ),
         questions=questions,
         folder=folder,

@@ -19,6 +19,7 @@ Subcommand = Callable[[Sequence[str]], int]
 # Name: "module:function", and what it is for.
 SUBCOMMANDS = {
     "audit": ("clients.evaluation.audit:main", "say what is odd about runs"),
+    "bench": ("clients.evaluation.measure:main", "measure what evaluation itself costs"),
     "ensemble": ("clients.evaluation.ensemble:main", "vote over recorded runs"),
     "live": ("clients.evaluation.live:main", "ask an ensemble, its members, and without each part"),
     "matrix": ("clients.evaluation.matrix:main", "compare runs question by question"),

@@ -30,6 +30,7 @@ __all__ = ["VOTING", "Material", "from_asked", "from_recorded"]
 
 VOTING = (*get_args(Strategy), "confidence")  # strategies that need nothing but what is recorded
 MAX_TOP_K = 50
+MAX_CONCURRENCY = 1024
 
 
 class Material(Struct, frozen=True, kw_only=True):
@@ -57,8 +58,10 @@ def from_asked(options: argparse.Namespace, base: EnsembleSettings) -> Material:
     rules = _rules(options, questions)
     if rules.columns != Columns():
         raise ClientError("--columns is for recorded runs; a run's own columns have fixed names.")
-    grade_needs = rules.columns.answers if rules.metric == "squad" else rules.columns.value
-    questions.column(grade_needs)
+    if not 1 <= options.concurrency <= MAX_CONCURRENCY:
+        raise ClientError(f"--concurrency must be between 1 and {MAX_CONCURRENCY}.")
+    for name in _needed(questions, rules):
+        questions.column(name)  # before anything is asked: it raises where there is none
     stores = [one.strip() for one in (options.store or "").split(",") if one.strip()]
     settings = ExperimentSettings(
         model=base.id,
@@ -140,6 +143,14 @@ def _rules(options: argparse.Namespace, questions: Table) -> Rules:
     if options.metric is None:
         options.metric = "squad" if Columns().answers in questions.columns else "wattbot"
     return rules_of(options)
+
+
+def _needed(questions: Table, rules: Rules) -> list[str]:
+    """The columns that scoring needs of the questions."""
+    columns = rules.columns
+    if rules.metric == "wattbot":
+        return [columns.value, columns.reference]
+    return [columns.answers if columns.answers in questions.columns else columns.value]
 
 
 def _top_ks(text: str, own: int) -> list[int]:

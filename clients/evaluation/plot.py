@@ -16,8 +16,9 @@ from msgspec import Struct
 from clients.api import ClientError
 from clients.evaluation.collection import Collection, Graded, add_runs, collect, graded
 from clients.evaluation.experiment import SUMMARY
+from clients.evaluation.marks import Run
 from clients.evaluation.options import parser_of, print_json, warn
-from clients.evaluation.plots import FIGURES, Run, draw
+from clients.evaluation.plots import FIGURES, draw
 from clients.evaluation.scoring import report
 
 __all__ = ["main"]
@@ -149,7 +150,9 @@ def _run(one: Graded, about: About, rounds: int, seed: int) -> Run:
         size_estimated=bool(estimated if estimated is not None else summary.get("size_estimated")),
         latency_s=about.latency_s or (latency / 1000 if latency else None),
         cost=about.cost if about.cost is not None else (cost / questions if cost else None),
-        energy_wh=about.energy_wh,
+        energy_wh=about.energy_wh
+        if about.energy_wh is not None
+        else summary.get("energy_wh_per_question"),
     )
 
 

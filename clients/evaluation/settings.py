@@ -26,6 +26,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     early_stop: bool | None = None
     score_floor: float | None = None
     evidence_floor: float | None = None
+    missing_names: float | None = None
     confidence_floor: float | None = None
     excerpt_sentences: int | None = None
     excerpt_margin: float | None = None

@@ -70,7 +70,7 @@ def evaluate(
     )
     held = tuner.hold_out(options.folds, options.rounds, options.seed)
     every = np.arange(len(labelled))
-    trial = tuner.search(every, options.folds, options.seed)
+    trial = tuner.search(every, options.seed)
     learnt = tuner.learn(trial, every)
     coefficients = tuner.calibrate(trial, learnt.weights, every)
     changes: dict[str, object] = {}

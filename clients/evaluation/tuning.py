@@ -26,8 +26,9 @@ FLOORS = tuple(round(0.05 * step, 2) for step in range(20))
 EVIDENCE_FLOORS = tuple(round(0.02 * step, 2) for step in range(46))
 LEAST_GAIN = 0.002  # less is not worth a line in a file
 MAX_CHANGES = 6
+INNER = 5  # folds of a search
 SHUFFLES = 3  # of outer folds, so that no lucky cut decides
-PRIOR = 10.0  # questions' worth of belief that a member is like the others
+PRIOR = 5.0  # questions' worth of belief that a member is like the others
 GRAIN = 0.05  # of weights
 WRONG_VALUES = 10.0  # that a wrong vote may be for: even one of few right ones says something
 
@@ -122,16 +123,17 @@ class Tuner:
             stays &= self._likely(given, learnt.calibration) >= trial.confidence_floor
         return np.where(stays[:, None], given.parts, self.labelled.declined)
 
-    def search(self, rows: Places, folds: int = 5, seed: int = 0) -> Trial:
+    def search(self, rows: Places, seed: int = 0) -> Trial:
         """The trial that is best for these questions; the file's own where none stands out."""
-        parts = folds_of(len(rows), folds, seed)
+        parts = folds_of(len(rows), INNER, seed)
         inner = [rows[part] for part in parts]
-        current, scored = self.base, self._crossed(self.base, rows, inner)
+        current = self.base
+        scored = self._left_out(self._crossed(current, rows, inner), parts)
         for _ in range(MAX_CHANGES):
             best: tuple[float, float, Trial, Array] | None = None
             for trial in self._changes(current):
-                found = self._crossed(trial, rows, inner)
-                sure = self._sure_gain(scored, found, parts)
+                found = self._left_out(self._crossed(trial, rows, inner), parts)
+                sure = _sure(found - scored)
                 near = -_distance(current, trial)  # of equals, the one that changes least
                 if sure > LEAST_GAIN and (best is None or (sure, near) > best[:2]):
                     best = (sure, near, trial, found)
@@ -152,7 +154,7 @@ class Tuner:
         for cut in range(SHUFFLES):
             for fold in folds_of(n, folds, seed + cut):
                 rows = np.delete(every, fold)
-                trial = self.search(rows, folds, seed)
+                trial = self.search(rows, seed)
                 learnt = self.learn(trial, rows)
                 after[cut, fold] = self.outcome(trial, learnt)[fold]
                 trials.append(trial)
@@ -202,21 +204,12 @@ class Tuner:
             found[fold] = self.outcome(trial, learnt)[fold]
         return found[rows]
 
-    def _sure_gain(self, before: Array, after: Array, folds: Sequence[Places]) -> float:
-        """The gain less its standard error, by leaving out one fold after the other.
-
-        So a gain that comes from one fold counts for little, one that all folds have for much.
-        """
-        gain = self._figure(after) - self._figure(before)
-        left = np.array(
-            [
-                self._figure(np.delete(after, fold, axis=0))
-                - self._figure(np.delete(before, fold, axis=0))
-                for fold in folds
-            ]
-        )
-        k = len(left)
-        return gain - float(np.sqrt((k - 1) / k * ((left - left.mean()) ** 2).sum()))
+    def _left_out(self, parts: Array, folds: Sequence[Places]) -> Array:
+        """The objective over all, and then without each fold in turn."""
+        total = parts.sum(axis=0)
+        means = [total / len(parts)]
+        means += [(total - parts[fold].sum(axis=0)) / (len(parts) - len(fold)) for fold in folds]
+        return figures(self.labelled.rules, np.stack(means))[self.objective]
 
     def _gain(self, before: Array, after: Array, rounds: int, seed: int) -> Difference:
         width = before.shape[1]
@@ -230,6 +223,16 @@ class Tuner:
 
     def _likely(self, given: Given, coefficients: Mapping[str, float]) -> Array:
         return calibration.likely(given.features, coefficients, self.labelled.features)
+
+
+def _sure(gains: Array) -> float:
+    """A gain less its standard error, from the gain over all and without each fold (a jackknife).
+
+    So what one fold brings counts for little, what all folds have in common for much.
+    """
+    gain, left = float(gains[0]), gains[1:]
+    share = (len(left) - 1) / len(left)
+    return gain - float(np.sqrt(share * ((left - left.mean()) ** 2).sum()))
 
 
 def weights_by_labels(right: NDArray[np.bool_], pull: float) -> tuple[float, ...]:

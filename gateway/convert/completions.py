@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 
 from gateway.choices import Answer
+from gateway.convert.constraints import constraint_of
 from gateway.convert.inputs import inputs_of
 from gateway.convert.sampling import (
     copies,
-    grammar_of,
     refuse_contradictions,
     sampling_of,
     stops_of,
@@ -25,6 +25,7 @@ MAX_COMPLETIONS = 1024  # prompts times answers to each
 def refuse_unsupported(request: CompletionRequest) -> None:
     """Raise BadRequest for what cannot be done, by the parameter's name."""
     refuse_contradictions(request)
+    constraint_of(request)
     if request.echo and request.logprobs is not None:
         message = "'echo' and 'logprobs' exclude each other: a prompt's tokens are not rated."
         raise BadRequest(message, "echo", "unsupported_parameter")
@@ -55,7 +56,7 @@ def completion_requests(
                 max_tokens=request.max_tokens or MAX_TOKENS,
                 sampling=sampling,
                 stop=stops_of(request),
-                constraint=grammar_of(request),
+                constraint=constraint_of(request),
                 owner=owner,
                 whole=not request.stream,
                 deterministic=bool(request.deterministic),

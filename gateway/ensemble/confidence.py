@@ -11,7 +11,10 @@ from gateway.schema.ensemble import Vote
 
 __all__ = ["FEATURES", "SHIPPED", "confidence", "features_of_votes"]
 
-FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered", "likelihood")
+FEATURES = (
+    *("evidence", "margin", "names", "retrieval"),
+    *("agreement", "grounded", "answered", "likelihood"),
+)
 SHIPPED: Mapping[str, float] = {
     "bias": -3.93,
     "evidence": 3.53,

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from gateway.ensemble.confidence import features_of_votes
-from gateway.ensemble.tally import Counted, Finding, Poll
+from gateway.ensemble.tally import Counted, Finding, Poll, held_names
 
 __all__ = ["features"]
 
@@ -12,14 +12,15 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
     """What speaks for and against the answer.
 
     `evidence`: the score of the sentence that fits the question best; `margin`: how far it is
-    ahead of the best sentence of any other passage; `retrieval`: the score of the nearest passage;
-    and what follows from the votes.
+    ahead of the best sentence of any other passage; `names`: the share of the question's names
+    that it has; `retrieval`: the score of the nearest passage; and what follows from the votes.
     """
     best = poll.ranked[0] if poll.ranked else None
     other = next((s.score for s in poll.ranked if best is not None and s.n != best.n), 0.0)
     found = {
         "evidence": best.score if best else 0.0,
         "margin": best.score - other if best else 0.0,
+        "names": held_names(poll),
         "retrieval": max((passage.hit.score for passage in poll.passages), default=0.0),
         **features_of_votes([one.vote for one in counted], finding.agreement),
     }

@@ -29,6 +29,7 @@ AS_SET = (
     "deliberation",
     "score_floor",
     "evidence_floor",
+    "missing_names",
     "confidence_floor",
     "excerpt_sentences",
     "excerpt_margin",

@@ -86,6 +86,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_top_k: Annotated[int, Meta(ge=1, le=50)] = 10
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
+    # What that score loses where the sentence has none of the question's names and figures.
+    missing_names: Annotated[float, Meta(ge=0, le=1)] = 0.0
     extractive: bool | None = None
     max_value_words: Annotated[int, Meta(ge=1, le=100)] = 12
     # An extracted value is read as the whole date, range or name that it is of.

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
-from gateway.ensemble.evidence import Sentence, echoes
+from gateway.ensemble.evidence import Sentence, echoes, names_held
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
@@ -25,7 +25,9 @@ __all__ = [
     "ballots",
     "conclude",
     "count",
+    "held_names",
     "speaks",
+    "standing",
     "stopped",
     "withheld",
 ]
@@ -69,8 +71,23 @@ def speaks(poll: Poll) -> bool:
     """Whether a sentence speaks to the question enough for the members to be asked at all."""
     if poll.whole and poll.passages:
         return True  # no one sentence speaks of a whole document
-    floor = poll.settings.evidence_floor
-    return any(sentence.score >= floor for sentence in poll.ranked)
+    return bool(poll.ranked) and standing(poll) >= poll.settings.evidence_floor
+
+
+def standing(poll: Poll) -> float:
+    """The score of the best sentence, less what it loses for names it lacks; 0 without any."""
+    if not poll.ranked:
+        return 0.0
+    return poll.ranked[0].score - poll.settings.missing_names * (1 - held_names(poll))
+
+
+def held_names(poll: Poll) -> float:
+    """The share of the question's names that the best sentence has, its headings included."""
+    if not poll.ranked:
+        return 0.0
+    best = poll.ranked[0]
+    hit = next(passage.hit for passage in poll.passages if passage.n == best.n)
+    return names_held(poll.question, f"{best.text} {hit.heading} {hit.document_id}")
 
 
 def count(poll: Poll, reply: Reply) -> Counted:
@@ -163,8 +180,7 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     if not poll.passages:
         return _declined(poll, "No passage is near enough to the question.")
     if not speaks(poll):
-        best = max((sentence.score for sentence in poll.ranked), default=0.0)
-        needed = poll.settings.evidence_floor
+        best, needed = standing(poll), poll.settings.evidence_floor
         reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
         return _declined(poll, reason)
     if poll.schema is not None:

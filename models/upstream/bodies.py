@@ -166,7 +166,8 @@ def _logprobs(wanted: int | None, *, chat: bool) -> Body:
 def _constraint(constraint: Constraint, dialect: Dialect) -> Body:
     kind, text = constraint.kind, constraint.grammar
     if kind not in dialect.constraints:
-        raise _unknown("regex" if kind == "regex" else "grammar", f" of kind {kind}")
+        name = constraint.param or ("regex" if kind == "regex" else "grammar")
+        raise _unknown(name, f" of kind {kind}")
     if kind == "json_schema":
         return {"response_format": _response_format(text)}
     name = "regex" if kind == "regex" else "grammar"

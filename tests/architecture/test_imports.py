@@ -40,7 +40,11 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "multipart": "gateway/multipart.py",
     "prometheus_client": "gateway/metrics.py",
     "ray": "models/engines/ray_serve.py",
-    "matplotlib": ("clients/bench/plot.py", "clients/evaluation/plots.py"),
+    "matplotlib": (
+        "clients/bench/plot.py",
+        "clients/evaluation/marks.py",
+        "clients/evaluation/plots.py",
+    ),
 }
 # What a gateway must not load: models, which would double its memory and its start, and what reads
 # untrusted files.

@@ -1,9 +1,11 @@
 """`suffix`: a model that has tokens for it fills in between two texts."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import openai
 import pytest
+from openai.types import Completion
 
 from models.settings import ModelSettings
 from tests.contract.conftest import Gateway, running
@@ -30,9 +32,9 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
 
 
 def test_the_prompt_is_both_texts_and_the_tokens_around_them(gateway: Gateway) -> None:
-    given = {"model": "fills", "prompt": BEFORE, "max_tokens": 4, "temperature": 0}
+    given: Any = {"model": "fills", "prompt": BEFORE, "max_tokens": 4, "temperature": 0}
     create = gateway.client.completions.create
-    found = create(**given, suffix=AFTER)
+    found: Completion = create(**given, suffix=AFTER)
     assert found.usage is not None
     before, after, middle = range(VOCABULARY, VOCABULARY + 3)
 
@@ -42,7 +44,8 @@ def test_the_prompt_is_both_texts_and_the_tokens_around_them(gateway: Gateway) -
 
     spelled = [1, before, *tokens(BEFORE), after, *tokens(AFTER), middle]
     assert found.usage.prompt_tokens == len(spelled)
-    assert create(**given | {"prompt": spelled}).choices[0].text == found.choices[0].text
+    same: Completion = create(**given | {"prompt": spelled})
+    assert same.choices[0].text == found.choices[0].text
 
 
 def test_a_model_without_the_tokens_is_named(gateway: Gateway) -> None:

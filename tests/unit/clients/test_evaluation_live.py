@@ -84,18 +84,19 @@ def test_members_are_asked_alone_and_ingredients_left_out(
         "the ensemble",
         "member first",
         "member second",
-        "self-consistency of second",
+        "self-consistency of first",
         "one member, all else",
         *(set(ABLATIONS) - same),
     }
     changes = asked(gateway)
     assert changes[0] == {"vector_store_ids": ["s"]}
     assert changes[1] == {"members": ["first"], **alone}
-    twice = {"members": ["second"] * 2, "strategy": "majority", "early_stop": False}
+    twice = {"members": ["first"] * 2, "strategy": "majority", "early_stop": False}
     assert changes[3] == {**twice, **alone}
     assert rows["the ensemble"]["figures"]["balanced_accuracy"] == 0.5
     assert rows["the ensemble"]["ahead"] == {}
     assert rows["member first"]["ahead"]["f1_answerable"]["mean"] == 0.0
+    assert [body["temperature"] for body in gateway.bodies if "temperature" in body] == [0.7, 0.7]
     before = len(gateway.bodies)
     assert main(argv) == 0  # all is answered
     assert len(gateway.bodies) == before
