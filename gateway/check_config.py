@@ -9,8 +9,9 @@ from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import load_configuration
 from gateway.toml import ConfigError
 from models.errors import NotDownloaded, SourceError
+from models.inspect import inspect
 from models.settings import ModelSettings
-from models.sources import adapters, locate
+from models.sources import locate
 
 __all__ = ["main"]
 
@@ -42,7 +43,7 @@ def main(argv: Sequence[str]) -> int:
 def _check_source(model: ModelSettings, directory: Path, data_dir: Path) -> None:
     try:
         locate(model, directory, data_dir)
-        adapters(model, directory, data_dir)
+        inspect(model, directory, data_dir)  # its header, and its adapters'
     except NotDownloaded:
         pass  # the configuration is right; what is missing is a download
     except SourceError as error:
