@@ -72,10 +72,11 @@ def test_every_cell_runs(
             exec(compile(source, str(NOTEBOOK), "exec"), names)
     out = capsys.readouterr().out
     assert "5 questions" in out
+    assert "is_NA" in out
     assert Path("plots/report.html").is_file()
     summary = json.loads(Path("artifacts/experiments/three/summary.json").read_bytes())
     assert summary["errors"] == 0
-    assert summary["score"]["by_evidence"].keys() == {"Quote", "is_NA"}
+    assert 0 < summary["score"]["overall"] < 1
     assert summary["timings_ms"]["retrieval_ms"]["p50"] >= 0
     assert summary["memory_bytes"]["gateway"] > 0
     missing = [name for name in SUBCOMMANDS if f"{name} " not in asked]
