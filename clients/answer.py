@@ -1,14 +1,16 @@
 """One answer of a gateway, from a stream of chunks or in one piece."""
 
 from collections.abc import Callable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 from msgspec import Struct
-from openai.types import CompletionUsage
-from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 from gateway.schema.ensemble import EnsembleReport
+
+if TYPE_CHECKING:  # as in clients.api
+    from openai.types import CompletionUsage
+    from openai.types.chat import ChatCompletion, ChatCompletionChunk
 
 __all__ = ["Answer", "Collector", "Listener", "whole"]
 
@@ -58,7 +60,7 @@ class Collector:
         self._content: list[str] = []
         self._answer = Answer()
 
-    def add(self, chunk: ChatCompletionChunk) -> None:
+    def add(self, chunk: "ChatCompletionChunk") -> None:
         """Take the next chunk."""
         answer = self._answer
         answer.model = chunk.model or answer.model
@@ -82,7 +84,7 @@ class Collector:
         return self._answer
 
 
-def whole(completion: ChatCompletion) -> Answer:
+def whole(completion: "ChatCompletion") -> Answer:
     """The answer of a request that did not stream."""
     first = completion.choices[0] if completion.choices else None
     return Answer(
@@ -96,7 +98,7 @@ def whole(completion: ChatCompletion) -> Answer:
     )
 
 
-def _usage(usage: CompletionUsage | None) -> dict[str, Any] | None:
+def _usage(usage: "CompletionUsage | None") -> dict[str, Any] | None:
     return usage.model_dump(exclude_unset=True) if usage is not None else None
 
 

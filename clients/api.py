@@ -4,9 +4,11 @@ import argparse
 import os
 import sys
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import openai
+if TYPE_CHECKING:
+    import openai  # half a second; commands that only read files do without
 
 __all__ = [
     "DEFAULT_URL",
@@ -68,11 +70,13 @@ def gateway_url(given: str | None) -> str:
     return url
 
 
-def connect(url: str, api_key: str | None) -> openai.OpenAI:
+def connect(url: str, api_key: str | None) -> "openai.OpenAI":
     """The SDK's client on the gateway at `url` (as `gateway_url` returns it).
 
     It does not retry: a person is waiting and can read why.
     """
+    import openai
+
     return openai.OpenAI(
         base_url=f"{url}/v1",
         api_key=api_key or default_key() or NO_KEY,
@@ -81,8 +85,10 @@ def connect(url: str, api_key: str | None) -> openai.OpenAI:
     )
 
 
-def explain(error: openai.OpenAIError, url: str) -> str:
+def explain(error: "openai.OpenAIError", url: str) -> str:
     """One line that says what went wrong and, where it is known, what to do."""
+    import openai
+
     match error:
         case openai.APITimeoutError():
             return f"The gateway at {url} did not answer in time."
@@ -115,7 +121,7 @@ def run_client(name: str, action: Callable[[], int]) -> int:
         return INTERRUPTED
 
 
-def _message(error: openai.APIError) -> str:
+def _message(error: "openai.APIError") -> str:
     """The gateway's own words. The SDK's message repeats the status and the whole body."""
     body = error.body
     if isinstance(body, dict) and isinstance(text := body.get("message"), str) and text:  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]

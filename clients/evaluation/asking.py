@@ -94,6 +94,11 @@ def _take_text(record: Record, text: str) -> None:
         if value is not None:
             setattr(record, name, value if isinstance(value, str) else json.dumps(value))
     record.is_blank = fields.get("is_blank") is True
+    addresses = fields.get("ref_url")
+    if isinstance(addresses, list):
+        record.ref_url = [str(one) for one in cast("list[object]", addresses)]
+    elif isinstance(addresses, str) and not wattbot.is_blank(addresses):
+        record.ref_url = [addresses.strip()]
     documents = fields.get("ref_id")
     if isinstance(documents, list):
         record.ref_id = [str(one) for one in cast("list[object]", documents)]

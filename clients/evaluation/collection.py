@@ -8,7 +8,7 @@ from msgspec import Struct
 
 from clients.api import ClientError
 from clients.evaluation.dataset import DatasetError, Table
-from clients.evaluation.experiment import ROOT, Experiment, find_experiments
+from clients.evaluation.experiment import ROOT, Experiment, find_experiments, interrupted
 from clients.evaluation.options import add_rules, read_submission, read_truth, rules_of, warn
 from clients.evaluation.scoring import Grades, Rules, grade
 
@@ -60,6 +60,8 @@ def collect(options: argparse.Namespace) -> Collection:
         if not files:
             raise ClientError(f"--submissions: there are no CSV files in {path}.")
         names += map(str, files)
+    if not names and (halves := interrupted(options.experiments_dir)):
+        warn(notes=[f"left out, for they were interrupted: {', '.join(halves)}."])
     experiments = find_experiments(names, options.experiments_dir)
     truth = read_truth(options.questions, rules, ("question",))
     return Collection(truth=truth, rules=rules, experiments=experiments, partial=options.partial)

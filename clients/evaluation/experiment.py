@@ -25,6 +25,7 @@ __all__ = [
     "Record",
     "experiment_folder",
     "find_experiments",
+    "interrupted",
     "read_records",
     "submission_of",
     "write_json",
@@ -84,7 +85,8 @@ def experiment_folder(name: str, root: Path = ROOT) -> Path:
 def find_experiments(names: Sequence[str], root: Path = ROOT) -> list[Experiment]:
     """Experiments by name, folder or file; without names, all in `root`. Raises ClientError.
 
-    A folder without a submission is an interrupted run: named ones are refused, others left out.
+    A folder without a submission is an interrupted run: named ones are refused, others left out
+    (`interrupted` names them).
     """
     found: list[Experiment] = []
     if not names:
@@ -105,6 +107,16 @@ def find_experiments(names: Sequence[str], root: Path = ROOT) -> list[Experiment
         else:
             raise ClientError(f"There is no experiment '{name}' (looked for {path}).")
     return _distinct(found)
+
+
+def interrupted(root: Path = ROOT) -> list[str]:
+    """Names of the runs in `root` that are not whole."""
+    folders = sorted(root.iterdir()) if root.is_dir() else []
+    return [
+        one.name
+        for one in folders
+        if (one / RESULTS).is_file() and not (one / SUBMISSION).is_file()
+    ]
 
 
 def read_records(folder: Path) -> list[Record]:

@@ -33,9 +33,10 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("scoring")
     group.add_argument(
         "--metric",
-        choices=("wattbot", "squad"),
+        choices=("wattbot", "squad", "retrieval"),
         default="wattbot",
-        help="WattBot's value, reference and NA recall (default), or SQuAD's F1 and exact match",
+        help="WattBot's value, reference and NA recall (default), SQuAD's F1 and exact match, or "
+        "nDCG, recall and MRR of the references in their order",
     )
     group.add_argument(
         "--weights",
@@ -98,7 +99,9 @@ def read_truth(path: Path, rules: Rules, also: tuple[str, ...] = ()) -> Table:
         answers = (columns.answers, columns.value)
         return read_table(path, [columns.id], [*answers, *rules.evidence, *also])
     needed = [columns.id, columns.value, columns.reference]
-    return read_table(path, needed, [*rules.evidence, *also])
+    if rules.metric == "retrieval":
+        needed.remove(columns.value)
+    return read_table(path, needed, [columns.value, *rules.evidence, *also])
 
 
 def read_submission(path: Path, rules: Rules, also: tuple[str, ...] = ()) -> Table:
@@ -107,7 +110,9 @@ def read_submission(path: Path, rules: Rules, also: tuple[str, ...] = ()) -> Tab
     needed = [columns.id, columns.value]
     if rules.metric == "wattbot":
         needed.append(columns.reference)
-    return read_table(path, needed, also)
+    elif rules.metric == "retrieval":
+        needed = [columns.id, columns.reference]
+    return read_table(path, needed, [columns.value, *also])
 
 
 def print_json(found: object) -> None:

@@ -32,7 +32,7 @@ PAGE = """<!doctype html>
  body {{ max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }}
  img {{ max-width: 100%; }} figure {{ margin: 2.5rem 0; }} figcaption {{ color: #444; }}
  table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #ccc; padding: .25rem .6rem; }}
- td {{ text-align: right; }} td:first-child {{ text-align: left; }}
+ td {{ text-align: right; }} td:first-child, td:last-child {{ text-align: left; }}
 </style>
 <h1>Evaluation</h1><p>{questions} questions, {runs} runs.{left_out}</p>
 {tables}
@@ -153,6 +153,7 @@ def _run(one: Graded, about: About, rounds: int, seed: int) -> Run:
         energy_wh=about.energy_wh
         if about.energy_wh is not None
         else summary.get("energy_wh_per_question"),
+        notes=about.notes or str(summary.get("notes") or ""),
     )
 
 
@@ -190,6 +191,7 @@ def _page(runs: Sequence[Run], figures: Sequence[str], left_out: Sequence[str]) 
     kinds = list(runs[0].evidence)
     types = [[run.label, *(f"{run.evidence[kind]:.3f}" for kind in kinds)] for run in ordered]
     tables = _table(["run", *names, "overall, 95 %"], scores)
+    tables += "<h2>Models</h2>" + _models(ordered)
     if kinds:
         tables += "<h2>Share right by type of evidence</h2>" + _table(["run", *kinds], types)
     gone = f" Not drawn, for want of figures: {', '.join(left_out)}." if left_out else ""
@@ -200,6 +202,26 @@ def _page(runs: Sequence[Run], figures: Sequence[str], left_out: Sequence[str]) 
         tables=tables,
         figures="\n".join(figures),
     )
+
+
+def _models(runs: Sequence[Run]) -> str:
+    """What is known of each run's model, and what a question costs."""
+    heads = ["run", "provider", "size, B", "seconds", "US dollars", "Wh", "notes"]
+    rows = [
+        [
+            run.label,
+            run.provider,
+            _number(run.size_b) + (" (estimated)" if run.size_estimated else ""),
+            *map(_number, (run.latency_s, run.cost, run.energy_wh)),
+            run.notes,
+        ]
+        for run in runs
+    ]
+    return _table(heads, rows)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.3g}"
 
 
 def _span(run: Run) -> str:

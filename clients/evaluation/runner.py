@@ -14,7 +14,7 @@ from msgspec import Struct
 from clients.api import NO_KEY, ClientError, default_key
 from clients.evaluation.asking import Unreachable, ask
 from clients.evaluation.calls import CALLS, Call, read_calls, watched
-from clients.evaluation.dataset import Table, index_of, read_table
+from clients.evaluation.dataset import DatasetError, Table, index_of, read_table
 from clients.evaluation.endpoint import Description, described, until_ready
 from clients.evaluation.experiment import (
     RESULTS,
@@ -52,6 +52,9 @@ def read_questions(path: Path) -> Table:
     answers = (columns.value, columns.reference, columns.answers)
     table = read_table(path, [columns.id, "question"], answers)
     index_of(table)
+    for row, question in enumerate(table.column("question")):
+        if not question.strip():
+            raise DatasetError(f"{table.at(row, 'question')}: the question is empty.")
     return table
 
 

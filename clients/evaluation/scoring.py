@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from clients.evaluation import squad, wattbot
 from clients.evaluation.bootstrap import interval, resampled_means
 from clients.evaluation.dataset import DatasetError, Pairing, Table, pair
+from clients.evaluation.ranking import discounted_gain, recall, reciprocal_rank
 
 __all__ = ["Columns", "Grades", "Rules", "Weights", "breakdown", "figures", "grade", "report"]
 
@@ -24,6 +25,8 @@ ROUNDS = 2000
 YES = ("1", "1.0", "true", "yes")
 NO = ("0", "0.0", "false", "no", "")
 MAX_NOTES = 5
+RANKS = 10  # the first so many references count
+RANKINGS = (discounted_gain, recall, reciprocal_rank)
 
 Array = NDArray[np.float64]
 Figures = dict[str, Array]
@@ -49,7 +52,7 @@ class Columns(Struct, frozen=True, forbid_unknown_fields=True):
 class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How to score."""
 
-    metric: Literal["wattbot", "squad"] = "wattbot"
+    metric: Literal["wattbot", "squad", "retrieval"] = "wattbot"
     weights: Weights = Weights()
     columns: Columns = Columns()
     evidence: tuple[str, ...] = EVIDENCE  # columns of the truth with 0 or 1
@@ -73,7 +76,7 @@ class Grades(Struct, frozen=True, kw_only=True):
 def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = False) -> Grades:
     """Score each question. Raises DatasetError."""
     pairing = pair(truth, submission, rules.columns.id, partial=partial)
-    one = _wattbot if rules.metric == "wattbot" else _squad
+    one = {"wattbot": _wattbot, "squad": _squad, "retrieval": _retrieval}[rules.metric]
     lists = [rules.columns.value, rules.columns.reference] if rules.metric == "wattbot" else []
     if broken := _open(truth, lists):
         raise DatasetError(broken[0])
@@ -100,8 +103,9 @@ def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = Fals
 
 def figures(rules: Rules, means: Array) -> Figures:
     """Figures from the parts' means: `(…, parts)` gives arrays of shape `(…)`."""
-    one = _wattbot_figures if rules.metric == "wattbot" else _squad_figures
-    return one(means, rules.weights)
+    if rules.metric == "wattbot":
+        return _wattbot_figures(means, rules.weights)
+    return _squad_figures(means) if rules.metric == "squad" else _retrieval_figures(means)
 
 
 def breakdown(grades: Grades) -> dict[str, dict[str, float]]:
@@ -152,9 +156,9 @@ def _wattbot(
 
 def _wattbot_figures(means: Array, weights: Weights) -> Figures:
     value, reference, hit, none = np.moveaxis(means, -1, 0)
-    recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
-    overall = weights.value * value + weights.reference * reference + weights.na * recall
-    return {"overall": overall, "value": value, "reference": reference, "na_recall": recall}
+    na_recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
+    overall = weights.value * value + weights.reference * reference + weights.na * na_recall
+    return {"overall": overall, "value": value, "reference": reference, "na_recall": na_recall}
 
 
 def _squad(
@@ -179,20 +183,53 @@ def _squad(
     return parts, parts[:, 1] > 0, blank
 
 
-def _squad_figures(means: Array, _: Weights) -> Figures:
+def _squad_figures(means: Array) -> Figures:
     f1, exact, none, hit, answered, f1_some = np.moveaxis(means, -1, 0)
     some = 1 - none
-    recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
+    na_recall = np.divide(hit, none, out=np.ones_like(none), where=none > 0)
     coverage = np.divide(answered, some, out=np.ones_like(some), where=some > 0)
     return {
         "overall": f1,
         "f1": f1,
         "exact_match": exact,
         "f1_answerable": np.divide(f1_some, some, out=np.ones_like(some), where=some > 0),
-        "na_recall": recall,
+        "na_recall": na_recall,
         "answered": coverage,
-        "balanced_accuracy": (recall + coverage) / 2,
+        "balanced_accuracy": (na_recall + coverage) / 2,
     }
+
+
+def _retrieval(
+    truth: Table, submission: Table, pairing: Pairing, columns: Columns
+) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Parts: nDCG, recall and reciprocal rank of the references' order; whether there are any to
+    find. Right is a question whose first reference is."""
+    wanted, given = truth.column(columns.reference), submission.column(columns.reference)
+    parts = np.zeros((len(pairing.rows), 4))
+    blank = np.empty(len(parts), dtype=bool)
+    for at, (row, other) in enumerate(pairing.rows):
+        relevant = dict.fromkeys(_documents(wanted[row]), 1.0)
+        ranked = _documents(given[other])
+        blank[at] = not ranked
+        if relevant:
+            scores = (one(ranked, relevant, RANKS) for one in RANKINGS)
+            parts[at] = (*scores, 1.0)
+    return parts, parts[:, 2] == 1, blank
+
+
+def _retrieval_figures(means: Array) -> Figures:
+    """Over the questions that have references to find."""
+    ndcg, found, rank, some = np.moveaxis(means, -1, 0)
+    shares = [
+        np.divide(part, some, out=np.zeros_like(some), where=some > 0)
+        for part in (ndcg, found, rank)
+    ]
+    names = (f"ndcg@{RANKS}", f"recall@{RANKS}", f"mrr@{RANKS}")
+    return {"overall": shares[0], **dict(zip(names, shares, strict=True))}
+
+
+def _documents(text: str) -> list[str]:
+    return [one for one in wattbot.ranked_references(text) if not wattbot.is_blank(one)]
 
 
 def _answers(text: str, where: str) -> Sequence[str]:

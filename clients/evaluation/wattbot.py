@@ -11,7 +11,15 @@ import re
 from collections.abc import Sequence
 from typing import cast
 
-__all__ = ["is_blank", "is_open", "normalised", "overlap", "references", "value_right"]
+__all__ = [
+    "is_blank",
+    "is_open",
+    "normalised",
+    "overlap",
+    "ranked_references",
+    "references",
+    "value_right",
+]
 
 TOLERANCE = 1e-3  # relative and absolute
 
@@ -76,14 +84,19 @@ def value_right(truth: str, value: str) -> bool:
 @functools.lru_cache(maxsize=65536)
 def references(text: str) -> frozenset[str]:
     """The ids in a bracketed list, or one plain id; lower-cased."""
+    return frozenset(ranked_references(text))
+
+
+def ranked_references(text: str) -> tuple[str, ...]:
+    """The same in their order, each once."""
     inner = text.strip()
     if not inner:
-        return frozenset()
+        return ()
     items: Sequence[object] = [inner]
     if inner.startswith("["):
         items = _parsed(inner) or inner.removesuffix("]")[1:].split(",")
     ids = (str(item).strip().strip("'\"").strip().lower() for item in items)
-    return frozenset(one for one in ids if one)
+    return tuple(dict.fromkeys(one for one in ids if one))
 
 
 def overlap(truth: str, given: str) -> float:

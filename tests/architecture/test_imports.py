@@ -198,3 +198,13 @@ def test_importing_it_loads_nothing_that_belongs_to_workers(module: str) -> None
     )
     assert ran.returncode == 0, ran.stderr
     assert ran.stdout.strip() == "[]"
+
+
+def test_evaluation_of_files_does_not_load_what_only_asking_needs() -> None:
+    names = ", ".join(f"clients.evaluation.{name}" for name in ("score", "matrix", "audit"))
+    code = f"import sys, {names}; print([m for m in ('openai', 'matplotlib') if m in sys.modules])"
+    ran = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert ran.returncode == 0, ran.stderr
+    assert ran.stdout.strip() == "[]"

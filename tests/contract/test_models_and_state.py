@@ -20,9 +20,22 @@ def test_the_list_and_each_model(gateway: Gateway) -> None:
         assert model.created > 0
         assert model.model_extra is not None
         assert model.model_extra["state"] == "ready"
+        assert model.model_extra["provider"] == "local"
     raw = gateway.http.get("/v1/models").json()
     assert raw["object"] == "list"
     assert all("pipeline" not in model for model in raw["data"])
+
+
+def test_how_many_weights_a_model_has_is_read_off_its_file(local_gateway: Gateway) -> None:
+    found = local_gateway.http.get(f"/v1/models/{local_gateway.chat_model}").json()
+    assert found["parameters"] == pytest.approx(135e6, rel=0.01)
+    assert found["parameters_estimated"] is False
+
+
+def test_the_gateway_tells_its_own_memory(fake_gateway: Gateway) -> None:
+    text = fake_gateway.http.get("/metrics").text
+    sizes = [line for line in text.splitlines() if line.startswith("process_resident_memory_bytes")]
+    assert float(sizes[0].split()[1]) > 2**20
 
 
 def test_an_id_may_have_a_slash(gateway: Gateway) -> None:

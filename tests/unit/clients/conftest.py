@@ -73,6 +73,7 @@ class Gateway:
     content_type: str = "text/event-stream"
     bodies: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     keys: list[str | None] = field(default_factory=list[str | None])
+    model: dict[str, Any] = field(default_factory=lambda: {"id": "m"})
 
     def streams(self, *events: object, done: bool = True) -> None:
         frames = [b": keep-alive\n\n"]
@@ -93,7 +94,12 @@ def gateway(monkeypatch: pytest.MonkeyPatch) -> Iterator[Gateway]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            self._reply(json.dumps({"object": "list", "data": [{"id": "m"}]}).encode(), 200)
+            if self.path == "/v1/models":
+                self._reply(json.dumps({"object": "list", "data": [stub.model]}).encode(), 200)
+            elif self.path == "/v1/models/m":
+                self._reply(json.dumps(stub.model).encode(), 200)
+            else:
+                self._reply(b"{}", 404)
 
         def do_POST(self) -> None:
             length = int(self.headers["Content-Length"])

@@ -170,6 +170,41 @@ def test_bad_settings_are_named(
     assert told in message
 
 
+def test_an_empty_question_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "q.csv"
+    path.write_text("id,question\nq1,Who?\nq2, \n")
+    assert main(["run", "--model", "m", "--questions", str(path)]) == 1
+    assert "row 2 (line 3), column 'question': the question is empty" in capsys.readouterr().err
+
+
+def test_what_the_endpoint_says_of_the_model_is_kept(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.says(completion('{"answer_value": "36", "ref_url": ["https://example.org/w"]}'))
+    gateway.model = {
+        "id": "m", "object": "model", "created": 1, "owned_by": "x", "name": "Model M",
+        "provider": "upstream", "parameters": 7_250_000_000, "parameters_estimated": True,
+        "notes": "a mixture",
+    }  # fmt: skip
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    found = ran(capsys, *argv)
+    told = {name: found[name] for name in ("display_name", "provider", "size_b", "notes")}
+    assert told == {
+        "display_name": "Model M", "provider": "upstream", "size_b": 7.25, "notes": "a mixture",
+    }  # fmt: skip
+    assert found["size_estimated"] is True
+    assert found["energy_wh"] is None or found["gpus"]
+    assert "https://example.org/w" in (tmp_path / "m" / "submission.csv").read_text()
+    own = tmp_path / "own.toml"
+    own.write_text(
+        f'model = "m"\nquestions = "{questions}"\nsize_b = 8\nprovider = "local"\n'
+        'display_name = "Mine"\n'
+    )
+    found = ran(capsys, "--config", own, "--url", gateway.url, "--output", tmp_path)
+    assert (found["size_b"], found["size_estimated"]) == (8, False)
+    assert (found["display_name"], found["provider"]) == ("Mine", "local")
+
+
 def test_questions_are_needed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "--model", "m"]) == 1
     assert "--questions" in capsys.readouterr().err

@@ -1,5 +1,6 @@
 import csv
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -227,3 +228,18 @@ def test_unknown_subcommands_and_help(capsys: pytest.CaptureFixture[str]) -> Non
     assert main(["--help"]) == 0
     assert "score" in capsys.readouterr().out
     assert main([]) == 2
+
+
+def test_the_order_of_references_is_scored_as_a_ranking(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    truth, run = tmp_path / "truth.csv", tmp_path / "run.csv"
+    truth.write_text("id,ref_id\nq1,\"['a', 'b']\"\nq2,['c']\nq3,is_blank\n")
+    run.write_text("id,ref_id\nq1,\"['A', 'x', 'b']\"\nq2,\"['x', 'c', 'c']\"\nq3,['x']\n")
+    assert main(["score", str(truth), str(run), "--metric", "retrieval", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    second = 1 / math.log2(3)
+    first = (1 + 1 / math.log2(4)) / (1 + second)
+    assert found["ndcg@10"] == found["overall"] == pytest.approx((first + second) / 2)
+    assert found["recall@10"] == 1.0
+    assert found["mrr@10"] == pytest.approx(0.75)
