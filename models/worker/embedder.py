@@ -96,6 +96,10 @@ class SentenceEncoder:
     def spell(self, token: int) -> bytes:
         return str(self._tokenizer.convert_ids_to_tokens(token)).encode()
 
+    def encode(self, texts: Sequence[str]) -> None:
+        """As the library has it: what `jurat bench-engine` compares with."""
+        self._model.encode(list(texts), show_progress_bar=False, normalize_embeddings=True)
+
     def forward(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         device = self._model.device
         with torch.inference_mode():

