@@ -38,7 +38,7 @@ def refusal(data_dir: Path, *arguments: str) -> str:
     """What `jurat serve` says where it must not start: an error for its user, no trace."""
     found = subprocess.run(
         [JURAT, "serve", *arguments],
-        env=_environment(data_dir),
+        env=own_environment(data_dir),
         cwd=data_dir,
         capture_output=True,
         text=True,
@@ -50,7 +50,7 @@ def refusal(data_dir: Path, *arguments: str) -> str:
     return found.stderr
 
 
-def _environment(data_dir: Path) -> dict[str, str]:
+def own_environment(data_dir: Path) -> dict[str, str]:
     """This process's, without settings of a gateway."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("JURAT_")}
     return kept | {"JURAT_DATA_DIR": str(data_dir)}
@@ -131,7 +131,7 @@ def serve(
 ) -> Iterator[Gateway]:
     """`jurat serve` on a free port; whatever happens, nothing of it is left afterwards."""
     log = data_dir / "serve.log"
-    env = _environment(data_dir) | dict(environment or {})
+    env = own_environment(data_dir) | dict(environment or {})
     command = [*prefix, str(JURAT), "serve", *(arguments or ("--port", "0"))]
     with log.open("wb") as sink:
         process = psutil.Popen(

@@ -20,6 +20,7 @@ from typing import Any
 import httpx
 import pytest
 
+from tests.e2e.serving import own_environment
 from tests.unit.gateway.test_cli import write_config
 
 # `make test-soak` has ten times as many.
@@ -184,7 +185,7 @@ class Gateways:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env={**os.environ, "JURAT_DATA_DIR": str(folder)},
+            env=own_environment(folder),
         )
 
     @contextmanager
