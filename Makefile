@@ -1,7 +1,7 @@
 # Every target stands alone on a fresh machine with Python 3.11+ and a C++ compiler.
 #   make serve [PORT=8000] [ARGS=…]   set up and serve the embedded default
-#   make test                         set up and run all tests
-#   make test-soak                    kill an ingest fifty times; a thousand random loads and crashes
+#   make test [WORKERS=2]             set up and run all tests, in so many processes
+#   make test-soak                    kill a gateway fifty times; a thousand random loads and crashes
 #   make check                        lint, format, types, import arrows
 #   make bench [ARGS=…]               measure a gateway that runs (docs/benchmarks.md)
 # GPU builds: CMAKE_ARGS="-DGGML_CUDA=on" make serve   (or -DGGML_METAL=on, -DGGML_HIP=on, -DGGML_VULKAN=on)
@@ -9,6 +9,7 @@
 PYTHON ?= python3
 PORT ?= 8000
 ARGS ?=
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
@@ -43,11 +44,13 @@ $(STAMP)/dev: $(STAMP)/test
 serve: install
 	$(BIN)/jurat serve --port $(PORT) $(ARGS)
 
+# File by file in the order of the folders, so that what a folder's or a file's tests share is loaded
+# once, and the files that take longest do not come last.
 test: $(STAMP)/test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations 10 $(ARGS)
 
 test-soak: $(STAMP)/test
-	JURAT_TEST_KILLS=50 $(BIN)/python -m pytest tests/unit/retrieval/test_kill.py --timeout 1800 $(ARGS)
+	JURAT_TEST_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
 	$(BIN)/python -m pytest tests/soak/random_life.py $(ARGS)
 
 check: $(STAMP)/dev

@@ -108,6 +108,12 @@ def ingest(options: argparse.Namespace) -> int:
     return 1 if report.failed else 0
 
 
+def sync(client: openai.OpenAI, name: str, paths: Sequence[Path]) -> list[Problem]:
+    """Bring the store of that name, made if missing, to what the paths hold; what failed."""
+    store = find_store(client, name) or client.vector_stores.create(name=name)
+    return _Ingester(client, store, paths, quiet=False).run().failed
+
+
 def _show(report: _Report, *, as_json: bool) -> None:
     if as_json:
         sys.stdout.write(report.as_json() + "\n")

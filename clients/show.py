@@ -133,6 +133,8 @@ def said(vote: Vote) -> str:
     """A vote's value in words."""
     if vote.error:
         return "-"
+    if vote.stopped:
+        return "not needed"
     if vote.is_blank:
         return "not in the documents"
     return " ".join(part for part in (vote.answer_value, vote.answer_unit) if part)

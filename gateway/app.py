@@ -17,6 +17,7 @@ from gateway.ensemble.plan import Plan
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
+from gateway.http_protocol import head_as_get
 from gateway.logs import AccessLog
 from gateway.metrics import Metrics, RouteMetrics
 from gateway.planning import Planning
@@ -141,7 +142,8 @@ def create_app(
     RetrievalError or ConfigError where something configured cannot be had.
     """
     server = configuration.settings.server
-    keys = KeyRing(configuration.settings.auth.keys)
+    auth = configuration.settings.auth
+    keys = KeyRing(auth.keys, auth.admins)
     runtime, registry, lifespan = _compose(configuration, engines)
     catalog = Catalog(
         registry,
@@ -169,7 +171,7 @@ def create_app(
     # Around the router, so that unknown paths too need a key, get an id and are logged.
     public = {*PUBLIC_PATHS, "/metrics"} if server.public_metrics else PUBLIC_PATHS
     served = Authentication(app.asgi_handler, keys, public)
-    app.asgi_handler = AccessLog(RouteMetrics(served, measured))
+    app.asgi_handler = AccessLog(head_as_get(RouteMetrics(served, measured)))
     app.state.reload = catalog.reload  # for SIGHUP
     return app
 

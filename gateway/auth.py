@@ -3,14 +3,25 @@
 import hashlib
 import hmac
 import ipaddress
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
+from litestar.connection import ASGIConnection
+from litestar.handlers.base import BaseRouteHandler
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.errors import ApiError, send_error
-from gateway.toml import ConfigError
+from gateway.toml import ConfigError, nearest
 
-__all__ = ["LOCAL_OWNER", "PUBLIC_PATHS", "Authentication", "KeyRing", "check_exposure", "owner_of"]
+__all__ = [
+    "LOCAL_OWNER",
+    "PUBLIC_PATHS",
+    "Authentication",
+    "KeyRing",
+    "admins_only",
+    "check_exposure",
+    "owner_of",
+]
 
 LOCAL_OWNER = "local"  # who everybody is while no key is set
 PUBLIC_PATHS = frozenset({"/", "/health", "/ready", "/docs", "/redoc", "/openapi.json"})
@@ -18,15 +29,25 @@ PUBLIC_PREFIX = "/static/"
 
 
 class KeyRing:
-    """The keys by digest; no key is kept in the clear. Raises ConfigError for a key given twice."""
+    """The keys by digest; no key is kept in the clear.
 
-    def __init__(self, entries: Iterable[str]) -> None:
+    `admins` are the names that may manage models; None: the first key's alone, so that one key may
+    do everything and no later one more than ask. Without keys everybody may. Raises ConfigError for
+    a key given twice, and for an admin without a key.
+    """
+
+    def __init__(self, entries: Iterable[str], admins: Sequence[str] | None = None) -> None:
         self._owners: dict[bytes, str] = {}
         for entry in entries:
             name, _, key = entry.partition(":")
             digest = _digest(key)
             if self._owners.setdefault(digest, name) != name:
                 raise ConfigError(f"'{name}' and '{self._owners[digest]}' have the same API key.")
+        names = list(self._owners.values())
+        for name in admins or ():
+            if name not in names:
+                raise ConfigError(f"auth.admins: '{name}' has no API key.{nearest(name, names)}")
+        self._admins = frozenset(names[:1] if admins is None else admins)
 
     def __bool__(self) -> bool:
         return bool(self._owners)
@@ -39,12 +60,15 @@ class KeyRing:
                 found = name
         return found
 
+    def is_admin(self, owner: str) -> bool:
+        """Whether this owner may manage models."""
+        return owner in self._admins or not self._owners
+
 
 class Authentication:
-    """Puts the owner into the scope's state, or answers 401 itself.
+    """Puts the owner, and what they may, into the scope's state, or answers 401 itself.
 
     The paths in `public` need no key.
-
     """
 
     def __init__(self, app: ASGIApp, keys: KeyRing, public: Iterable[str] = PUBLIC_PATHS) -> None:
@@ -55,7 +79,8 @@ class Authentication:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
             try:
-                scope["state"]["owner"] = self._identify(scope)
+                owner = scope["state"]["owner"] = self._identify(scope)
+                scope["state"]["admin"] = self._keys.is_admin(owner)
             except ApiError as error:
                 await send_error(scope, send, error)
                 return
@@ -79,6 +104,17 @@ class Authentication:
 def owner_of(scope: Scope) -> str:
     """The owner that Authentication found; empty where no key was needed."""
     return str(scope["state"].get("owner", ""))
+
+
+def admins_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHandler) -> None:
+    """Litestar's guard of routes that change what everybody is served. Raises ApiError."""
+    if not connection.scope["state"].get("admin"):
+        raise ApiError(
+            403,
+            f"The API key of '{owner_of(connection.scope)}' may not manage models: that takes a "
+            "key of one whom auth.admins (JURAT_AUTH_ADMINS) names.",
+            code="permission_denied",
+        )
 
 
 def check_exposure(host: str, keys: KeyRing) -> None:

@@ -9,6 +9,7 @@ from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import load_configuration
 from gateway.toml import ConfigError
 from models.errors import NotDownloaded, SourceError
+from models.inspect import inspect
 from models.settings import ModelSettings
 from models.sources import locate
 
@@ -21,7 +22,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--config", type=Path, help="the gateway.toml to read")
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
-    keys = KeyRing(found.settings.auth.keys)
+    keys = KeyRing(found.settings.auth.keys, found.settings.auth.admins)
     check_exposure(found.settings.server.host, keys)
     for model in found.models.values():
         if model.kind != "fake":
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
 def _check_source(model: ModelSettings, directory: Path, data_dir: Path) -> None:
     try:
         locate(model, directory, data_dir)
+        inspect(model, directory, data_dir)  # its header, and its adapters'
     except NotDownloaded:
         pass  # the configuration is right; what is missing is a download
     except SourceError as error:

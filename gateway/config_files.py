@@ -168,13 +168,17 @@ def _check_references(
         raise ConfigError(
             f"{source}: retrieval.embedder: no model '{embedder}'.{nearest(embedder, models)}"
         )
-    reranker = settings.retrieval.reranker
-    if reranker and reranker not in models:
-        raise ConfigError(
-            f"{source}: retrieval.reranker: no model '{reranker}'.{nearest(reranker, models)}"
-        )
-    if reranker and models[reranker][0].kind not in ("rerank", "fake"):
-        raise ConfigError(
-            f"{source}: retrieval.reranker: '{reranker}' is of kind '{models[reranker][0].kind}'; "
-            'a reranker is of kind "rerank".'
-        )
+    others = (
+        ("reranker", settings.retrieval.reranker, "rerank"),
+        ("rewrite_model", settings.retrieval.rewrite_model, "chat"),
+    )
+    for key, model, kind in others:
+        if model and model not in models:
+            raise ConfigError(
+                f"{source}: retrieval.{key}: no model '{model}'.{nearest(model, models)}"
+            )
+        if model and models[model][0].kind not in (kind, "fake"):
+            raise ConfigError(
+                f"{source}: retrieval.{key}: '{model}' is of kind '{models[model][0].kind}'; "
+                f'it must be of kind "{kind}".'
+            )

@@ -1,19 +1,24 @@
 """The retrieval package's view of an embedding engine."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
+from contextlib import asynccontextmanager
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
+from gateway.config_files import Configuration
+from gateway.toml import ConfigError
 from models.engine import Engine
 from models.errors import EngineUnavailable
+from models.registry import Registry, ResidencyLimits
 from models.settings import ModelSettings
 from models.types import EmbedRequest
 
-__all__ = ["EngineEmbedder"]
+__all__ = ["BATCH", "EngineEmbedder", "running_embedder"]
 
 OWNER = "(documents)"  # takes turns with those who ask for embeddings; no key has such a name
+STOP_S = 10.0
 BATCH = 64  # texts a request, so that a question need not wait for a whole document
 
 
@@ -22,7 +27,12 @@ class EngineEmbedder:
 
     def __init__(self, engine: Callable[[], Engine], settings: ModelSettings) -> None:
         self._engine = engine
-        self._identity = f"{settings.id} ({settings.source})" if settings.source else settings.id
+        self._identity = self.identity_of(settings)
+
+    @staticmethod
+    def identity_of(settings: ModelSettings) -> str:
+        """What vectors of a model are marked with."""
+        return f"{settings.id} ({settings.source})" if settings.source else settings.id
 
     @property
     def identity(self) -> str:
@@ -50,12 +60,27 @@ class EngineEmbedder:
         return np.concatenate(rows)
 
     async def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        counts: list[int] = []
-        for start in range(0, len(texts), BATCH):
-            counts += await self._engine().count_tokens(texts[start : start + BATCH])
-        return counts
+        # In one message: each waits for the forward pass that is at work.
+        return await self._engine().count_tokens(texts) if texts else []
 
     def _known(self, value: int | None) -> int:
         if value is None:
             raise EngineUnavailable(f"The embedder {self._identity} is not ready.", 1.0)
         return value
+
+
+@asynccontextmanager
+async def running_embedder(found: Configuration) -> AsyncGenerator[EngineEmbedder]:
+    """The configured embedder, loaded with nothing else. Raises ConfigError, ModelError."""
+    name = found.settings.retrieval.embedder
+    if name not in found.models:
+        raise ConfigError(f"{found.source}: retrieval.embedder: no model '{name}'.")
+    model = found.models[name]
+    limits = ResidencyLimits(preload=(name,))
+    registry = Registry({name: model}, found.data_dir, base=found.directory, limits=limits)
+    try:
+        await registry.start()
+        await registry.get(name).start()
+        yield EngineEmbedder(lambda: registry.get(name), model)
+    finally:
+        await registry.stop(STOP_S)

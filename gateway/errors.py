@@ -24,6 +24,7 @@ __all__ = [
     "ApiError",
     "BadRequest",
     "ClientGone",
+    "encode",
     "error_event",
     "on_exception",
     "send_error",

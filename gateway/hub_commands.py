@@ -24,13 +24,13 @@ from gateway.config_files import Configuration, load_configuration
 from gateway.environment import hub_token, read_environment
 from gateway.toml import ConfigError, nearest
 from models.downloads import pull as fetch
-from models.errors import ModelError
+from models.errors import ModelError, SourceError
 from models.hub import Hub
 from models.hub_cache import Record, cached, find_record, read_records, remove
-from models.hub_names import Reference, parse, reference_of
+from models.hub_names import Reference, references_of
 from models.pull_events import Pulled
 from models.settings import ModelSettings, at_precision
-from models.sources import locate
+from models.sources import adapters, locate
 
 __all__ = ["models", "pull", "rm"]
 
@@ -59,9 +59,19 @@ class Catalog:
             raise ConfigError(f"There is no model '{name}'.{nearest(name, self.models)}")
         return at_precision(self.models[base], quant)
 
-    def pulled(self, model: ModelSettings) -> Record | None:
-        """What is here of a model that comes from a hub."""
-        return cached(parse(model.source, model), self.data_dir)
+    def references(self, name: str) -> tuple[Reference, ...]:
+        """What is fetched for a model, itself last. Raises ConfigError, SourceError."""
+        return references_of(name, self.settings)
+
+    def pulled(self, model: ModelSettings) -> list[Record]:
+        """What is here of a model and its adapters from a hub."""
+        try:
+            found = [
+                cached(each, self.data_dir) for each in references_of(model.id, lambda _: model)
+            ]
+        except SourceError:
+            return []
+        return [record for record in found if record is not None]
 
 
 def pull(argv: Sequence[str]) -> int:
@@ -71,15 +81,17 @@ def pull(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     catalog = Catalog(load_configuration(options.config))
     with _errors():
-        reference = reference_of(options.model, catalog.settings)
-        done = _fetch(reference, catalog.data_dir, quiet=options.json)
-    if done is None:
-        return INTERRUPTED
+        done: list[Pulled] = []
+        for reference in catalog.references(options.model):
+            end = _fetch(reference, catalog.data_dir, quiet=options.json)
+            if end is None:
+                return INTERRUPTED
+            done.append(end)
+            if not options.json:
+                what = f"fetched {_size(end.fetched)}" if end.fetched else "nothing to fetch"
+                _print(f"{end.source}: {what}; {_size(end.bytes)} at {end.path}")
     if options.json:
-        _print_json(done)
-    else:
-        what = f"fetched {_size(done.fetched)}" if done.fetched else "nothing to fetch"
-        _print(f"{done.source}: {what}; {_size(done.bytes)} at {done.path}")
+        _print_json(msgspec.to_builtins(done[-1]) | ({"adapters": done[:-1]} if done[1:] else {}))
     return 0
 
 
@@ -90,19 +102,24 @@ def rm(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     catalog = Catalog(load_configuration(options.config))
     with _errors():
-        reference = reference_of(options.model, catalog.settings)
+        references = catalog.references(options.model)
         name = None if options.model.startswith("hf:") else catalog.settings(options.model).id
-        record = find_record(reference, catalog.data_dir) or cached(reference, catalog.data_dir)
+        *beside, record = (
+            find_record(each, catalog.data_dir) or cached(each, catalog.data_dir)
+            for each in references
+        )
         if record is None:
-            raise ConfigError(f"Nothing of {reference} is on this machine.")
+            raise ConfigError(f"Nothing of {references[-1]} is on this machine.")
         users = _users(record, catalog, but=name)
         if users:
             raise ConfigError(
                 f"{record.source} is also what {', '.join(users)} of the catalog "
                 f"{'uses' if len(users) == 1 else 'use'}; nothing was deleted."
             )
-        others = [one for one in read_records(catalog.data_dir) if one.source != record.source]
-        freed = remove(record, others, catalog.data_dir)
+        freed = _remove(record, catalog)
+        for adapter in beside:
+            if adapter is not None and not _users(adapter, catalog, but=name):
+                freed += _remove(adapter, catalog)
     if options.json:
         _print_json({"source": record.source, "revision": record.commit, "freed": freed})
     else:
@@ -133,22 +150,23 @@ def _update(catalog: Catalog, names: Sequence[str], *, as_json: bool) -> int:
     """Fetch the newest commit of each source; old files serve until all new ones are here."""
     with _errors():
         wanted = [catalog.settings(name) for name in names] or [
-            model
-            for model in catalog.models.values()
-            if model.source.startswith("hf:") and catalog.pulled(model) is not None
+            model for model in catalog.models.values() if catalog.pulled(model)
         ]
         rows: list[dict[str, Any]] = []
-        for model in wanted:
-            reference = reference_of(model.id, lambda _, model=model: model)
+        for name, reference in (
+            (model.id, reference)
+            for model in wanted
+            for reference in references_of(model.id, lambda _, model=model: model)
+        ):
             before = cached(reference, catalog.data_dir)
             done = _fetch(reference, catalog.data_dir, quiet=as_json, update=True)
             if done is None:
                 return INTERRUPTED
             old = before.commit if before is not None else None
-            rows.append({"id": model.id, "before": old, **msgspec.to_builtins(done)})
+            rows.append({"id": name, "before": old, **msgspec.to_builtins(done)})
             if not as_json:
                 news = "is up to date" if old == done.revision else "has changed"
-                _print(f"{model.id} {news}: {done.revision[:SHORT_COMMIT]}")
+                _print(f"{name} {news}: {done.source} at {done.revision[:SHORT_COMMIT]}")
     if as_json:
         _print_json({"models": rows})
     elif not rows:
@@ -158,17 +176,23 @@ def _update(catalog: Catalog, names: Sequence[str], *, as_json: bool) -> int:
 
 def _users(record: Record, catalog: Catalog, *, but: str | None) -> list[str]:
     """Ids of the catalog's models, all but one, that use any of a record's files."""
-    files = {(file.commit, file.path) for file in record.files}
-    found: list[str] = []
-    for model in catalog.models.values():
-        if model.id == but or not model.source.startswith("hf:"):
-            continue
-        other = catalog.pulled(model)
-        if other is None or other.repo != record.repo:
-            continue
-        if files & {(file.commit, file.path) for file in other.files}:
-            found.append(model.id)
-    return found
+    files = {(record.repo, file.commit, file.path) for file in record.files}
+    return [
+        model.id
+        for model in catalog.models.values()
+        if model.id != but
+        and any(
+            (other.repo, file.commit, file.path) in files
+            for other in catalog.pulled(model)
+            for file in other.files
+        )
+    ]
+
+
+def _remove(record: Record, catalog: Catalog) -> int:
+    """Delete a record's files; the bytes that are free again."""
+    others = [one for one in read_records(catalog.data_dir) if one.source != record.source]
+    return remove(record, others, catalog.data_dir)
 
 
 def _fetch(
@@ -219,14 +243,18 @@ def _row(model: ModelSettings, catalog: Catalog) -> dict[str, Any]:
         "path": None,
     }
     try:
+        adapters(model, catalog.directory, catalog.data_dir)  # or it cannot be loaded
         if model.source.startswith("hf:"):
-            record = catalog.pulled(model)
-            if record is None:
+            found = catalog.pulled(model)
+            if len(found) < len(catalog.references(model.id)):
                 return row
-            size = sum(file.size for file in record.files)
+            size = sum(file.size for record in found for file in record.files)
             return row | {
-                "here": True, "bytes": size, "revision": record.commit, "path": str(record.path()),
-            }  # fmt: skip
+                "here": True,
+                "bytes": size,
+                "revision": found[-1].commit,
+                "path": str(found[-1].path()),
+            }
         if model.source.partition(":")[0] in ("file", "package"):
             path = locate(model, catalog.directory, catalog.data_dir)
             return row | {"here": True, "bytes": _bytes_of(path), "path": str(path)}

@@ -146,7 +146,7 @@ OPERATIONS = (
         "Models",
         Done,
         ModelRef,
-        errors=(400, 401, 404, 429, 503),
+        errors=(400, 401, 403, 404, 429, 503),
     ),
     Operation(
         "post",
@@ -156,7 +156,7 @@ OPERATIONS = (
         "Models",
         Done,
         ModelRef,
-        errors=(400, 401, 404),
+        errors=(400, 401, 403, 404),
     ),
     Operation(
         "post",
@@ -165,7 +165,7 @@ OPERATIONS = (
         "Read configs/models and configs/ensembles again; an error in them changes nothing",
         "Models",
         Reloaded,
-        errors=(400, 401),
+        errors=(400, 401, 403),
     ),
     *DOCUMENT_OPERATIONS,
     Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
@@ -184,8 +184,8 @@ OPERATIONS = (
 REASONS = {
     400: "The request is wrong; `param` names where",
     401: "No API key, or an unknown one",
-    403: "The store may be searched with this key, but not changed; or the model hub asks for a "
-    "licence to be accepted, or for a token",
+    403: "The store may be searched with this key, but not changed; managing models takes an "
+    "administrator's key; or the model hub asks for a licence to be accepted, or for a token",
     404: "There is no such model, store, file, upload or batch",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",

@@ -78,11 +78,11 @@ def _print_plan(planning: Planning) -> None:
     console.print(models)
     if plan.ensembles:
         ensembles = Table(title="Ensembles", title_justify="left")
-        for column in ("ensemble", "execution", "one after the other", "because"):
+        for column in ("ensemble", "execution", "one after the other", "at once", "because"):
             ensembles.add_column(column)
         for name, each in plan.ensembles.items():
-            waves = "; ".join(" + ".join(wave) for wave in each.waves)
-            ensembles.add_row(name, each.execution, waves, each.reason)
+            turns = "; ".join(" + ".join(wave) for wave in each.waves)
+            ensembles.add_row(name, each.execution, turns, ", ".join(each.beside), each.reason)
         console.print(ensembles)
 
 

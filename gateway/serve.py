@@ -19,6 +19,7 @@ from gateway import logs
 from gateway.app import create_app
 from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import Configuration, load_configuration
+from gateway.http_protocol import HttpProtocol
 from gateway.settings import LogLevel, ServerSettings
 from gateway.toml import ConfigError
 from models.errors import ModelError
@@ -44,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     configuration = load_configuration(options.config, overrides=overrides)
     server = configuration.settings.server
     logs.configure(server.log_level)
-    check_exposure(server.host, KeyRing(configuration.settings.auth.keys))
+    auth = configuration.settings.auth
+    check_exposure(server.host, KeyRing(auth.keys, auth.admins))
     # Before any model is loaded: a port in use should not cost a load to find out.
     sock = listen(server.host, server.port)
     try:
@@ -97,7 +99,7 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

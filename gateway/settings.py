@@ -42,10 +42,11 @@ class AuthSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """API keys, each `name:key`; the name owns what is created with the key."""
 
     keys: list[KeyEntry] = field(default_factory=list[str])
+    admins: list[Name] | None = None  # names that may manage models; None: the first key's
 
     def __repr__(self) -> str:
         names = [entry.partition(":")[0] for entry in self.keys]
-        return f"AuthSettings(names={names!r})"
+        return f"AuthSettings(names={names!r}, admins={self.admins!r})"
 
 
 class DirectorySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -86,6 +87,7 @@ class RetrievalSection(RetrievalSettings, frozen=True, kw_only=True, forbid_unkn
 
     embedder: Name = "all-minilm-l6-v2"  # a model id
     reranker: str = ""  # the id of a model of kind "rerank" that orders what a search found
+    rewrite_model: str = ""  # a chat model's id: writes queries anew where `rewrite_query` asks
 
 
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

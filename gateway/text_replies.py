@@ -2,7 +2,7 @@
 
 from gateway.envelope import Envelope
 from gateway.schema.chat import Usage
-from gateway.schema.common import Timings
+from gateway.schema.common import Status, StatusEvent, Timings
 from gateway.schema.completions import (
     Completion,
     CompletionChoice,
@@ -29,3 +29,8 @@ class TextReply(Envelope):
     def piece(self, choice: CompletionChunkChoice) -> bytes:
         """A framed chunk of one answer."""
         return self._framed([choice])
+
+    def status(self, description: str, *, done: bool) -> bytes:
+        """A framed chunk that adds nothing and says what is going on."""
+        told = StatusEvent(data=Status(description=description, done=done))
+        return self._framed([CompletionChunkChoice(index=0, text="")], event=told)

@@ -24,7 +24,7 @@ from models.layout import TRAINED, Layer, Layout
 
 _gguf: Any = importlib.import_module("gguf")  # its annotations are partly unknown
 
-__all__ = ["parts", "read_layout"]
+__all__ = ["check_adapter", "parts", "read_layout"]
 
 MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
@@ -94,6 +94,17 @@ def read_layout(path: Path) -> Layout:
         if key.startswith(f"{architecture}.")
     }
     return _layout(path, architecture, fields, own, [t for each in headers for t in each.tensors])
+
+
+def check_adapter(path: Path, architecture: str) -> None:
+    """Raises SourceError for a file that is no LoRA adapter, or one for another architecture."""
+    fields = _read(path).fields
+    kinds = (fields.get("general.type"), fields.get("adapter.type"))
+    if kinds != ("adapter", "lora"):
+        raise SourceError(f"{path} is no LoRA adapter: its general.type is {kinds[0]!r}.")
+    own = fields.get("general.architecture")
+    if own != architecture:
+        raise SourceError(f"{path} is an adapter for '{own}', and the model is '{architecture}'.")
 
 
 def _layout(

@@ -14,7 +14,15 @@ from msgspec import Struct
 from models.errors import DownloadFailed, SourceError
 from models.settings import ModelSettings
 
-__all__ = ["DEFAULT_QUANT", "Choice", "Reference", "choose", "is_whole", "parse", "reference_of"]
+__all__ = [
+    "DEFAULT_QUANT",
+    "Choice",
+    "Reference",
+    "choose",
+    "is_whole",
+    "parse",
+    "references_of",
+]
 
 DEFAULT_QUANT = "Q4_K_M"
 MAIN = "main"
@@ -94,19 +102,23 @@ def parse(source: str, model: ModelSettings | None = None) -> Reference:
     )
 
 
-def reference_of(name: str, settings: Callable[[str], ModelSettings]) -> Reference:
-    """What a model's name or an `hf:` source stands for; `settings` finds a model by its name.
+def references_of(name: str, settings: Callable[[str], ModelSettings]) -> tuple[Reference, ...]:
+    """What a model's name or an `hf:` source stands for: the model's adapters, last itself.
 
-    Raises SourceError for what is not at a hub, and what `settings` raises.
+    `settings` finds a model by its name. Raises SourceError where nothing of it is at a hub, and
+    what `settings` raises.
     """
     if name.startswith("hf:"):
-        return parse(name)
+        return (parse(name),)
     model = settings(name)
-    if not model.source.startswith("hf:"):
+    found = [parse(each.source) for each in model.lora if each.source.startswith("hf:")]
+    if model.source.startswith("hf:"):
+        found.append(parse(model.source, model))
+    if not found:
         raise SourceError(
             f"The model '{name}' comes from '{model.source}': there is nothing to download."
         )
-    return parse(model.source, model)
+    return tuple(dict.fromkeys(found))
 
 
 def choose(listing: Iterable[str], reference: Reference, *, lone: bool = True) -> Choice:

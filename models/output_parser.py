@@ -1,10 +1,12 @@
 """What a model wrote, told apart while it comes: thoughts, text, and calls of tools. Pure."""
 
+import re
 import secrets
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from models.tagged_arguments import JsonValue, TaggedArguments, overlap
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta
 
@@ -13,6 +15,7 @@ __all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought", "join_calls
 # Whether the model may begin with thoughts, is amid them (the prompt began them), or must not.
 Thinking = Literal["may", "open", "no"]
 ID_LENGTH = 9  # of ids that a model writes itself
+NAME = re.compile(r"[A-Za-z0-9_-]")  # of a function
 ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
@@ -39,7 +42,8 @@ class OutputParser:
     """Takes text as it is written and gives back parts, each as soon as it is certain.
 
     What looks like a call and turns out to be none is content: nothing is lost. `names` are the
-    functions that may be called; without a `form` nothing is taken for a call.
+    functions that may be called; without a `form` nothing is taken for a call. `texts` says of each
+    function's arguments, by name, which are plain texts: where a form has tags for each of them.
     """
 
     def __init__(
@@ -49,15 +53,17 @@ class OutputParser:
         thinking: Thinking = "may",
         form: ToolFormat | None = None,
         names: Sequence[str] = (),
+        texts: Mapping[str, Mapping[str, bool]] | None = None,
     ) -> None:
         self._reasoning = reasoning
         self._form = form
         self._names = names
+        self._texts = texts or {}
         self._held = ""
         self._at = 0  # of the held text's first character
         self._strip = False  # whitespace that comes next only separates
         self._fence = ""  # what closes the calls, beside the format's own closing
-        self._json = _JsonEnd()
+        self._value: JsonValue | TaggedArguments = JsonValue()
         self.calls = 0
         self._states: dict[str, Callable[[bool], Iterator[Part]]] = {
             "begin": self._begin,
@@ -111,7 +117,7 @@ class OutputParser:
         closing = self._reasoning.closing
         self._separate()
         at = self._held.find(closing)
-        certain = at if at >= 0 else len(self._held) - _overlap(self._held, closing)
+        certain = at if at >= 0 else len(self._held) - overlap(self._held, closing)
         thought = self._held[:certain]
         if not last or at >= 0:
             thought = thought.rstrip()
@@ -168,16 +174,15 @@ class OutputParser:
         elif last:
             yield from self._say(len(self._held))
         else:
-            certain = len(self._held) - _overlap(self._held, form.marker)
+            certain = len(self._held) - overlap(self._held, form.marker)
             yield from self._say(len(self._held[:certain].rstrip()))
 
     def _arguments(self, last: bool) -> Iterator[Part]:
-        if self._json.fresh:
-            self._skip(len(self._held) - len(self._held.lstrip()))
-        length = self._json.scan(self._held)
-        if length:
-            yield CallDelta(self.calls - 1, arguments=self._skip(length))
-        if self._json.ended:
+        length, arguments = self._value.read(self._held)
+        self._skip(length)
+        if arguments:
+            yield CallDelta(self.calls - 1, arguments=arguments)
+        if self._value.ended:
             self._state = "after"
 
     def _after(self, last: bool) -> Iterator[Part]:
@@ -201,9 +206,13 @@ class OutputParser:
     def _called(self, found: _Found) -> Iterator[Part]:
         length, name, number = found
         self._skip(length)
-        self._state, self._json = "arguments", _JsonEnd()
-        self.calls += 1
         assert self._form is not None
+        tags = self._form.tags
+        self._state = "arguments"
+        self._value = (
+            JsonValue() if tags is None else TaggedArguments(tags, self._texts.get(name, {}))
+        )
+        self.calls += 1
         yield CallDelta(self.calls - 1, number or _new_id(short=self._form.short_ids), name)
 
     def _call(self, opening: str, text: str) -> "_Found | Literal['partial'] | None":
@@ -222,6 +231,10 @@ class OutputParser:
         mark, middle = self._form.id_mark, self._form.middle
         if not mark:
             length = _match(opening + middle, text)
+            if isinstance(length, int) and not middle.strip():  # a longer name may begin alike
+                following = text[length : length + 1]
+                if not following or NAME.match(following):
+                    return None if following else "partial"
             return (length, "") if isinstance(length, int) else length
         length = _match(opening + mark, text)
         if not isinstance(length, int):
@@ -261,38 +274,6 @@ def join_calls(deltas: Sequence[CallDelta]) -> tuple[CallDelta, ...]:
     return tuple(found.values())
 
 
-class _JsonEnd:
-    """Finds the end of a JSON object that comes in pieces."""
-
-    def __init__(self) -> None:
-        self._depth = 0
-        self._quoted = self._escaped = False
-        self.fresh = True
-        self.ended = False
-
-    def scan(self, text: str) -> int:
-        """How much of `text` still belongs to the object."""
-        for at, char in enumerate(text):
-            self.fresh = False
-            if self._quoted:
-                if self._escaped:
-                    self._escaped = False
-                elif char == "\\":
-                    self._escaped = True
-                elif char == '"':
-                    self._quoted = False
-            elif char == '"':
-                self._quoted = True
-            elif char in "{[":
-                self._depth += 1
-            elif char in "}]":
-                self._depth -= 1
-                if self._depth <= 0:
-                    self.ended = True
-                    return at + 1
-        return len(text)
-
-
 def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
     """How much of `text` the pattern takes; whitespace counts in neither."""
     at = 0
@@ -307,14 +288,6 @@ def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
             return None
         at += 1
     return at
-
-
-def _overlap(text: str, marker: str) -> int:
-    """Length of the longest end of `text` that begins `marker`."""
-    for length in range(min(len(text), len(marker) - 1), 0, -1):
-        if marker.startswith(text[-length:]):
-            return length
-    return 0
 
 
 def _new_id(*, short: bool) -> str:

@@ -15,7 +15,6 @@ from models.settings import ModelSettings
 __all__ = ["EnsemblePlan", "Execution", "ModelPlan", "Plan", "make_plan"]
 
 Execution = Literal["parallel", "sequential", "swapped"]
-CORES = -1  # what all models share that a GPU does not hold whole, among GPUs by index
 
 
 class ModelPlan(Struct, frozen=True, kw_only=True):
@@ -33,10 +32,11 @@ class ModelPlan(Struct, frozen=True, kw_only=True):
 
 
 class EnsemblePlan(Struct, frozen=True, kw_only=True):
-    """`waves` are models: those of one wave run at once, one wave after the other."""
+    """`waves` are models that take turns; those `beside` run all the while."""
 
     execution: Execution
     waves: tuple[tuple[str, ...], ...]
+    beside: tuple[str, ...] = ()
     reason: str
 
 
@@ -134,58 +134,55 @@ def _plan_ensemble(
     }
     for name, found in alone.items():
         if isinstance(found, ModelError):
-            waves = tuple((each,) for each in members)
-            return EnsemblePlan(execution="swapped", waves=waves, reason=f"{name}: {found}")
+            return _swapped(site, members, f"{name}: {found}")
     fits = {name: found for name, found in alone.items() if isinstance(found, Fit)}
     order = sorted(fits, key=lambda name: -_size(fits[name]))
     left, together = beside, dict[str, Fit]()
     for name in order:
         found = site.fit(name, left)
         if not isinstance(found, Fit) or not _as_good(found, fits[name]):
-            return EnsemblePlan(
-                execution="swapped",
-                waves=tuple((each,) for each in members),
-                reason=(
-                    f"{name} takes {gib(_size(fits[name]))}, which do not fit beside "
-                    f"{', '.join(together) or 'the embedder'}"
-                ),
+            return _swapped(
+                site,
+                members,
+                f"{name} takes {gib(_size(fits[name]))}, which do not fit beside "
+                f"{', '.join(together) or 'the embedder'}",
             )
         together[name], left = found, _after(left, found)
     return _resident(members, {**fixed, **together})
 
 
+def _swapped(site: _Site, members: Sequence[str], reason: str) -> EnsemblePlan:
+    """One in memory at a time, but for those that take none here."""
+    return EnsemblePlan(
+        execution="swapped",
+        waves=tuple((name,) for name in members if name in site.layouts),
+        beside=tuple(name for name in members if name not in site.layouts),
+        reason=reason,
+    )
+
+
 def _resident(members: Sequence[str], together: Mapping[str, Fit]) -> EnsemblePlan:
-    """All of them in memory. Those that compute on the same device or cores take turns."""
-    waves: list[tuple[set[int], list[str]]] = []
-    for name in members:
-        used = _computes_on(together[name]) if name in together else set[int]()
-        for busy, wave in waves:
-            if busy.isdisjoint(used):
-                busy |= used
-                wave.append(name)
-                break
-        else:
-            waves.append((used, [name]))
-    if len(waves) > 1:
+    """All of them in memory. Those that compute on the host's cores take turns."""
+    turns = [name for name in members if name in together and not together[name].whole]
+    if len(turns) > 1:
         execution: Execution = "sequential"
         reason = (
-            "all fit in memory at once; where they compute on the same cores or GPU, one after "
-            "the other is faster"
+            "all fit in memory at once; on the same cores, one after the other is faster than all "
+            "at once"
         )
     else:
         execution = "parallel"
         reason = (
             "one model: its members are decoded as one batch"
             if len(members) == 1
-            else "all fit at once, and no two compute on the same cores or GPU"
+            else "all fit at once, and no two compute on the host's cores"
         )
     return EnsemblePlan(
-        execution=execution, waves=tuple(tuple(wave) for _, wave in waves), reason=reason
+        execution=execution,
+        waves=tuple((name,) for name in turns),
+        beside=tuple(name for name in members if name not in turns),
+        reason=reason,
     )
-
-
-def _computes_on(found: Fit) -> set[int]:
-    return {*found.placement.gpus, *(() if found.whole else (CORES,))}
 
 
 def _as_good(found: Fit | ModelError, alone: Fit | ModelError) -> bool:

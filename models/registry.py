@@ -1,22 +1,16 @@
 """Every model of the catalog and its engine."""
 
 import logging
-import os
-import shutil
-import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import msgspec
-import zmq
 from msgspec import Struct
 
 from models.engine import Engine
-from models.engines.fake import FakeEngine
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.builder import EngineBuilder
 from models.engines.on_demand import OnDemandEngine, Served
-from models.engines.upstream import UpstreamEngine
 from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
 from models.fit import Fit
 from models.footprint import Device, Footprint
@@ -24,14 +18,11 @@ from models.layout import parameters_of
 from models.lifecycle import Lifecycle
 from models.residency import Residency
 from models.settings import ModelSettings, SamplingDefaults, at_precision
-from models.sources import UPSTREAM, locate, upstream_url
 from models.types import EngineStats
-from models.worker_spec import worker_spec
 
 __all__ = ["Changes", "Registry", "ResidencyLimits"]
 
 log = logging.getLogger(__name__)
-SOCKET_NAME = 1 + 16  # bytes: a slash and an address in hexadecimal
 EVERY = "*"
 NOTHING = Footprint()
 
@@ -96,13 +87,10 @@ class Registry:
         place: Callable[[ModelSettings], Fit | None] = lambda _: None,
         devices: Sequence[Device] = (),
     ) -> None:
-        self._folder = _private_folder()
-        self._safe_modes = SafeModes(data_dir / "machine.json")
-        self._base = base or Path.cwd()
-        self._data_dir = data_dir
+        self._builder = EngineBuilder(base or Path.cwd(), data_dir, devices)
         self._given = dict(engines or {})
         self._limits = limits or ResidencyLimits()
-        self._place, self._devices = place, tuple(devices)
+        self._place = place
         residency = Residency(
             self._limits.budget,
             max_waiting=self._limits.max_waiting,
@@ -112,10 +100,11 @@ class Registry:
         self._entries: dict[str, _Entry] = {}
         self._aliases: dict[str, str] = {}
         self._at_start: set[str] = set()
+        self._started = False
         try:
             self.reload(settings)
         except ModelError:
-            shutil.rmtree(self._folder, ignore_errors=True)
+            self._builder.close()
             raise
 
     def ids(self) -> tuple[str, ...]:
@@ -180,6 +169,10 @@ class Registry:
         placed = self._hosted(model).placed
         return placed is not None and not placed.whole
 
+    def elsewhere(self, model: str) -> bool:
+        """Whether it takes no memory here, as far as that is known. Raises as `get` does."""
+        return self._hosted(model).placed is None
+
     def fit_together(self, models: Iterable[str]) -> bool:
         """Whether all these may be loaded at once. Raises as `get` does."""
         return self._lifecycle.fit_together(tuple(self._hosted(model).key for model in models))
@@ -207,25 +200,22 @@ class Registry:
 
         `stats` tells when each is ready or failed.
         """
-        for name, entry in self._entries.items():
-            if entry.engine is None or not self._preloaded(entry.settings):
-                continue
-            if self._lifecycle.fits_now(entry.key):
+        self._started = True
+        for name in self._entries:
+            if self._preload(name):
                 self._at_start.add(name)
-                self._lifecycle.begin_load(entry.key)
-            else:
-                log.info("%s is loaded on demand: it does not fit beside the others", name)
 
     async def stop(self, deadline_s: float) -> None:
         """Stop every engine, all at once, within the deadline."""
         await self._lifecycle.stop(deadline_s)
-        shutil.rmtree(self._folder, ignore_errors=True)
+        self._builder.close()
 
     def reload(self, settings: Mapping[str, ModelSettings]) -> Changes:
         """Serve these models from now on.
 
         Requests inside are finished by the engines that they began with; a model that changed is
-        loaded anew when its old engine has ended. Raises SourceError, and has changed nothing then.
+        loaded anew when its old engine has ended, and a new one if it would be at the start. Raises
+        SourceError, and has changed nothing then.
         """
         before, after = self._entries, dict[str, _Entry]()
         fresh: dict[str, Engine | None] = {}  # engines to host; None: absent
@@ -252,6 +242,8 @@ class Registry:
                 self._host(name, after[name], engine)
                 if name in resident:
                     self._lifecycle.begin_load(after[name].key)
+                elif self._started and name not in before:
+                    self._preload(name)
         return Changes(
             added=tuple(name for name in fresh if name not in before),
             removed=tuple(name for name in before if name not in after),
@@ -301,6 +293,17 @@ class Registry:
             self._host(name, entry, engine)
         return entry
 
+    def _preload(self, name: str) -> bool:
+        """Begin to load one that is to be there from the start, if it fits beside the others."""
+        entry = self._entries[name]
+        if entry.engine is None or not self._preloaded(entry.settings):
+            return False
+        if not self._lifecycle.fits_now(entry.key):
+            log.info("%s is loaded on demand: it does not fit beside the others", name)
+            return False
+        self._lifecycle.begin_load(entry.key)
+        return True
+
     def _preloaded(self, model: ModelSettings) -> bool:
         if model.preload is not None:
             return model.preload
@@ -315,9 +318,13 @@ class Registry:
             number += 1  # what it replaces may still have requests
         try:
             engine = self._given.get(name)
-            path = self._path(entry.settings) if engine is None else None
+            if engine is None:
+                self._builder.check(entry.settings)
             entry.placed = self._placed(name, entry.settings)
-            engine = engine or self._build(entry.settings, path, key, entry.placed)
+            if engine is None:
+                engine = self._builder.build(
+                    entry.settings, entry.placed, lambda: self._lifecycle.gave_up(key)
+                )
         except NotDownloaded as error:
             entry.absent = NotDownloaded(
                 f"The files of model '{name}' ({entry.settings.source}) are not on this machine. "
@@ -352,31 +359,6 @@ class Registry:
         )
         entry.engine = OnDemandEngine(engine, entry.key, self._lifecycle)
 
-    def _path(self, model: ModelSettings) -> Path | None:
-        """Where its files are; None where it has none. Raises SourceError."""
-        return None if model.kind == "fake" else locate(model, self._base, self._data_dir)
-
-    def _build(
-        self, model: ModelSettings, path: Path | None, key: str, placed: Fit | None
-    ) -> Engine:
-        if path is None:
-            return FakeEngine(context=model.context or 4096)
-        if model.source.startswith(UPSTREAM):
-            return UpstreamEngine(model, upstream_url(model))
-        placement = None if placed is None else placed.placement
-        spec = worker_spec(
-            model,
-            path,
-            self._base,
-            self._data_dir,
-            placement,
-            self._devices,
-            self._folder / "cores",
-        )
-        return LocalEngine(
-            spec, self._folder, self._safe_modes, lambda: self._lifecycle.gave_up(key)
-        )
-
 
 def _runs_alike(old: ModelSettings, new: ModelSettings) -> bool:
     """Whether they differ only in what is read with each request."""
@@ -395,15 +377,3 @@ def _runs_alike(old: ModelSettings, new: ModelSettings) -> bool:
         )
 
     return bare(old) == bare(new)
-
-
-def _private_folder() -> Path:
-    """For sockets and the core lock, and nobody else's.
-
-    In the usual place for temporary files, unless a socket there would have too long a name.
-    """
-    folder = Path(tempfile.mkdtemp(prefix="jurat-"))
-    if len(os.fsencode(folder)) + SOCKET_NAME <= zmq.IPC_PATH_MAX_LEN:
-        return folder
-    folder.rmdir()
-    return Path(tempfile.mkdtemp(prefix="jurat-", dir="/tmp"))

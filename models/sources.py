@@ -12,7 +12,7 @@ from models.hub_cache import cached
 from models.hub_names import parse
 from models.settings import ModelSettings
 
-__all__ = ["UPSTREAM", "locate", "resolve", "upstream_url"]
+__all__ = ["UPSTREAM", "adapters", "locate", "resolve", "upstream_url"]
 
 UPSTREAM = "upstream:"
 
@@ -69,6 +69,11 @@ def locate(model: ModelSettings, base: Path, data_dir: Path | None) -> Path:
             f'sentence-transformers folder; a model of kind "{model.kind}" is one of these.'
         )
     return path
+
+
+def adapters(model: ModelSettings, base: Path, data_dir: Path | None) -> tuple[Path, ...]:
+    """Where a model's LoRA adapters are, in its order. Raises as `resolve` does."""
+    return tuple(resolve(each.source, base, data_dir) for each in model.lora)
 
 
 def resolve(

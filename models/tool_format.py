@@ -2,23 +2,51 @@
 
 A template shows how the calls of earlier turns were written, and so were those that the model was
 trained on. Rendering two made-up calls and looking at what stands around their names and arguments
-gives the format of every family whose arguments are JSON: Hermes and Qwen, Llama 3, Mistral,
-DeepSeek and others. Where a template knows no tools, the model is told how to write calls as JSON.
+gives the format of every family whose arguments are JSON (Hermes and Qwen, Llama 3, Mistral,
+DeepSeek, Granite and others) or stand one by one between tags (Qwen3-Coder, GLM, MiniMax, Seed).
+Where a template knows no tools, the model is told how to write calls as JSON.
 """
 
 import json
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-__all__ = ["GEMMA", "GENERIC", "Reasoning", "ToolFormat", "derive", "flatten", "reasoning_of"]
+__all__ = [
+    "GEMMA",
+    "GENERIC",
+    "Reasoning",
+    "Tags",
+    "ToolFormat",
+    "derive",
+    "fallback",
+    "flatten",
+    "reasoning_of",
+]
 
+# Whether a template takes arguments as text, and no content beside calls: DeepSeek's want both.
+WAYS = tuple(
+    {"text_arguments": text, "no_content": bare} for text in (False, True) for bare in (False, True)
+)
 Render = Callable[[Sequence[dict[str, Any]]], str]
 
 # What the probe calls. Ids as Mistral's templates demand them: nine letters or digits.
-FIRST, SECOND = ("probeOne", {"keyOne": 7}, "a1b2c3d4e"), ("probeTwo", {"keyTwo": "x"}, "f5g6h7i8j")
+Probe = tuple[str, dict[str, Any], str]
+FIRST: Probe = ("probeOne", {"keyOne": 7}, "a1b2c3d4e")
+SECOND: Probe = ("probeTwo", {"keyTwo": "x"}, "f5g6h7i8j")
 CONTENT = "zqContentProbe"
+# Arguments that show what stands around each, where they are not JSON.
+LISTED = ({"keyOne": "zqOne", "keyTwo": "zqTwo"}, {"keyThree": "zqThree", "keyFour": "zqFour"})
+
+
+@dataclass(frozen=True)
+class Tags:
+    """Arguments one by one: each is `opening` name `middle` value `closing`."""
+
+    opening: str
+    middle: str
+    closing: str
 
 
 @dataclass(frozen=True)
@@ -28,6 +56,7 @@ class ToolFormat:
     `between` stands in the place of closing and opening between two calls; None: only one is made.
     `marker` begins every opening and nothing else; without one, calls stand at the very beginning
     of the answer, where they may be fenced. In `middle` an id of the call may follow `id_mark`.
+    The arguments are one JSON object, or a list between `tags`.
     """
 
     opening: str
@@ -38,6 +67,9 @@ class ToolFormat:
     id_mark: str = ""
     fences: tuple[tuple[str, str], ...] = ()
     native: bool = True  # the template itself presents the tools
+    tags: Tags | None = None
+    text_arguments: bool = False  # the template takes the arguments of calls as JSON text
+    no_content: bool = False  # a turn with calls and no text has no content at all
 
     @property
     def short_ids(self) -> bool:
@@ -86,14 +118,19 @@ def derive(source: str, render: Render, ends: Sequence[str]) -> ToolFormat:
 
     Never fails: what cannot be read off is written as plain JSON.
     """
-    fallback = GEMMA if "<start_of_turn>" in source else GENERIC
-    for calls in ((FIRST, SECOND), (FIRST,)):
-        found = _derive(render, calls, ends)
-        if found is not None and "<|python_tag|>" in source and not found.marker:
-            return replace(found, fences=(("<|python_tag|>", ""),))
-        if found is not None:
-            return found
-    return fallback
+    for way in WAYS:
+        for count in (2, 1):
+            found = _derive(render, (FIRST, SECOND)[:count], ends, way)
+            if found is not None and "<|python_tag|>" in source and not found.marker:
+                return replace(found, fences=(("<|python_tag|>", ""),))
+            if found is not None:
+                return found
+    return fallback(source)
+
+
+def fallback(source: str) -> ToolFormat:
+    """The format that a model is told where its template shows none."""
+    return GEMMA if "<start_of_turn>" in source else GENERIC
 
 
 def reasoning_of(source: str) -> Reasoning | None:
@@ -163,38 +200,63 @@ def _instructions(form: ToolFormat, tools: Sequence[dict[str, Any]]) -> str:
     )
 
 
-def _derive(render: Render, calls: Sequence[Any], ends: Sequence[str]) -> ToolFormat | None:
+def _derive(
+    render: Render, calls: Sequence[Probe], ends: Sequence[str], way: Mapping[str, bool]
+) -> ToolFormat | None:
+    """Of arguments as one JSON object, or between tags."""
+    found = _read(_shown(render, calls, ends, way), calls)
+    if found is None and not way["text_arguments"]:
+        listed = [
+            (name, arguments, number)
+            for (name, _, number), arguments in zip(calls, LISTED, strict=False)
+        ]
+        found = _read_tagged(_shown(render, listed, ends, way), listed)
+    if found is None or (way["no_content"] and found.opening.startswith("None")):
+        return None  # the template wrote that there is no content
+    return replace(found, **way)
+
+
+def _shown(
+    render: Render, calls: Sequence[Probe], ends: Sequence[str], way: Mapping[str, bool]
+) -> str:
+    """How the template writes a turn of these calls; nothing if it does not."""
     user = {"role": "user", "content": "hello"}
     made = [
-        {"id": number, "type": "function", "function": {"name": name, "arguments": arguments}}
+        {
+            "id": number,
+            "type": "function",
+            "function": {
+                "name": name,
+                "arguments": json.dumps(arguments) if way["text_arguments"] else arguments,
+            },
+        }
         for name, arguments, number in calls
     ]
+    content = None if way["no_content"] else ""
     try:
         spoken = render([user, {"role": "assistant", "content": CONTENT}])
-        called = render([user, {"role": "assistant", "content": "", "tool_calls": made}])
+        called = render([user, {"role": "assistant", "content": content, "tool_calls": made}])
     except Exception:  # a template may refuse in any way; then it knows no calls
-        return None
-    head, found, _ = spoken.partition(CONTENT)
+        return ""
+    head, found, tail = spoken.partition(CONTENT)
     head = head.rstrip()
     if not found or not called.startswith(head):
-        return None
-    return _read(called[len(head) :].lstrip(), calls, ends)
+        return ""
+    text = called[len(head) :].lstrip()
+    last = text.rfind(calls[-1][0])
+    cut = min((at for end in ends if end and (at := text.find(end, last)) >= 0), default=-1)
+    if cut < 0:  # the turn ends with what follows any other
+        cut = len(text) - len(tail) if text.endswith(tail) else len(text)
+    return text[:cut].rstrip()
 
 
-def _read(text: str, calls: Sequence[Any], ends: Sequence[str]) -> ToolFormat | None:
+def _read(text: str, calls: Sequence[Probe]) -> ToolFormat | None:
     """The literals around names and arguments."""
-    literals: list[str] = []
-    for name, arguments, _ in calls:
-        for part in (name, json.dumps(arguments)):
-            literal, found, text = text.partition(part)
-            if not found:
-                return None
-            literals.append(literal)
-    cut = min((at for end in ends if end and (at := text.find(end)) >= 0), default=-1)
-    if cut < 0:
+    parts = [part for name, arguments, _ in calls for part in (name, json.dumps(arguments))]
+    literals = _around(text, parts)
+    if literals is None:
         return None
     # An id that is listed beside the arguments is not the model's to write.
-    literals.append(text[:cut].rstrip())
     literals = [re.sub(r',\s*"id":\s*"[A-Za-z0-9]{9}"', "", literal) for literal in literals]
     opening, middle, closing = literals[0], literals[1], literals[-1]
     id_mark, _, after = middle.partition(FIRST[2])
@@ -211,3 +273,45 @@ def _read(text: str, calls: Sequence[Any], ends: Sequence[str]) -> ToolFormat | 
         marker=tag.group() if tag else "",
         id_mark=id_mark if after else "",
     )
+
+
+def _read_tagged(text: str, calls: Sequence[Probe]) -> ToolFormat | None:
+    """The literals around names, and around the names and values of their arguments."""
+    parts = [
+        part
+        for name, arguments, _ in calls
+        for part in (name, *(each for pair in arguments.items() for each in pair))
+    ]
+    literals = _around(text, parts)
+    if literals is None:
+        return None
+    opening, head, middle, join, same, *rest = literals
+    tag = TAG.match(opening)
+    # The tag of an argument is the last before its name: what comes before closes something else.
+    begins = head[head.rfind("<") :]
+    ends = join.removesuffix(begins)
+    if tag is None or "<" not in head or ends == join or middle != same or not rest[-1]:
+        return None
+    if not ends.lstrip().startswith("<") or any(not each.startswith(ends) for each in rest[::5]):
+        return None
+    if len(calls) == 2 and rest[1:5] != [head, middle, join, middle]:
+        return None
+    return ToolFormat(
+        opening=opening,
+        middle=head.removesuffix(begins),
+        closing=rest[-1].removeprefix(ends),
+        between=rest[0].removeprefix(ends) if len(calls) == 2 else None,
+        marker=tag.group(),
+        tags=Tags(begins, middle, ends),
+    )
+
+
+def _around(text: str, parts: Sequence[str]) -> list[str] | None:
+    """What stands before, between and behind the parts; None if one is missing."""
+    literals: list[str] = []
+    for part in parts:
+        literal, found, text = text.partition(part)
+        if not found:
+            return None
+        literals.append(literal)
+    return [*literals, text]

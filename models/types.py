@@ -82,9 +82,13 @@ class ChatPrompt(msgspec.Struct, frozen=True, tag="chat", array_like=True):
 
 
 class TextPrompt(msgspec.Struct, frozen=True, tag="text", array_like=True):
-    """Raw text; the model's BOS token is added if it wants one."""
+    """Raw text; the model's BOS token is added if it wants one.
+
+    With a `suffix`, what is wanted stands between the two; few models can do that.
+    """
 
     text: str
+    suffix: str = ""
 
 
 class TokenPrompt(msgspec.Struct, frozen=True, tag="tokens", array_like=True):
@@ -128,10 +132,13 @@ class TokenLogprob(msgspec.Struct, frozen=True, array_like=True):
 class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the output must follow: a JSON schema (as JSON text), a grammar in llguidance's Lark or
     llama.cpp's GBNF, or a regular expression (Rust's, matched against the whole output).
+
+    `param` is what the request calls it; errors say so.
     """
 
     kind: Literal["json_schema", "lark", "gbnf", "regex"]
     grammar: str
+    param: str = ""
 
 
 class ToolUse(msgspec.Struct, frozen=True, array_like=True):
@@ -228,11 +235,15 @@ class EmbedRequest(msgspec.Struct, frozen=True, array_like=True):
 
 
 class EmbedResult(msgspec.Struct, frozen=True, array_like=True):
-    """`vectors` is little-endian float32: a unit vector of `dimension` an input, in order."""
+    """`vectors` is little-endian float32: a unit vector of `dimension` an input, in order.
+
+    `cost` as in `Usage`.
+    """
 
     vectors: bytes
     dimension: int
     token_counts: tuple[int, ...]
+    cost: float = 0.0
 
 
 class RerankRequest(msgspec.Struct, frozen=True, array_like=True):
@@ -250,11 +261,12 @@ class RerankRequest(msgspec.Struct, frozen=True, array_like=True):
 class RerankResult(msgspec.Struct, frozen=True, array_like=True):
     """`scores` are in the order of the documents, from 0 (not at all) to 1.
 
-    `tokens` is how many the model read, the query's once for every window.
+    `tokens` is how many the model read, the query's once for every window. `cost` as in `Usage`.
     """
 
     scores: tuple[float, ...]
     tokens: int
+    cost: float = 0.0
 
 
 class TokenizeRequest(msgspec.Struct, frozen=True, array_like=True):

@@ -7,7 +7,7 @@ from models.footprint import Device
 from models.hardware import core_count
 from models.memory import Placement
 from models.settings import ModelSettings
-from models.sources import resolve
+from models.sources import adapters
 from models.worker.messages import WorkerSpec
 
 __all__ = ["worker_spec"]
@@ -51,7 +51,8 @@ def worker_spec(
         chat_template=settings.chat_template,
         core_lock=str(core_lock),
         lora=tuple(
-            (str(resolve(each.source, base, data_dir)), each.scale) for each in settings.lora
+            (str(path), each.scale)
+            for path, each in zip(adapters(settings, base, data_dir), settings.lora, strict=True)
         ),
         pooling=settings.pooling,
         dimensions=settings.dimensions,

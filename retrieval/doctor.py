@@ -1,8 +1,8 @@
 # ruff: noqa: S608 - the SQL is put together from the constants of this file, never from values
 """Whether a data directory is sound, and the repair of what is derived.
 
-For whoever runs the machine: over all owners, and with the directory's lock, so while no gateway
-has it open.
+For whoever runs the machine: over all owners. What changes something takes the directory's lock, so
+that no gateway has it open; looking does without where one has.
 """
 
 import hashlib
@@ -15,14 +15,14 @@ from msgspec import Struct
 
 from retrieval.blobs import Blobs
 from retrieval.database import Database
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError, StoreLocked
 from retrieval.index_source import IndexSource
 from retrieval.indexes import Indexes, damage
 from retrieval.library import CONTENTS, DATABASE, INDEXES
 from retrieval.lock import DirectoryLock
 from retrieval.store import EmbeddedBy
 
-__all__ = ["Problem", "examine", "rebuild", "repair"]
+__all__ = ["Problem", "embedders", "examine", "rebuild", "repair"]
 
 _BLOCK = 1 << 20
 
@@ -37,23 +37,24 @@ class Problem(Struct, frozen=True, kw_only=True):
 def examine(path: Path) -> list[Problem]:
     """All that is wrong with the documents in the directory `path`. Changes nothing.
 
-    Raises StoreLocked, and RetrievalError where there is no database, or none that can be opened.
+    Also while a gateway runs. Raises RetrievalError where there is no database, or none that can be
+    opened.
     """
-    with _opened(path) as database:
-        found = _broken_database(database)
-        if found:
-            return found  # nothing else that is read can be relied on
-        return [
-            *_without_passages(database),
-            *_wrong_contents(database, Blobs(path / CONTENTS)),
-            *_damaged_indexes(database, path),
-        ]
+    try:
+        with _opened(path) as database:
+            return _problems(database, path)
+    except StoreLocked:
+        with _database(path) as database:
+            found = _problems(database, path)
+            # What the gateway changed while it was looked at is not wrong the second time.
+            again = {problem.what for problem in _problems(database, path)} if found else set[str]()
+            return [problem for problem in found if problem.what in again]
 
 
 def repair(path: Path) -> None:
     """Builds damaged indexes anew, and has files without passages ingested again.
 
-    Raises as `examine`.
+    Raises as `examine`, and StoreLocked.
     """
     with _opened(path) as database:
         with database.transaction() as execute:
@@ -73,10 +74,17 @@ def repair(path: Path) -> None:
             _rebuild(path, damaged, embedder)
 
 
+def embedders(path: Path) -> set[str]:
+    """The identities of the models that made vectors. Raises as `examine`, and StoreLocked."""
+    with _opened(path) as database:
+        rows = database.query("SELECT DISTINCT embedder FROM store_files")
+        return {row[0] for row in rows if row[0] is not None}
+
+
 def rebuild(path: Path, store: str | None = None) -> int:
     """Builds the indexes of the stores of that id or name anew, or of all; returns how many.
 
-    Raises as `examine`, and RetrievalError where files have vectors of several models.
+    Raises as `examine`, StoreLocked, and RetrievalError where files have vectors of several models.
     """
     with _opened(path) as database:
         rows = database.query(
@@ -109,13 +117,30 @@ def _opened(path: Path) -> Generator[Database]:
         raise RetrievalError(f"{path} holds no documents: there is no {DATABASE}.")
     lock = DirectoryLock(path)
     try:
-        database = Database(path / DATABASE)
-        try:
+        with _database(path) as database:
             yield database
-        finally:
-            database.close()
     finally:
         lock.release()
+
+
+@contextmanager
+def _database(path: Path) -> Generator[Database]:
+    database = Database(path / DATABASE)
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+def _problems(database: Database, path: Path) -> list[Problem]:
+    found = _broken_database(database)
+    if found:
+        return found  # nothing else that is read can be relied on
+    return [
+        *_without_passages(database),
+        *_wrong_contents(database, Blobs(path / CONTENTS)),
+        *_damaged_indexes(database, path),
+    ]
 
 
 def _broken_database(database: Database) -> list[Problem]:

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Literal
 
 import numpy as np
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from retrieval.chunk import ChunkLimits, chunk_document
@@ -11,7 +12,7 @@ from retrieval.document import Document
 from retrieval.errors import RetrievalError
 from retrieval.settings import RetrievalSettings
 from retrieval.store import EmbeddedBy, Passage
-from retrieval.types import Embedder
+from retrieval.types import Chunking, Embedder
 
 __all__ = ["chunk_and_embed", "embed_texts", "embedded_by"]
 
@@ -43,12 +44,23 @@ async def embed_texts(
 
 
 async def chunk_and_embed(
-    document: Document, embedder: Embedder, settings: RetrievalSettings
+    document: Document,
+    embedder: Embedder,
+    settings: RetrievalSettings,
+    chunking: Chunking | None = None,
 ) -> list[Passage]:
     """The document's chunks in order, each with the vectors of its parts: (parts, dimension).
 
-    Most chunks have one part; one that is longer than the embedder reads has several.
+    `chunking`, if given, goes before what the settings say. Most chunks have one part; one that is
+    longer than the embedder reads has several.
     """
+    if chunking is not None:
+        settings = replace(
+            settings,
+            chunk_words=None,
+            chunk_tokens=chunking.chunk_tokens,
+            chunk_overlap_tokens=chunking.overlap_tokens,
+        )
     chunks = await chunk_document(
         document, _limits(settings, embedder.max_tokens), embedder.count_tokens
     )

@@ -13,10 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from retrieval.errors import IndexDamaged
+from retrieval.following import Following
 from retrieval.index_source import IndexSource
 from retrieval.keyword_index import KeywordIndex, Matches
 from retrieval.segment_building import SegmentBuilding
-from retrieval.segments import SegmentedVectors
+from retrieval.segments import SegmentedVectors, verify
 from retrieval.store import EmbeddedBy, Written
 
 __all__ = ["Indexes", "StoreIndex", "damage"]
@@ -49,17 +50,26 @@ class StoreIndex:
         self._closed = False
         self._newest = -1  # the highest chunk id, of any store, when this was last brought up
         self._read_to = 0  # the highest chunk id of which the vectors are here
+        self._noting = threading.Lock()
+        self._removed: list[int] = []  # chunks that are gone since
         self.vectors: SegmentedVectors
         self.words: KeywordIndex
 
-    def refresh(self, removed: Sequence[int] = ()) -> bool:
+    def note(self, removed: Sequence[int]) -> None:
+        """Those chunks are gone; the next `refresh` forgets them."""
+        with self._noting:
+            self._removed += removed
+
+    def refresh(self) -> bool:
         """Brings the index up to what is committed. False for one that was closed meanwhile."""
         newest = self._source.newest()
-        if newest == self._newest and not removed:
+        if newest == self._newest and not self._removed:
             return not self._closed
         with self._lock:
             if self._closed:
                 return False
+            with self._noting:
+                removed, self._removed = self._removed, []
             try:
                 if self._newest < 0:
                     self._open()
@@ -154,7 +164,7 @@ def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy)
     """
     problems: list[str] = []
     try:
-        SegmentedVectors(path / VECTORS, source, store_id, *embedder).verify()
+        verify(path / VECTORS, *embedder)
     except IndexDamaged as error:
         problems.append(str(error))
     if (path / WORDS).is_dir():
@@ -181,6 +191,7 @@ class Indexes:
         self._open: OrderedDict[str, StoreIndex] = OrderedDict()
         self._lock = threading.Lock()
         self._building = SegmentBuilding(source)
+        self._following = Following(self._follow)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
 
@@ -197,20 +208,14 @@ class Indexes:
                 return index
 
     def write(self, store_id: str, commit: Callable[[], Written]) -> None:
-        """Runs `commit`, then brings the store's index up to it.
-
-        What has been committed stays so: an index that cannot follow is looked at again when it
-        is searched.
-        """
+        """Runs `commit`; the store's index is brought up to it at the next search, or soon."""
         written = commit()
-        try:
-            with self._lock:
-                # Where only something went, an index that is not open need not be opened for it.
-                index = self._held(store_id) if written.added else self._open.get(store_id)
-            if index is not None and index.refresh(written.removed):
-                self._build(store_id, index)
-        except (IndexDamaged, OSError, sqlite3.Error):
-            log.exception("the index of store %s does not follow", store_id)
+        with self._lock:
+            # Where only something went, an index that is not open need not be opened for it.
+            index = self._held(store_id) if written.added else self._open.get(store_id)
+        if index is not None:
+            index.note(written.removed)
+            self._following.ask(store_id)
 
     def forget(self, commit: Callable[[], object], store_id: str | None = None) -> None:
         """Runs `commit`, then drops the store's index, or all of them, with their files."""
@@ -226,16 +231,29 @@ class Indexes:
                 self._sweep(everything=True)
 
     def settle(self) -> None:
-        """Waits until no segment is being built or waits for it."""
+        """Waits until all indexes that are open have followed, and nothing is being built."""
+        self._following.settle()
         self._building.settle()
 
     def close(self) -> None:
         """Breaks off what is being built; the next process begins it anew."""
+        self._following.close()
         self._building.close()
         with self._lock:
             while self._open:
                 self._open.popitem()[1].close()
         self.source.close()
+
+    def _follow(self, store_id: str) -> None:
+        """What has been committed stays so: an index that cannot follow is looked at again when it
+        is searched."""
+        with self._lock:
+            index = self._open.get(store_id)
+        try:
+            if index is not None and index.refresh():
+                self._build(store_id, index)
+        except (IndexDamaged, OSError, sqlite3.Error):
+            log.exception("the index of store %s does not follow", store_id)
 
     def _held(self, store_id: str) -> StoreIndex:
         index = self._open.get(store_id)

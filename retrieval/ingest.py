@@ -5,8 +5,6 @@ import hashlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
-from msgspec.structs import replace
-
 from retrieval.blobs import Blobs
 from retrieval.embedding import chunk_and_embed, embedded_by
 from retrieval.errors import FileRejected, RetrievalError, StoreNotFound
@@ -166,15 +164,7 @@ class Ingester:
 
     async def _prepare(self, data: bytes, filename: str, chunking: Chunking | None) -> _Ready:
         document = await parse(data, filename)
-        settings = self._settings
-        if chunking is not None:
-            settings = replace(
-                settings,
-                chunk_words=None,
-                chunk_tokens=chunking.chunk_tokens,
-                chunk_overlap_tokens=chunking.overlap_tokens,
-            )
-        passages = await chunk_and_embed(document, self._embedder, settings)
+        passages = await chunk_and_embed(document, self._embedder, self._settings, chunking)
         if not passages:
             raise FileRejected(f"{filename}: the file holds no text")
         return _Ready(document, passages)

@@ -66,7 +66,7 @@ class Library:
         files = Files(self._database, blobs)
         files.sweep()
         self._stores = VectorStores(self._database)
-        store_files = StoreFiles(self._database, self._stores)
+        store_files = self._store_files = StoreFiles(self._database, self._stores)
         self._ingester = Ingester(files, store_files, blobs, self._indexes, embedder, settings)
 
         async def take(waiting: Waiting) -> None:
@@ -291,7 +291,8 @@ class Library:
         for done, (key, _) in enumerate(stale, start=1):
             document = await asyncio.to_thread(self._store.document, key)
             if document is not None:
-                passages = await chunk_and_embed(document, self._embedder, self._settings)
+                chunking = await asyncio.to_thread(self._store_files.chunking, key)
+                passages = await chunk_and_embed(document, self._embedder, self._settings, chunking)
                 await asyncio.to_thread(self._store.replace_passages, key, passages, embedder)
             if progress is not None:
                 progress(str(key), done, len(stale))
@@ -308,6 +309,6 @@ class Library:
             raise EmbedderMismatch(
                 f"{len(stale)} files were embedded by {old.identity} ({old.dimension} dimensions), "
                 f"but the embedder is now {embedder.identity} ({embedder.dimension} dimensions). "
-                "Re-embed them, or configure the former embedder."
+                "Stop the gateway and run `jurat reindex`, or configure the former embedder."
             )
         self._checked = embedder

@@ -21,7 +21,7 @@ def read_page(
     kind: str,
     scope: str,
 ) -> Page[sqlite3.Row]:
-    """Rows of `select`, which ends in its WHERE, ordered by the column `seq`.
+    """Rows of `select`, which ends in its WHERE, ordered by the column `seq`, which they have.
 
     `name` is the column that cursors are of; `kind` and `scope` are what deleted rows are
     remembered by. With `before` alone, the last ones before it. Raises InvalidRequest for "after"
@@ -29,14 +29,13 @@ def read_page(
     """
     tests: list[str] = []
     values = {**parameters, "limit": cursor.limit + 1}
-    source = select[select.index("FROM ") :]
     for param, given, later in (("after", cursor.after, True), ("before", cursor.before, False)):
         if given is not None:
             wanted = given.encode("utf-8", "replace").decode()
             found = database.query(
-                f"SELECT {seq} {source} AND {name} = :wanted", {**parameters, "wanted": wanted}
+                f"{select} AND {name} = :wanted", {**parameters, "wanted": wanted}
             )
-            place = found[0][0] if found else database.departed(kind, scope, wanted)
+            place = found[0]["seq"] if found else database.departed(kind, scope, wanted)
             if place is None:
                 raise InvalidRequest(param, f"'{wanted}' is not in this list")
             values[param] = place

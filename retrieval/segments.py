@@ -23,7 +23,7 @@ from retrieval.errors import IndexDamaged
 from retrieval.index_source import IndexSource
 from retrieval.vector_index import ExactIndex, GraphIndex, best_of_parts
 
-__all__ = ["TAIL_ROWS", "Build", "BuiltSegment", "SegmentedVectors", "checksum"]
+__all__ = ["TAIL_ROWS", "Build", "BuiltSegment", "SegmentedVectors", "checksum", "verify"]
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
@@ -198,11 +198,6 @@ class SegmentedVectors:
         with self._changing:
             self._closed = True
 
-    def verify(self) -> None:
-        """Reads all files. Raises IndexDamaged."""
-        for segment in self._manifest.segments:
-            _checked(self._path, segment, thoroughly=True)
-
     def _of_segment(
         self, segment: BuiltSegment, graph: GraphIndex, query: Vectors, k: int, within: Ids | None
     ) -> tuple[Ids, Vectors]:
@@ -237,6 +232,12 @@ class SegmentedVectors:
         for file in self._path.glob("*.usearch*"):
             if file.name not in kept:
                 file.unlink(missing_ok=True)
+
+
+def verify(path: Path, embedder: str, dimension: int) -> None:
+    """Reads all files of the index in `path`; changes nothing. Raises IndexDamaged."""
+    for segment in _read_manifest(path, embedder, dimension).segments:
+        _checked(path, segment, thoroughly=True)
 
 
 def checksum(path: Path) -> int:

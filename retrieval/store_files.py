@@ -325,6 +325,11 @@ class StoreFiles:
                 return None
             return Written(end_without_passages(execute, waiting.seq, "failed", code, message), [])
 
+    def chunking(self, seq: int) -> Chunking | None:
+        """How a file in a store is to be cut, if not as the settings say. Over all owners."""
+        rows = self._database.query("SELECT * FROM store_files WHERE seq = ?", (seq,))
+        return chunking_of(rows[0]) if rows else None
+
     # Below, in the caller's transaction
 
     def _attach(

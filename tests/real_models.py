@@ -1,5 +1,6 @@
 """Where the real models of the tests are. Nothing here reaches for the network."""
 
+import os
 from pathlib import Path
 
 import platformdirs
@@ -40,7 +41,7 @@ def gemma3_270m() -> ModelSettings:
 
     path = platformdirs.user_cache_path("jurat") / "tests" / package.MODEL_NAME
     if not path.exists():
-        partial = path.with_suffix(f".{id(path):x}")
+        partial = path.with_suffix(f".{os.getpid()}")
         package.assemble(partial, overwrite=True)
         partial.replace(path)
     package.assemble(path)

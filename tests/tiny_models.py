@@ -1,12 +1,20 @@
 """Models of a few thousand random weights, of the kinds whose caches differ."""
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import gguf
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["CONTEXT", "WINDOW", "write_hybrid", "write_recurrent", "write_windowed"]
+__all__ = [
+    "CONTEXT",
+    "WINDOW",
+    "write_hybrid",
+    "write_infilling",
+    "write_recurrent",
+    "write_windowed",
+]
 
 CONTEXT = 512
 WINDOW = 32
@@ -74,8 +82,26 @@ def write_hybrid(path: Path) -> None:
     model.write()
 
 
+def write_infilling(path: Path) -> None:
+    """One that has tokens for filling in between two texts."""
+    model = _Model(path, "gemma3", extra=("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+    for layer in range(LAYERS):
+        model.attention(layer)
+        model.feed_forward(layer)
+        model.norm(f"blk.{layer}.post_attention_norm")
+        model.norm(f"blk.{layer}.post_ffw_norm")
+    model.norm("output_norm")
+    model.write()
+
+
 class _Model:
-    def __init__(self, path: Path, architecture: str, kv_heads: int | list[int] = HEADS) -> None:
+    def __init__(
+        self,
+        path: Path,
+        architecture: str,
+        kv_heads: int | list[int] = HEADS,
+        extra: Sequence[str] = (),
+    ) -> None:
         self.out = gguf.GGUFWriter(path, architecture)
         self._random = np.random.default_rng(7)
         self.out.add_context_length(CONTEXT)
@@ -86,15 +112,16 @@ class _Model:
         self.out.add_head_count_kv(kv_heads)
         self.out.add_layer_norm_rms_eps(1e-5)
         self.out.add_tokenizer_model("llama")
-        tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(BYTES))]
+        tokens = ["<unk>", "<s>", "</s>", *(f"<0x{byte:02X}>" for byte in range(BYTES)), *extra]
         control, byte = gguf.TokenType.CONTROL, gguf.TokenType.BYTE
         self.out.add_token_list(tokens)
-        self.out.add_token_scores([0.0] * VOCABULARY)
-        self.out.add_token_types([gguf.TokenType.UNKNOWN, control, control, *[byte] * BYTES])
+        self.out.add_token_scores([0.0] * len(tokens))
+        kinds = [control, control, *[byte] * BYTES, *[control] * len(extra)]
+        self.out.add_token_types([gguf.TokenType.UNKNOWN, *kinds])
         self.out.add_bos_token_id(1)
         self.out.add_eos_token_id(2)
         self.out.add_unk_token_id(0)
-        self.weight("token_embd.weight", VOCABULARY, WIDTH, scale=1.0)
+        self.weight("token_embd.weight", len(tokens), WIDTH, scale=1.0)
 
     def attention(self, layer: int) -> None:
         name = f"blk.{layer}"

@@ -18,6 +18,8 @@ BATCH_OF_TEXTS = 64
 REPEATS = 4  # embeddings requests of a client in a round: one alone takes milliseconds
 CHAT_MODEL = "smollm2-135m"
 EMBEDDING_MODEL = "all-minilm-l6-v2"
+ENSEMBLE = "rag-ensemble"
+QUESTION = "How long do I hold the reset button of the R200?"  # of the sample handbook
 
 Unit = Literal["tokens", "prompt tokens", "texts"]
 Body = dict[str, Any]
@@ -29,7 +31,7 @@ class Case:
 
     name: str
     clients: int
-    samples: int = 1  # of one prompt (`voters`), or texts of a request (`embeddings`)
+    samples: int = 1  # of one prompt (`voters`); members; texts of a request (`embeddings`)
     separate: bool = False  # the samples are requests of their own
 
 
@@ -109,6 +111,20 @@ def voters(rng: random.Random, case: Case, model: str, tokens: int) -> list[list
     return [[Request(body, choices=case.samples)]]
 
 
+def ensemble(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
+    """One question to `case.samples` members on one model, over a new context of 750 tokens.
+
+    The context is the client's own system prompt: passages that were shown before are not
+    prefilled again. All members are waited for.
+    """
+    lines, _rooms = prompts.records(rng, CONTEXT_LINES)
+    body = _chat(model, QUESTION, tokens)
+    body["messages"].insert(0, {"role": "system", "content": f"Our inventory:\n{lines}"})
+    members = [CHAT_MODEL] * case.samples
+    body["ensemble"] = {"members": members, "early_stop": False, "evidence_floor": -1.0}
+    return [[Request(body)]]
+
+
 def mixed(rng: random.Random, case: Case, model: str, tokens: int) -> list[list[Request]]:
     """Streams that go on until they are hung up on, and last the prompt that runs into them."""
     streams = [_chat(model, prompts.task(rng), tokens) for _ in range(case.clients)]
@@ -156,6 +172,10 @@ def _by_votes(votes: Sequence[int]) -> list[Case]:
     return cases
 
 
+def _by_members(members: Sequence[int]) -> list[Case]:
+    return [Case(f"{n} member{'s' if n > 1 else ''}", 1, n) for n in dict.fromkeys((1, *members))]
+
+
 def _beside_streams(concurrency: Sequence[int]) -> list[Case]:
     return [Case(f"{n} streams", n) for n in concurrency]
 
@@ -184,6 +204,15 @@ WORKLOADS: dict[str, Workload] = {
     ),
     "voters": Workload(
         "k answers to one prompt of about 750 tokens", _by_votes, voters, (5,), 48, baseline="k=1"
+    ),
+    "ensemble": Workload(
+        "members of an ensemble on one model over one context of about 750 tokens",
+        _by_members,
+        ensemble,
+        (3,),
+        128,
+        model=ENSEMBLE,
+        baseline="1 member",
     ),
     "mixed": Workload(
         "streams while a prompt of about 4,000 tokens is prefilled",

@@ -88,6 +88,8 @@ def show_ensemble(ensemble):
     for vote in ensemble.get("votes") or []:
         if vote.get("error"):
             said = "failed: {}".format(vote["error"])
+        elif vote.get("stopped"):
+            said = "not needed"
         elif vote.get("is_blank"):
             said = "not in the documents"
         else:

@@ -16,7 +16,7 @@ from clients.evaluation.settings import ExperimentSettings, Price
 
 __all__ = ["Unreachable", "ask"]
 
-TIMES = ("queue_ms", "retrieval_ms", "prefill_ms", "decode_ms")
+TIMES = ("queue_ms", "retrieval_ms", "vote_ms", "prefill_ms", "decode_ms")
 FIELDS = ("answer", "answer_value", "answer_unit", "explanation", "supporting_materials")
 
 

@@ -21,11 +21,13 @@ SUBCOMMANDS = {
     "audit": ("clients.evaluation.audit:main", "say what is odd about runs"),
     "bench": ("clients.evaluation.measure:main", "measure what evaluation itself costs"),
     "ensemble": ("clients.evaluation.ensemble:main", "vote over recorded runs"),
+    "live": ("clients.evaluation.live:main", "ask an ensemble, its members, and without each part"),
     "matrix": ("clients.evaluation.matrix:main", "compare runs question by question"),
     "plot": ("clients.evaluation.plot:main", "draw what runs are worth"),
     "retrieval": ("clients.evaluation.retrieval:main", "measure the search over documents"),
     "run": ("clients.evaluation.run:main", "ask a model or an ensemble every question"),
     "score": ("clients.evaluation.score:main", "score a submission against the truth"),
+    "tune": ("clients.evaluation.tune:main", "learn an ensemble's settings from labels"),
 }
 
 

@@ -33,7 +33,7 @@ from clients.evaluation.settings import (
 from clients.private_gateway import reachable_gateway
 from clients.show import console
 
-__all__ = ["main"]
+__all__ = ["main", "progress_bar"]
 
 LIMIT_S = 1800.0
 
@@ -136,7 +136,7 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
     name = options.name or re.sub(r"[^\w.-]+", "-", own).strip("-.")
     folder = experiment_folder(name, options.output)
     questions = read_questions(Path(settings.questions))
-    with reachable_gateway(options.url or settings.url) as url, _progress() as progress:
+    with reachable_gateway(options.url or settings.url) as url, progress_bar() as progress:
         job = Job(
             name=name,
             settings=settings,
@@ -188,7 +188,7 @@ def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str
 
 
 def _all(options: argparse.Namespace) -> int:
-    with _progress() as progress:
+    with progress_bar() as progress:
         task = progress.add_task("experiments", total=None)
 
         def done(name: str) -> None:
@@ -202,7 +202,8 @@ def _all(options: argparse.Namespace) -> int:
     return 1 if any(result["passed"] is False for result in results.values()) else 0
 
 
-def _progress() -> Progress:
+def progress_bar() -> Progress:
+    """On standard error, and only where that is a terminal."""
     err = console(stderr=True)
     return Progress(
         TextColumn("{task.description}"),

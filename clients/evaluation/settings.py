@@ -23,6 +23,17 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     strategy: str = ""
     vector_store_ids: list[str] = []
     top_k: int | None = None
+    early_stop: bool | None = None
+    score_floor: float | None = None
+    evidence_floor: float | None = None
+    missing_names: float | None = None
+    confidence_floor: float | None = None
+    excerpt_sentences: int | None = None
+    excerpt_margin: float | None = None
+    whole_phrases: bool | None = None
+    extractive: bool | None = None
+    order: str = ""
+    examples: bool | None = None
 
 
 class Price(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -85,11 +85,17 @@ def wire_usage(usage: types.Usage) -> Usage:
     )
 
 
-def wire_timings(usage: types.Usage, timings: types.Timings, retrieval_ms: float = 0.0) -> Timings:
+def wire_timings(
+    usage: types.Usage,
+    timings: types.Timings,
+    retrieval_ms: float = 0.0,
+    vote_ms: float = 0.0,
+) -> Timings:
     """The `timings` extension."""
     return Timings(
         queue_ms=_round(timings.queue_ms),
         retrieval_ms=_round(retrieval_ms),
+        vote_ms=_round(vote_ms),
         prefill_ms=_round(timings.prefill_ms),
         decode_ms=_round(timings.decode_ms),
         prompt_tokens=usage.prompt_tokens,

@@ -5,8 +5,9 @@ from typing import Any
 
 import msgspec
 
+from gateway.convert.constraints import constraint_of
 from gateway.convert.messages import turns, unsupported
-from gateway.convert.sampling import grammar_of, refuse_contradictions, sampling_of, stops_of
+from gateway.convert.sampling import refuse_contradictions, sampling_of, stops_of
 from gateway.convert.tools import tool_use, tools_of
 from gateway.ensemble.events import EnsembleRequest
 from gateway.errors import BadRequest
@@ -64,8 +65,6 @@ ENSEMBLE_NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "repetition_penalty": _is(1),
     "ignore_eos": _is(False),
     "deterministic": _is(False),
-    "grammar": _never,
-    "regex": _never,
     "tools": _empty,
     "tool_choice": _is("none", "auto"),
     "functions": _empty,
@@ -84,14 +83,8 @@ def refuse_unsupported(request: ChatRequest) -> None:
     refuse_contradictions(request)
     if request.top_logprobs is not None and not request.logprobs:
         raise BadRequest("'top_logprobs' needs 'logprobs': true.", "top_logprobs")
-    schema = _schema_of(request)
-    if schema is not None and request.ignore_eos:
-        message = "'ignore_eos' and 'response_format' exclude each other: JSON has an end."
-        raise BadRequest(message, "ignore_eos")
-    for name in ("grammar", "regex"):
-        if schema is not None and getattr(request, name) is not None:
-            raise BadRequest(f"'{name}' and 'response_format' exclude each other.", name)
-    _refuse_beside_tools(request)
+    constraint = constraint_of(request)
+    _refuse_beside_tools(request, constraint)
     limits = {request.max_tokens, request.max_completion_tokens} - {None}
     if len(limits) > 1:
         raise BadRequest(
@@ -124,7 +117,7 @@ def generate_request(
             logprobs=(request.top_logprobs or 0) if request.logprobs else None,
         ),
         stop=stops_of(request),
-        constraint=_schema_of(request) or grammar_of(request),
+        constraint=constraint_of(request),
         owner=owner,
         whole=not request.stream,
         tool_use=tool_use(request, prompt.tools),
@@ -140,7 +133,10 @@ def ensemble_request(request: ChatRequest, owner: str) -> EnsembleRequest:
         if value is not None and not is_neutral(value):
             message = f"'{name}' is not supported by an ensemble."
             raise BadRequest(message, name, "unsupported_parameter")
-    schema = _schema_of(request)
+    schema = constraint_of(request)
+    if schema is not None and schema.kind != "json_schema":
+        message = f"'{schema.param}' is not supported by an ensemble."
+        raise BadRequest(message, schema.param, "unsupported_parameter")
     return EnsembleRequest(
         messages=turns(request.messages),
         owner=owner,
@@ -159,28 +155,14 @@ def max_tokens_of(request: ChatRequest) -> int | None:
     return request.max_completion_tokens or request.max_tokens
 
 
-def _refuse_beside_tools(request: ChatRequest) -> None:
+def _refuse_beside_tools(request: ChatRequest, constraint: types.Constraint | None) -> None:
     """A grammar leaves no room for calls; an answer without an end has none."""
     tools = request.tools and request.tool_choice != "none"
     if not tools and not (request.functions and request.function_call != "none"):
         return
     name = "functions" if request.functions else "tools"
-    for other in ("grammar", "regex", "ignore_eos"):
-        if getattr(request, other):
-            raise BadRequest(f"'{other}' and '{name}' exclude each other.", other)
-
-
-def _schema_of(request: ChatRequest) -> types.Constraint | None:
-    """The JSON that `response_format` asks for, if any."""
-    wanted = request.response_format
-    if wanted is None or wanted.type == "text":
-        return None
-    if wanted.type == "json_object":
-        return types.Constraint("json_schema", '{"type":"object"}')
-    if wanted.json_schema is None:
-        message = "'response_format' of type json_schema needs 'json_schema'."
-        raise BadRequest(message, "response_format.json_schema")
-    schema = wanted.json_schema.schema
-    if schema is msgspec.UNSET:
-        raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
-    return types.Constraint("json_schema", msgspec.json.encode(schema).decode())
+    other = "ignore_eos" if request.ignore_eos else None
+    if constraint is not None and constraint.kind != "json_schema":
+        other = constraint.param
+    if other is not None:
+        raise BadRequest(f"'{other}' and '{name}' exclude each other.", other)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 
 from gateway.choices import Answer
+from gateway.convert.constraints import constraint_of
 from gateway.convert.inputs import inputs_of
-from gateway.convert.messages import unsupported
 from gateway.convert.sampling import (
     copies,
-    grammar_of,
     refuse_contradictions,
     sampling_of,
     stops_of,
@@ -26,8 +25,7 @@ MAX_COMPLETIONS = 1024  # prompts times answers to each
 def refuse_unsupported(request: CompletionRequest) -> None:
     """Raise BadRequest for what cannot be done, by the parameter's name."""
     refuse_contradictions(request)
-    if request.suffix:
-        raise unsupported("suffix")
+    constraint_of(request)
     if request.echo and request.logprobs is not None:
         message = "'echo' and 'logprobs' exclude each other: a prompt's tokens are not rated."
         raise BadRequest(message, "echo", "unsupported_parameter")
@@ -54,13 +52,11 @@ def completion_requests(
         for prompt in prompts
         for one in copies(
             types.GenerateRequest(
-                prompt=types.TextPrompt(prompt)
-                if isinstance(prompt, str)
-                else types.TokenPrompt(prompt),
+                prompt=_prompt(prompt, request.suffix or ""),
                 max_tokens=request.max_tokens or MAX_TOKENS,
                 sampling=sampling,
                 stop=stops_of(request),
-                constraint=grammar_of(request),
+                constraint=constraint_of(request),
                 owner=owner,
                 whole=not request.stream,
                 deterministic=bool(request.deterministic),
@@ -68,6 +64,14 @@ def completion_requests(
             drawn,
         )
     ]
+
+
+def _prompt(given: str | tuple[int, ...], suffix: str) -> types.Prompt:
+    if isinstance(given, str):
+        return types.TextPrompt(given, suffix)
+    if suffix:
+        raise BadRequest("'suffix' needs a 'prompt' of text, not of token ids.", "suffix")
+    return types.TokenPrompt(given)
 
 
 def best_of(request: CompletionRequest) -> int:

@@ -1,20 +1,16 @@
 """How tokens are drawn, as the wire says it and as the engines take it."""
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.schema.sampling import Grammar, SamplingParameters
+from gateway.schema.sampling import SamplingParameters
 from models import types
 from models.settings import SamplingDefaults
 
-__all__ = ["copies", "grammar_of", "refuse_contradictions", "sampling_of", "stops_of"]
-
-# Blanks but no line breaks: else a text of many empty lines is looked through from each of them.
-GBNF_RULE = re.compile(r"^[^\S\n]*[\w-]+[^\S\n]*::=", re.MULTILINE)
+__all__ = ["copies", "refuse_contradictions", "sampling_of", "stops_of"]
 
 
 def sampling_of(
@@ -43,29 +39,10 @@ def sampling_of(
     )
 
 
-def grammar_of(request: SamplingParameters) -> types.Constraint | None:
-    """The grammar or regular expression that the answer must follow, if any."""
-    if request.regex is not None:
-        return types.Constraint("regex", request.regex)
-    match request.grammar:
-        case None:
-            return None
-        case Grammar(type=kind, value=text):
-            return types.Constraint(kind, text)
-        case text:
-            return types.Constraint("gbnf" if GBNF_RULE.search(text) else "lark", text)
-
-
 def refuse_contradictions(request: SamplingParameters) -> None:
     """Raise BadRequest for parameters that exclude or need each other."""
     if request.stream_options is not None and not request.stream:
         raise BadRequest("'stream_options' needs 'stream': true.", "stream_options")
-    if request.grammar is not None and request.regex is not None:
-        raise BadRequest("'grammar' and 'regex' exclude each other.", "grammar")
-    if request.ignore_eos and grammar_of(request) is not None:
-        name = "regex" if request.regex is not None else "grammar"
-        message = f"'ignore_eos' and '{name}' exclude each other: what it allows has an end."
-        raise BadRequest(message, "ignore_eos")
     _repetition_penalty(request)
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 import msgspec
 from msgspec import Struct
@@ -12,6 +13,7 @@ from gateway.ensemble.values import NUMBER_WORDS
 __all__ = [
     "AnswerError",
     "MemberAnswer",
+    "Order",
     "encode",
     "extractive_grammar",
     "json_schema",
@@ -19,6 +21,8 @@ __all__ = [
     "parse_free",
     "spans_of",
 ]
+
+Order = Literal["value_first", "explanation_first"]
 
 MAX_VALUE_CHARS = 200
 MAX_UNIT_CHARS = 40
@@ -55,8 +59,13 @@ class MemberAnswer(Struct, frozen=True, kw_only=True):
     explanation: str = ""
 
 
-def json_schema(passages: Sequence[int], max_answer_chars: int = 400) -> str:
-    """The JSON schema of an answer that may cite `passages`. Every text in it is bounded."""
+def json_schema(
+    passages: Sequence[int], max_answer_chars: int = 400, order: Order = "value_first"
+) -> str:
+    """The JSON schema of an answer that may cite `passages`. Every text in it is bounded.
+
+    Models write the fields in the schema's order: what comes first is decided before the rest.
+    """
 
     def text(limit: int) -> dict[str, object]:
         return {"type": "string", "maxLength": limit}
@@ -76,11 +85,16 @@ def json_schema(passages: Sequence[int], max_answer_chars: int = 400) -> str:
     }
     schema = {
         "type": "object",
-        "properties": properties,
-        "required": list(properties),
+        "properties": {name: properties[name] for name in _fields(order)},
+        "required": list(_fields(order)),
         "additionalProperties": False,
     }
     return json.dumps(schema, separators=(",", ":"))
+
+
+def _fields(order: Order) -> Sequence[str]:
+    names = MemberAnswer.__struct_fields__
+    return names if order == "value_first" else (names[-1], *names[:-1])
 
 
 def extractive_grammar(
@@ -176,13 +190,10 @@ def spans_of(text: str) -> list[str]:
     return PIECE.findall(" ".join(spoken.split()))
 
 
-def encode(answer: MemberAnswer, extractive: bool) -> str:
+def encode(answer: MemberAnswer, extractive: bool, order: Order = "value_first") -> str:
     """An answer as a member would write it."""
-    if extractive:
-        fields: object = {"answer_value": answer.answer_value, "passages": answer.passages}
-    else:
-        fields = answer
-    return msgspec.json.encode(fields).decode()
+    names = ("answer_value", "passages") if extractive else _fields(order)
+    return msgspec.json.encode({name: getattr(answer, name) for name in names}).decode()
 
 
 def parse_free(text: str) -> MemberAnswer:

@@ -5,11 +5,16 @@ questions (docs/ensemble.md); an ensemble may have its own.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-__all__ = ["FEATURES", "SHIPPED", "confidence"]
+from gateway.schema.ensemble import Vote
 
-FEATURES = ("evidence", "margin", "retrieval", "agreement", "grounded", "answered", "likelihood")
+__all__ = ["FEATURES", "SHIPPED", "confidence", "features_of_votes"]
+
+FEATURES = (
+    *("evidence", "margin", "names", "retrieval"),
+    *("agreement", "grounded", "answered", "likelihood"),
+)
 SHIPPED: Mapping[str, float] = {
     "bias": -3.93,
     "evidence": 3.53,
@@ -24,3 +29,20 @@ def confidence(seen: Mapping[str, float], coefficients: Mapping[str, float]) -> 
     score = coefficients.get("bias", 0.0)
     score += sum(coefficients.get(name, 0.0) * value for name, value in seen.items())
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))
+
+
+def features_of_votes(votes: Sequence[Vote], agreement: float) -> dict[str, float]:
+    """What follows from the votes and from the winners' share of their weight, each 0..1.
+
+    `grounded`: the share of the weight whose value stands in the passage it cites; `answered`: the
+    share that is not blank; `likelihood`: how sure the members were of their values, on average (0
+    where they were not asked).
+    """
+    valid = [vote for vote in votes if vote.error is None]
+    total = sum(vote.weight for vote in valid) or 1.0
+    return {
+        "agreement": agreement,
+        "grounded": sum(vote.weight for vote in valid if vote.grounded) / total,
+        "answered": sum(vote.weight for vote in valid if not vote.is_blank) / total,
+        "likelihood": sum(vote.weight * (vote.likelihood or 0.0) for vote in valid) / total,
+    }

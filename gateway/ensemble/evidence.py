@@ -24,6 +24,7 @@ __all__ = [
     "candidates",
     "echoes",
     "expects_number",
+    "names_held",
     "names_missing",
     "rank",
     "says_nothing_new",
@@ -199,6 +200,22 @@ def names_missing(question: str, text: str) -> set[str]:
     """Codes and model names ("R-77", "V32") of the question that do not stand in the text."""
     asked = {w.casefold() for w in _names(question) if CODE.fullmatch(w)}
     return asked - {stem(word) for word in WORD.findall(text)} if asked else asked
+
+
+def names_held(question: str, text: str) -> float:
+    """The share of the question's names and figures that stand in a text; 1 where it has none.
+
+    A name is a word with a capital or a digit. The question's first word is none for its capital,
+    nor are function words, which begin sentences.
+    """
+    asked = {
+        stem(word)
+        for at, word in enumerate(_names(question))
+        if any(map(str.isdigit, word))
+        or (at and word[:1].isupper() and len(word) > 1 and word.casefold() not in STOPWORDS)
+    }
+    held = {stem(word) for word in WORD.findall(text)}
+    return len(asked & held) / len(asked) if asked else 1.0
 
 
 def _taken_apart(passage: Text) -> tuple[str, list[str]]:

@@ -67,25 +67,39 @@ class Loading(Struct, frozen=True):
 
 
 async def ask(
-    questions: Sequence[Question], waves: Sequence[Sequence[int]], timeout_s: float
-) -> AsyncGenerator[Reply | Loading, None]:
-    """Every question's reply as it comes; closing the iterator cancels those still running.
+    questions: Sequence[Question],
+    waves: Sequence[Sequence[int]],
+    timeout_s: float,
+    beside: Sequence[int] = (),
+) -> AsyncGenerator[list[Reply] | Loading, None]:
+    """Every question's reply as it comes, those that are there at the same time together.
 
-    `waves` are places of questions: those of one wave run at once, the next when all are done.
+    Closing the iterator cancels the questions that are still running.
+    `waves` are places of questions: those of one wave run at once, the next when all are done;
+    those `beside` run from the beginning on, and no wave waits for them.
     A member's failure is its reply. `timeout_s` is for each member alone, once its model is loaded.
     """
-    for wave in waves:
-        for place in _cold(questions, wave):
-            yield Loading(place)
-        tasks = [asyncio.create_task(_ask_one(at, questions[at], timeout_s)) for at in wave]
-        try:
-            for done in asyncio.as_completed(tasks):
-                yield await done
-        finally:
-            for task in tasks:
-                task.cancel()
-            # Waited for, so that every engine has let go of its request when this returns.
-            await asyncio.gather(*tasks, return_exceptions=True)
+    tasks: list[asyncio.Task[Reply]] = []
+    running: set[asyncio.Task[Reply]] = set()
+    try:
+        for number, wave in enumerate(waves or [()]):
+            beginning = (*beside, *wave) if number == 0 else tuple(wave)
+            for place in _cold(questions, beginning):
+                yield Loading(place)
+            begun = [
+                asyncio.create_task(_ask_one(at, questions[at], timeout_s)) for at in beginning
+            ]
+            tasks += begun
+            running |= set(begun)
+            awaited = begun[len(beginning) - len(wave) :]
+            while running.intersection(awaited) or (running and number >= len(waves) - 1):
+                done, running = await asyncio.wait(running, return_when="FIRST_COMPLETED")
+                yield [task.result() for task in tasks if task in done]
+    finally:
+        for task in tasks:
+            task.cancel()
+        # Waited for, so that every engine has let go of its request when this returns.
+        await asyncio.gather(*tasks, return_exceptions=True)
 
 
 def most_telling(errors: Sequence[ModelError]) -> ModelError:

@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.ensemble.tally import Counted, Finding, Poll
+from gateway.ensemble.confidence import features_of_votes
+from gateway.ensemble.tally import Counted, Finding, Poll, held_names
 
 __all__ = ["features"]
 
@@ -11,22 +12,16 @@ def features(poll: Poll, counted: Sequence[Counted], finding: Finding) -> dict[s
     """What speaks for and against the answer.
 
     `evidence`: the score of the sentence that fits the question best; `margin`: how far it is
-    ahead of the best sentence of any other passage; `retrieval`: the score of the nearest passage;
-    `agreement`: the winners' share of the weight; `grounded`: the share of the votes whose value
-    stands in the passage they cite; `answered`: the share that is not blank; `likelihood`: how sure
-    the members were of their values, on average (0 where they were not asked).
+    ahead of the best sentence of any other passage; `names`: the share of the question's names
+    that it has; `retrieval`: the score of the nearest passage; and what follows from the votes.
     """
     best = poll.ranked[0] if poll.ranked else None
     other = next((s.score for s in poll.ranked if best is not None and s.n != best.n), 0.0)
-    votes = [one.vote for one in counted if one.vote.error is None]
-    total = sum(vote.weight for vote in votes) or 1.0
     found = {
         "evidence": best.score if best else 0.0,
         "margin": best.score - other if best else 0.0,
+        "names": held_names(poll),
         "retrieval": max((passage.hit.score for passage in poll.passages), default=0.0),
-        "agreement": finding.agreement,
-        "grounded": sum(vote.weight for vote in votes if vote.grounded) / total,
-        "answered": sum(vote.weight for vote in votes if not vote.is_blank) / total,
-        "likelihood": sum(vote.weight * (vote.likelihood or 0.0) for vote in votes) / total,
+        **features_of_votes([one.vote for one in counted], finding.agreement),
     }
     return {name: round(min(1.0, max(0.0, value)), 4) for name, value in found.items()}

@@ -9,7 +9,8 @@ from gateway.ensemble.fanout import Loading, Question, Reply, ask, most_telling
 from gateway.ensemble.plan import Plan
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import Member, labels
-from gateway.ensemble.tally import Counted, Poll, ballots, count, spared
+from gateway.ensemble.tally import Counted, Poll, ballots, count, stopped
+from gateway.schema.ensemble import Vote
 from models.errors import ContextOverflow, EngineUnavailable, NotDownloaded
 
 __all__ = ["Hearing", "Prepare", "stages"]
@@ -19,7 +20,8 @@ Prepare = Callable[[Sequence[Passage]], list[Question]]
 
 
 class Hearing:
-    """One poll's votes, as they come. `replies` are all that was computed, `counted` the votes.
+    """One poll's votes, as they come. `replies` are all that was computed, `counted` the votes
+    that count, and `votes` every member's, in their order.
 
     Members of a later stage are asked only where those before do not agree. Where the outcome
     stands, the others are cancelled. A member whose context is too small for all passages is
@@ -48,12 +50,17 @@ class Hearing:
                 async for text in told:
                     yield text
         self._check_quorum()
-        heard = {one.place for one in self.counted}
-        missing = [at for at in range(len(names)) if at not in heard]
-        if missing:
-            yield say.spared([names[at] for at in missing])
-        self.counted += [spared(self._poll, at) for at in missing]
         self.counted.sort(key=lambda one: one.place)
+        if missing := self._missing():
+            yield say.spared([names[at] for at in missing])
+
+    @property
+    def votes(self) -> list[Vote]:
+        """Those of members that were not asked or not waited for included: these are empty."""
+        votes = {one.place: one.vote for one in self.counted}
+        for at in self._missing():
+            votes[at] = stopped(self._poll, at)
+        return [votes[at] for at in sorted(votes)]
 
     async def _ask(
         self, places: Sequence[int], passages: Sequence[Passage]
@@ -62,20 +69,22 @@ class Hearing:
         waves = [[at for at in wave if at in places] for wave in self._schedule.waves]
         overflown: list[tuple[int, ContextOverflow]] = []
         waiting = set(places)
-        coming = ask(self._prepare(passages), waves, self._settings.timeout_s)
+        beside = [at for at in self._schedule.beside if at in places]
+        coming = ask(self._prepare(passages), waves, self._settings.timeout_s, beside)
         async with aclosing(coming):
-            async for reply in coming:
-                if isinstance(reply, Loading):
-                    yield say.loading(self._settings.members[reply.place].model)
+            async for replies in coming:
+                if isinstance(replies, Loading):
+                    yield say.loading(self._settings.members[replies.place].model)
                     continue
-                waiting.discard(reply.place)
-                error = reply.error
-                if isinstance(error, ContextOverflow) and len(passages) > 1:
-                    overflown.append((reply.place, error))
-                    continue
-                self.replies.append(reply)
-                self.counted.append(count(self._poll, reply))
-                yield say.voted(self.counted[-1].vote)
+                for reply in replies:
+                    waiting.discard(reply.place)
+                    error = reply.error
+                    if isinstance(error, ContextOverflow) and len(passages) > 1:
+                        overflown.append((reply.place, error))
+                        continue
+                    self.replies.append(reply)
+                    self.counted.append(count(self._poll, reply))
+                    yield say.voted(self.counted[-1].vote)
                 if self._settled([*waiting, *(at for at, _ in overflown)]):
                     return
         if overflown:
@@ -109,6 +118,10 @@ class Hearing:
             return False
         grounded = any(one.citations for one in self.counted)
         return (grounded and agreed(ballots(self.counted))) or self._settled(stage)
+
+    def _missing(self) -> list[int]:
+        heard = {one.place for one in self.counted}
+        return [at for at in range(len(self._settings.members)) if at not in heard]
 
     def _valid(self) -> int:
         return sum(one.vote.error is None for one in self.counted)

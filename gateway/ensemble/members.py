@@ -22,6 +22,22 @@ TOKENS_PER_WORD = 8  # of an extracted value; codes and addresses take many
 FRAME_TOKENS = 32  # the JSON around a value
 CHARS_PER_TOKEN = 2  # of a written answer, where languages differ
 
+# Settings that a request's own replace as they are.
+AS_SET = (
+    "top_k",
+    "early_stop",
+    "deliberation",
+    "score_floor",
+    "evidence_floor",
+    "missing_names",
+    "confidence_floor",
+    "excerpt_sentences",
+    "excerpt_margin",
+    "whole_phrases",
+    "extractive",
+    "order",
+)
+
 
 def overridden(
     settings: EnsembleSettings,
@@ -42,10 +58,12 @@ def overridden(
         changes["strategy"] = override.strategy
     if override.vector_store_ids is not UNSET:
         changes["stores"] = tuple(override.vector_store_ids)
-    for name in ("top_k", "early_stop", "deliberation"):
+    for name in AS_SET:
         value = getattr(override, name)
         if value is not UNSET:
             changes[name] = value
+    if override.examples is False:
+        changes["examples"] = ()
     try:
         return msgspec.structs.replace(settings, **changes)
     except ValueError as error:
@@ -106,17 +124,20 @@ def _chosen(
 ) -> tuple[Member, ...]:
     by_label = dict(zip(labels(settings.members), settings.members, strict=True))
     chosen: list[Member] = []
-    for name in names:
+    for place, name in enumerate(names):
         member = by_label.get(name)
-        if member is None or member in chosen:  # named twice, a member is asked once as itself
+        before = names[:place].count(name)
+        if member is None:
             try:
-                engines(member.model if member else name)
+                engines(name)
             except ModelNotFound as error:
                 raise InvalidRequest(
                     f"'{name}' is neither a member of this ensemble nor a model.",
                     "ensemble.members",
                 ) from error
-            member = Member(model=member.model if member else name)
+            member = Member(model=name)
+        elif before:  # named again it answers again, with another seed
+            member = msgspec.structs.replace(member, name=f"{name}#{before + 1}", seed=None)
         chosen.append(member)
     return tuple(chosen)
 
@@ -133,7 +154,9 @@ def _constraint(
 ) -> Constraint:
     if not extractive:
         numbers = [passage.n for passage in shown]
-        return Constraint("json_schema", json_schema(numbers, settings.max_answer_chars))
+        return Constraint(
+            "json_schema", json_schema(numbers, settings.max_answer_chars, settings.order)
+        )
     texts = [(passage.n, passage.shown) for passage in shown]
     words = settings.max_value_words
     try:

@@ -27,14 +27,14 @@ from gateway.ensemble.prompt import (
     read,
     shared,
 )
-from gateway.ensemble.rewrite import Write, standalone, variants
+from gateway.ensemble.rewrite import Write, standalone, variants, writing
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
 from gateway.ensemble.whole import asks_of_whole, named
-from gateway.schema.ensemble import EnsembleReport
+from gateway.schema.ensemble import EnsembleReport, Vote
 from models.engine import Engine
 from models.errors import InvalidRequest
-from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Sampling, Timings, Usage
+from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Timings, Usage
 from retrieval.types import Hit
 
 __all__ = [
@@ -151,21 +151,24 @@ class Ensemble:
             retrieval_ms += (time.perf_counter() - began) * 1000
             yield Deliberation(say.found(passages, settings))
             counted: list[Counted] = []
+            votes: list[Vote] = []
             if speaks(poll):
                 hearing = Hearing(poll, schedule, self._prepare(request, settings, talk, poll))
                 async with aclosing(hearing.run()) as told:
                     async for text in told:
                         yield Deliberation(text)
                 replies += hearing.replies
-                counted = hearing.counted
+                counted, votes = hearing.counted, hearing.votes
             if not _blank(counted) or len(passages) < top_k or top_k >= settings.max_top_k:
                 break
             top_k = min(2 * top_k, settings.max_top_k)
             yield Deliberation(say.again(top_k))
             began = time.perf_counter()
+        counting = time.perf_counter()
         finding = await self._conclude(request, poll, counted)
         seen = features(poll, counted, finding)
         likely = confidence(seen, settings.calibration)
+        vote_ms = (time.perf_counter() - counting) * 1000 + sum(one.took_ms for one in counted)
         if finding.answer is not None and likely < settings.confidence_floor:
             finding = withheld(poll, finding, likely)
         yield Deliberation(say.concluded(finding))
@@ -188,10 +191,11 @@ class Ensemble:
             refused=finding.refused,
             reasoning="",
             annotations=finding.cited.annotations,
-            report=_report(poll, schedule.execution, counted, finding, seen, likely),
+            report=_report(poll, schedule.execution, votes, finding, seen, likely),
             usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
             timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
+            vote_ms=vote_ms,
         )
 
     async def _conclude(
@@ -256,20 +260,7 @@ class Ensemble:
         model = next((each for each in settings.models if not self._small(each)), None)
         if model is None:
             return None
-
-        async def write(prompt: ChatPrompt, max_tokens: int) -> str:
-            asked = GenerateRequest(
-                prompt=prompt,
-                max_tokens=max_tokens,
-                sampling=Sampling(temperature=0.0),
-                owner=request.owner,
-                whole=True,
-                flex=request.flex,
-            )
-            async with aclosing(self._engines(model).generate(asked)) as deltas:
-                return "".join([delta.text async for delta in deltas])
-
-        return write
+        return writing(self._engines(model), request.owner, flex=request.flex)
 
     async def _find(
         self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
@@ -337,7 +328,7 @@ class Ensemble:
 def _report(
     poll: Poll,
     execution: Execution,
-    counted: Sequence[Counted],
+    votes: list[Vote],
     finding: Finding,
     seen: dict[str, float],
     likely: float,
@@ -354,7 +345,7 @@ def _report(
         agreement=finding.agreement,
         confidence=round(likely if answer else 1 - likely, 4),
         features=seen,
-        votes=[one.vote for one in counted],
+        votes=votes,
         sources=sources(poll.passages),
     )
 
@@ -376,10 +367,18 @@ def _usage(parts: Sequence[Usage]) -> Usage:
 
 
 def _timings(replies: Sequence[Reply], schedule: Plan, ends: Sequence[GenerateEnd]) -> Timings:
-    waves = [[r.timings for r in replies if r.place in wave] for wave in schedule.waves]
-    waves += [[end.timings] for end in ends]
+    def spent(of: Callable[[Timings], float]) -> float:
+        """The slowest of each wave, one after the other, or who ran beside them; then the ends."""
+        by_place = {reply.place: of(reply.timings) for reply in replies}
+
+        def slowest(places: Sequence[int]) -> float:
+            return max((by_place[at] for at in places if at in by_place), default=0.0)
+
+        waves = sum(slowest(wave) for wave in schedule.waves)
+        return max(waves, slowest(schedule.beside)) + sum(of(end.timings) for end in ends)
+
     return Timings(
-        queue_ms=sum(max((t.queue_ms for t in wave), default=0.0) for wave in waves),
-        prefill_ms=sum(max((t.prefill_ms for t in wave), default=0.0) for wave in waves),
-        decode_ms=sum(max((t.decode_ms for t in wave), default=0.0) for wave in waves),
+        queue_ms=spent(lambda timings: timings.queue_ms),
+        prefill_ms=spent(lambda timings: timings.prefill_ms),
+        decode_ms=spent(lambda timings: timings.decode_ms),
     )

@@ -11,10 +11,14 @@ Execution = Literal["parallel", "sequential", "swapped"]
 
 
 class Plan(Struct, frozen=True):
-    """`waves` are places of members: those of one wave run at once, one wave after the other."""
+    """Places of members: those of one wave run at once, one wave after the other.
+
+    Those `beside` take no turn: they run from the beginning on, whatever else does.
+    """
 
     execution: Execution
     waves: tuple[tuple[int, ...], ...]
+    beside: tuple[int, ...] = ()
 
 
 def plan(
@@ -23,21 +27,25 @@ def plan(
     *,
     together: bool = True,
     resident: Collection[str] = (),
+    elsewhere: Collection[str] = (),
 ) -> Plan:
-    """Waves of members, by their models. Members on one model are decoded as one batch.
+    """Who takes turns, by their models. Members on one model are decoded as one batch.
 
     Models that compute on the host's cores (`on_cores`; None: all) would only slow each other, so
-    they take turns; those on GPUs, and those that run elsewhere, run beside them. `together` says
-    whether all fit into memory at once: if not, each has its turn, and those that are `resident`
-    come first, so that as few as possible are loaded.
+    they take turns; those on GPUs, and those that run `elsewhere`, run beside them. `together` says
+    whether all fit into memory at once: if not, each that takes memory here has its turn, and those
+    that are `resident` come first, so that as few as possible are loaded.
     """
     places: dict[str, list[int]] = {}
     for place, model in enumerate(models):
         places.setdefault(model, []).append(place)
-    if not together:
-        order = sorted(places, key=lambda model: model not in resident)
-        return Plan("swapped", tuple(tuple(places[model]) for model in order))
-    waiting = [model for model in places if on_cores is None or model in on_cores][1:]
-    first = [place for place, model in enumerate(models) if model not in waiting]
-    waves = (tuple(first), *(tuple(places[model]) for model in waiting))
-    return Plan("sequential" if waiting else "parallel", waves)
+    if together:
+        turns = [model for model in places if on_cores is None or model in on_cores]
+    else:
+        here = [model for model in places if model not in elsewhere]
+        turns = sorted(here, key=lambda model: model not in resident)
+    beside = tuple(place for place, model in enumerate(models) if model not in turns)
+    execution: Execution = "sequential" if len(turns) > 1 else "parallel"
+    return Plan(
+        execution if together else "swapped", tuple(tuple(places[each]) for each in turns), beside
+    )

@@ -106,8 +106,9 @@ def shared(
             answer_unit="" if extractive else example.unit,
             passages=(1,),
             answer=example.answer or example.value,
+            explanation=example.explanation,
         )
-        messages.append(Message("assistant", encode(answer, extractive)))
+        messages.append(Message("assistant", encode(answer, extractive, settings.order)))
     blocks = [
         prompts.passage.format(n=p.n, title=neutral(_title(p.hit)), text=p.shown) for p in passages
     ]

@@ -1,14 +1,17 @@
 """What to search for: a question that leans on the talk before it, made to stand alone."""
 
+import asyncio
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 
 from gateway.ensemble.evidence import WORD, terms
 from gateway.ensemble.prompt import Conversation
+from models.engine import Engine
 from models.errors import ModelError
-from models.types import ChatPrompt, Message
+from models.types import ChatPrompt, GenerateRequest, Message, Sampling
 
-__all__ = ["Write", "leans", "standalone", "variants"]
+__all__ = ["Write", "leans", "search_queries", "standalone", "variants", "writing"]
 
 # Has a model write a short text; raises ModelError. None where no member can write.
 Write = Callable[[ChatPrompt, int], Awaitable[str]]
@@ -36,8 +39,30 @@ VARY = (
     "Write {count} other search queries that could find the answer to this question: other words "
     "for the same thing, in the question's language. One on each line, nothing else."
 )
+QUERY = (
+    "Rewrite this as a query for a search engine over documents. Leave out politeness and filler; "
+    "keep its names, its numbers, its language and its meaning. Reply with the query alone."
+)
 TOKENS = 96
 LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s*")
+
+
+def writing(engine: Engine, owner: str, *, flex: bool = False) -> Write:
+    """Has `engine` write, the likeliest words, on behalf of `owner`."""
+
+    async def write(prompt: ChatPrompt, max_tokens: int) -> str:
+        asked = GenerateRequest(
+            prompt=prompt,
+            max_tokens=max_tokens,
+            sampling=Sampling(temperature=0.0),
+            owner=owner,
+            whole=True,
+            flex=flex,
+        )
+        async with aclosing(engine.generate(asked)) as deltas:
+            return "".join([delta.text async for delta in deltas])
+
+    return write
 
 
 def leans(question: str) -> bool:
@@ -70,6 +95,12 @@ async def variants(question: str, count: int, write: Write | None) -> list[str]:
         return []
     lines = await _lines(write, VARY.format(count=count), question)
     return [line for line in dict.fromkeys(lines) if line != question][:count]
+
+
+async def search_queries(given: Sequence[str], write: Write) -> list[str]:
+    """Each query as it is better searched for; as it is, where nothing of use was written."""
+    written = await asyncio.gather(*(_lines(write, QUERY, query) for query in given))
+    return [lines[0] if lines else query for lines, query in zip(written, given, strict=True)]
 
 
 async def _lines(write: Write, instruction: str, text: str) -> list[str]:

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta, Struct, field
 
+from gateway.ensemble.answer import Order
 from gateway.ensemble.confidence import FEATURES, SHIPPED
 from gateway.schema.ensemble import AnyStrategy
 
@@ -45,6 +46,7 @@ class Example(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     value: NonEmpty  # for extractive members: words of the passage
     unit: str = ""
     answer: str = ""
+    explanation: str = ""
 
 
 class Prompts(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -84,8 +86,14 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_top_k: Annotated[int, Meta(ge=1, le=50)] = 10
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
+    # What that score loses where the sentence has none of the question's names and figures.
+    missing_names: Annotated[float, Meta(ge=0, le=1)] = 0.0
     extractive: bool | None = None
     max_value_words: Annotated[int, Meta(ge=1, le=100)] = 12
+    # An extracted value is read as the whole date, range or name that it is of.
+    whole_phrases: bool = True
+    # What a member writes first, and so decides first; extractive ones write no explanation.
+    order: Order = "value_first"
     max_answer_chars: Annotated[int, Meta(ge=20, le=4000)] = 400  # not for extractive members
     excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] = 3  # shown to extractive members, ...
     excerpt_margin: Annotated[float, Meta(ge=0, le=1)] = 0.98  # ... of the best one's score

@@ -1,34 +1,37 @@
-"""From the members' replies to votes, and from the votes to a finding. Pure."""
+"""From the members' replies to votes, and from the votes to a finding. Pure, but for a clock."""
 
+import time
 from collections.abc import Sequence
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
-from gateway.ensemble.evidence import Sentence, echoes
+from gateway.ensemble.evidence import Sentence, echoes, names_held
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
+from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings, labels
+from gateway.ensemble.text import one_line
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
 from gateway.schema.ensemble import AnyStrategy, Vote
 
 __all__ = [
-    "NOT_WAITED_FOR",
     "Counted",
     "Finding",
     "Poll",
     "ballots",
     "conclude",
     "count",
-    "spared",
+    "held_names",
     "speaks",
+    "standing",
+    "stopped",
     "withheld",
 ]
-
-NOT_WAITED_FOR = "Not waited for: the others had decided."
 
 
 class Poll(Struct, frozen=True, kw_only=True):
@@ -53,7 +56,7 @@ class Counted(Struct, frozen=True, kw_only=True):
     vote: Vote
     answer: MemberAnswer | None
     citations: tuple[Citation, ...]
-    spared: bool = False  # not asked, or not waited for: the outcome stood
+    took_ms: float = 0.0  # to read and ground it
 
 
 class Finding(Struct, frozen=True, kw_only=True):
@@ -70,14 +73,33 @@ def speaks(poll: Poll) -> bool:
     """Whether a sentence speaks to the question enough for the members to be asked at all."""
     if poll.whole and poll.passages:
         return True  # no one sentence speaks of a whole document
-    floor = poll.settings.evidence_floor
-    return any(sentence.score >= floor for sentence in poll.ranked)
+    return bool(poll.ranked) and standing(poll) >= poll.settings.evidence_floor
+
+
+def standing(poll: Poll) -> float:
+    """The score of the best sentence, less what it loses for names it lacks; 0 without any."""
+    if not poll.ranked:
+        return 0.0
+    return poll.ranked[0].score - poll.settings.missing_names * (1 - held_names(poll))
+
+
+def held_names(poll: Poll) -> float:
+    """The share of the question's names that the best sentence has, its headings included."""
+    if not poll.ranked:
+        return 0.0
+    best = poll.ranked[0]
+    hit = next(passage.hit for passage in poll.passages if passage.n == best.n)
+    return names_held(poll.question, f"{best.text} {hit.heading} {hit.document_id}")
 
 
 def count(poll: Poll, reply: Reply) -> Counted:
     """One reply as a vote. An extracted value that only repeats the question is no answer."""
-    if poll.schema is not None:
-        return _count_json(poll, reply)
+    began = time.perf_counter()
+    counted = (_count if poll.schema is None else _count_json)(poll, reply)
+    return replace(counted, took_ms=(time.perf_counter() - began) * 1000)
+
+
+def _count(poll: Poll, reply: Reply) -> Counted:
     member = poll.settings.members[reply.place]
     answer = reply.answer
     citations: tuple[Citation, ...] = ()
@@ -90,6 +112,7 @@ def count(poll: Poll, reply: Reply) -> Counted:
         if not blank:
             citations = cite(answer, poll.passages, poll.ranked)
             if poll.modes[reply.place] and citations:
+                answer, citations = _completed(poll, answer, citations)
                 said = evidence_text(citations[0])
     own = answer.passages if answer else ()
     documents = {passage.n: passage.hit.document_id for passage in poll.passages}
@@ -110,9 +133,25 @@ def count(poll: Poll, reply: Reply) -> Counted:
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
 
 
-def spared(poll: Poll, place: int) -> Counted:
-    """The place of a member that was not asked, or not waited for."""
-    vote = Vote(
+def _completed(
+    poll: Poll, answer: MemberAnswer, citations: tuple[Citation, ...]
+) -> tuple[MemberAnswer, tuple[Citation, ...]]:
+    """An extracted value as a whole phrase, where it is only a part or more than one."""
+    if not poll.settings.whole_phrases:
+        return answer, citations
+    evidence, text = citations[0].evidence, citations[0].passage.hit.text
+    low, high = evidence.sentence_start, evidence.sentence_end
+    span = evidence.start - low, evidence.end - low
+    start, end = whole_phrase(text[low:high], *span, poll.question)
+    if (start, end) == span:
+        return answer, citations
+    whole = replace(answer, answer_value=one_line(text[low + start : low + end]))
+    return whole, cite(whole, poll.passages, poll.ranked) or citations
+
+
+def stopped(poll: Poll, place: int) -> Vote:
+    """The vote of a member that was not asked or not waited for."""
+    return Vote(
         model=labels(poll.settings.members)[place],
         answer="",
         answer_value="",
@@ -123,9 +162,8 @@ def spared(poll: Poll, place: int) -> Counted:
         weight=poll.settings.members[place].weight,
         grounded=False,
         latency_ms=0.0,
-        error=NOT_WAITED_FOR,
+        stopped=True,
     )
-    return Counted(place=place, vote=vote, answer=None, citations=(), spared=True)
 
 
 def ballots(counted: Sequence[Counted], *, by_likelihood: bool = False) -> list[Ballot]:
@@ -148,12 +186,9 @@ def conclude(poll: Poll, counted: Sequence[Counted]) -> Finding:
     if not poll.passages:
         return _declined(poll, "No passage is near enough to the question.")
     if not speaks(poll):
-        best = max((sentence.score for sentence in poll.ranked), default=0.0)
-        needed = poll.settings.evidence_floor
+        best, needed = standing(poll), poll.settings.evidence_floor
         reason = f"No sentence speaks to the question (the best {best:.3f}, needed {needed:g})."
         return _declined(poll, reason)
-    # Members that were spared have no vote, rather than a failed one.
-    counted = [one for one in counted if not one.spared]
     if poll.schema is not None:
         return _conclude_json(poll, poll.schema, counted)
     try:

@@ -1,7 +1,6 @@
 """POST /v1/chat/completions, answered by one model or by an ensemble."""
 
 from collections.abc import AsyncGenerator
-from contextlib import aclosing
 from typing import Any
 
 from litestar import Request, post
@@ -12,6 +11,7 @@ from litestar.types import ASGIApp
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.choices import Numbered, collect, generate, total
+from gateway.cold_start import after_load, is_cold, patience_s
 from gateway.convert.answers import (
     wire_answer,
     wire_delta,
@@ -33,8 +33,6 @@ from gateway.sse import DONE, EventStream, Prefetch
 from models.types import GenerateEnd
 
 __all__ = ["create_chat_completion"]
-
-COLD_START_S = 2.0  # a load may end so soon that there is nothing to tell
 
 
 @post("/v1/chat/completions")
@@ -63,15 +61,16 @@ async def create_chat_completion(
     if not body.stream:
         content = await until_disconnect(request.receive, _collect(reply, source, functions))
         return ASGIResponse(body=content, media_type="application/json")
-    cold = engine.stats().state in ("unloaded", "loading")
+    cold = is_cold(engine)
     prefetch = Prefetch(source)
     # Until the first token an error still gets its own status; a long prefill gets comments, and
     # a load is told.
-    patience_s = min(COLD_START_S, server.keep_alive_s) if cold else server.keep_alive_s
-    await prefetch.wait(request.receive, patience_s)
+    silent_s = patience_s(cold=cold, keep_alive_s=server.keep_alive_s)
+    await prefetch.wait(request.receive, silent_s)
     frames = _frames(reply, prefetch, body.n or 1, functions)
     if cold and not prefetch.begun:
-        frames = _after_load(reply, settings.id, frames, body.n or 1)
+        # The roles are what every client expects first.
+        frames = after_load(reply, settings.id, frames, body.n or 1)
     return EventStream(frames, prefetch, server.keep_alive_s)
 
 
@@ -89,23 +88,6 @@ async def _collect(reply: Reply, source: AsyncGenerator[Numbered, None], functio
     ]
     usage, timings = total([answer.end for answer in answers], len(answers))
     return reply.completion(choices, wire_usage(usage), wire_timings(usage, timings))
-
-
-async def _after_load(
-    reply: Reply, model: str, frames: AsyncGenerator[bytes, None], count: int
-) -> AsyncGenerator[bytes, None]:
-    """The same events, and in the pause before the first token what is being waited for."""
-    told = f"Loading {model}"
-    async with aclosing(frames):
-        for _ in range(count):
-            yield await anext(frames)  # the roles, which every client expects first
-        yield reply.status(told, done=False)
-        first = True
-        async for frame in frames:
-            if first:
-                yield reply.status(told, done=True)
-            first = False
-            yield frame
 
 
 async def _frames(

@@ -12,6 +12,7 @@ from litestar.types import ASGIApp
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.choices import Numbered, collect, generate, total
+from gateway.cold_start import after_load, is_cold, patience_s
 from gateway.convert.answers import wire_timings, wire_usage
 from gateway.convert.completions import (
     LogprobsWriter,
@@ -58,9 +59,14 @@ async def create_completion(
     if not body.stream:
         content = await until_disconnect(request.receive, _whole(body, reply, source, echoes))
         return ASGIResponse(body=content, media_type="application/json")
+    cold = is_cold(engine)
     prefetch = Prefetch(source)
-    await prefetch.wait(request.receive, server.keep_alive_s)
-    return EventStream(_frames(body, reply, prefetch, echoes), prefetch, server.keep_alive_s)
+    silent_s = patience_s(cold=cold, keep_alive_s=server.keep_alive_s)
+    await prefetch.wait(request.receive, silent_s)
+    frames = _frames(body, reply, prefetch, echoes)
+    if cold and not prefetch.begun:
+        frames = after_load(reply, settings.id, frames, sum(bool(echo) for echo in echoes))
+    return EventStream(frames, prefetch, server.keep_alive_s)
 
 
 async def _echoes(engine: Engine, requests: Sequence[GenerateRequest]) -> list[str]:

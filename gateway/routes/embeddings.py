@@ -7,6 +7,7 @@ from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
+from msgspec import UNSET
 
 from gateway.auth import owner_of
 from gateway.body import read_json
@@ -36,6 +37,6 @@ async def create_embeddings(
     answer = EmbeddingList(
         data=embedding_rows(result, body.dimensions, body.encoding_format),
         model=body.model,
-        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens),
+        usage=EmbeddingUsage(prompt_tokens=tokens, total_tokens=tokens, cost=result.cost or UNSET),
     )
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")

@@ -18,6 +18,7 @@ from gateway.ensemble.pipeline import Ensemble
 from gateway.open_webui import source_events, status_line, wants_events
 from gateway.replies import Reply
 from gateway.schema.chat import AssistantAnswer, ChatRequest, Choice, Delta
+from gateway.schema.common import Timings
 from gateway.settings import ServerSettings
 from gateway.sse import DONE, EventStream, Prefetch
 
@@ -63,9 +64,13 @@ def _completion(reply: Reply, verdict: Verdict) -> bytes:
         annotations=verdict.annotations,
         reasoning_content=verdict.reasoning or UNSET,
     )
-    timings = wire_timings(verdict.usage, verdict.timings, verdict.retrieval_ms)
+    timings = _timings(verdict)
     choice = Choice(index=0, message=message, finish_reason="stop")
     return reply.completion([choice], wire_usage(verdict.usage), timings, verdict.report)
+
+
+def _timings(verdict: Verdict) -> Timings:
+    return wire_timings(verdict.usage, verdict.timings, verdict.retrieval_ms, verdict.vote_ms)
 
 
 async def _frames(
@@ -83,7 +88,7 @@ async def _frames(
             case Answer():
                 yield reply.delta(Delta(content=event.text))
             case Verdict():
-                timings = wire_timings(event.usage, event.timings, event.retrieval_ms)
+                timings = _timings(event)
                 if event.refused:
                     yield reply.delta(Delta(refusal=event.text))
                 if events:

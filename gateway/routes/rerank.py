@@ -56,6 +56,8 @@ async def rerank(request: Request[Any, Any, Any], runtime: NamedDependency[Runti
             )
             for at in order[: body.top_n]
         ],
-        usage=RerankUsage(prompt_tokens=result.tokens, total_tokens=result.tokens),
+        usage=RerankUsage(
+            prompt_tokens=result.tokens, total_tokens=result.tokens, cost=result.cost or UNSET
+        ),
     )
     return ASGIResponse(body=msgspec.json.encode(answer), media_type="application/json")

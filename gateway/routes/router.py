@@ -11,6 +11,7 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp
 from msgspec import UNSET
 
+from gateway.auth import admins_only
 from gateway.body import read_json
 from gateway.errors import BadRequest
 from gateway.reload import Catalog
@@ -36,7 +37,7 @@ async def list_router_models(runtime: NamedDependency[Runtime]) -> ASGIApp:
     return _json(RouterModelList(data=models(runtime)))
 
 
-@post("/models/load")
+@post("/models/load", guards=[admins_only])
 async def load_model(request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]) -> ASGIApp:
     """Begin to load a model, or an ensemble's; one that failed is tried again."""
     for model in await _named(request, runtime):
@@ -44,7 +45,7 @@ async def load_model(request: Request[Any, Any, Any], runtime: NamedDependency[R
     return _json(Done())
 
 
-@post("/models/unload")
+@post("/models/unload", guards=[admins_only])
 async def unload_model(
     request: Request[Any, Any, Any], runtime: NamedDependency[Runtime]
 ) -> ASGIApp:
@@ -54,7 +55,7 @@ async def unload_model(
     return _json(Done())
 
 
-@post("/models/reload")
+@post("/models/reload", guards=[admins_only])
 async def reload_models(catalog: NamedDependency[Catalog]) -> ASGIApp:
     """Read configs/models and configs/ensembles again. An error in them changes nothing."""
     try:

@@ -20,6 +20,7 @@ from gateway.convert.documents import (
 )
 from gateway.deadline import finished_within
 from gateway.disconnect import until_disconnect
+from gateway.ensemble.rewrite import search_queries, writing
 from gateway.errors import BadRequest
 from gateway.routes.files import json_answer
 from gateway.runtime import Runtime
@@ -32,6 +33,7 @@ from gateway.schema.vector_stores import (
 )
 from retrieval.filters import parse
 from retrieval.fuse import Weights
+from retrieval.types import Hit
 
 __all__ = [
     "create_vector_store",
@@ -118,17 +120,26 @@ async def search_vector_store(
     # By its id only, as everywhere in this API; that it is known comes before all else.
     record = await library.catalog.store(owner, vector_store_id)
     options = body.ranking_options or RankingOptions()
+    filters, weights = parse(body.filters) if body.filters else None, _weights(options)
     queries = [body.query] if isinstance(body.query, str) else body.query
-    work = library.search(
-        queries,
-        owner=owner,
-        stores=[record.id],
-        limit=body.max_num_results,
-        filters=parse(body.filters) if body.filters else None,
-        hybrid=_weights(options),
-    )
-    hits = await until_disconnect(request.receive, finished_within(server.request_timeout_s, work))
-    return json_answer(search_results(queries, hits, options.score_threshold or 0.0))
+    writer = runtime.settings.retrieval.rewrite_model if body.rewrite_query else ""
+
+    async def find() -> tuple[list[str], list[Hit]]:
+        asked = queries
+        if writer:
+            asked = await search_queries(queries, writing(runtime.find(writer), owner))
+        return asked, await library.search(
+            asked,
+            owner=owner,
+            stores=[record.id],
+            limit=body.max_num_results,
+            filters=filters,
+            hybrid=weights,
+        )
+
+    work = finished_within(server.request_timeout_s, find())
+    asked, hits = await until_disconnect(request.receive, work)
+    return json_answer(search_results(asked, hits, options.score_threshold or 0.0))
 
 
 def _weights(options: RankingOptions) -> Weights | None:

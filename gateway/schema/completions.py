@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.schema.chat import Usage
-from gateway.schema.common import Item, ModelId, Timings
+from gateway.schema.common import Item, ModelId, StatusEvent, Timings
 from gateway.schema.sampling import SamplingParameters
 
 __all__ = [
@@ -29,7 +29,7 @@ class CompletionRequest(SamplingParameters, frozen=True, kw_only=True):
     best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
     echo: bool | None = None
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
-    suffix: str | None = None  # refused unless empty
+    suffix: str | None = None  # the answer stands between the prompt and this
 
 
 class CompletionLogprobs(Struct, frozen=True, kw_only=True):
@@ -77,7 +77,10 @@ class CompletionChunkChoice(Struct, frozen=True, kw_only=True):
 
 
 class CompletionChunk(Struct, frozen=True, kw_only=True):
-    """One event of a stream. `usage` is null in all but the last where it was asked for."""
+    """One event of a stream. `usage` is null in all but the last where it was asked for.
+
+    `event` is an extension: the load that a cold start waits for.
+    """
 
     id: str
     created: int
@@ -87,3 +90,4 @@ class CompletionChunk(Struct, frozen=True, kw_only=True):
     object: Literal["text_completion"] = "text_completion"
     usage: Usage | UnsetType | None = UNSET
     timings: Timings | UnsetType = UNSET
+    event: StatusEvent | UnsetType = UNSET

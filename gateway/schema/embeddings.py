@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.schema.common import Item, ModelId
 
@@ -30,10 +30,11 @@ class Embedding(Struct, frozen=True, kw_only=True):
 
 
 class EmbeddingUsage(Struct, frozen=True, kw_only=True):
-    """Tokens of all inputs."""
+    """Tokens of all inputs. `cost` is an extension, as in a chat's usage."""
 
     prompt_tokens: int
     total_tokens: int
+    cost: float | UnsetType = UNSET
 
 
 class EmbeddingList(Struct, frozen=True, kw_only=True):

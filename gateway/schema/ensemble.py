@@ -27,13 +27,28 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     strategy: AnyStrategy | UnsetType = UNSET
     vector_store_ids: Annotated[list[str], Meta(min_length=1, max_length=32)] | UnsetType = UNSET
     top_k: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    # When to decline, and which sentences small members see (docs/ensemble.md).
+    score_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
+    evidence_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
+    missing_names: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    confidence_floor: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
+    excerpt_margin: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    # How members answer: in words of the passages only, what first, with worked examples or not.
+    whole_phrases: bool | UnsetType = UNSET
+    extractive: bool | UnsetType = UNSET
+    order: Literal["value_first", "explanation_first"] | UnsetType = UNSET
+    examples: bool | UnsetType = UNSET
     early_stop: bool | UnsetType = UNSET
     deliberation: bool | UnsetType = UNSET
     events: bool | UnsetType = UNSET  # Open WebUI's `event` objects in a stream
 
 
 class Vote(Struct, frozen=True, kw_only=True):
-    """What one member answered. `passages` are numbers of `sources`; `ref_id` their documents."""
+    """What one member answered. `passages` are numbers of `sources`; `ref_id` their documents.
+
+    A `stopped` one is empty: its member was not waited for, or not asked, as the outcome stood.
+    """
 
     model: str
     answer: str
@@ -46,6 +61,7 @@ class Vote(Struct, frozen=True, kw_only=True):
     grounded: bool
     latency_ms: float
     likelihood: float | None = None  # of the value, to its member; where it was asked for
+    stopped: bool = False
     error: str | None = None
 
 

@@ -43,10 +43,14 @@ class RerankResult(Struct, frozen=True, kw_only=True):
 
 
 class RerankUsage(Struct, frozen=True, kw_only=True):
-    """Tokens that the model read: the query once for each document, or part of one."""
+    """Tokens that the model read: the query once for each document, or part of one.
+
+    `cost` as in a chat's usage.
+    """
 
     prompt_tokens: int
     total_tokens: int
+    cost: float | UnsetType = UNSET
 
 
 class Reranking(Struct, frozen=True, kw_only=True):

@@ -1,10 +1,18 @@
 """What chat and text completions have in common: how tokens are drawn, and where they end."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from msgspec import Meta, Struct
 
-__all__ = ["Grammar", "SamplingParameters", "StreamOptions", "Tokens"]
+__all__ = [
+    "MAX_GRAMMAR",
+    "Grammar",
+    "SamplingParameters",
+    "Schema",
+    "StreamOptions",
+    "StructuredOutputs",
+    "Tokens",
+]
 
 INT64 = 2**63 - 1
 INT32 = 2**31 - 1
@@ -30,6 +38,26 @@ class Grammar(Struct, frozen=True, kw_only=True):
 
     type: Literal["lark", "gbnf"]
     value: GrammarText
+
+
+Schema = dict[str, Any] | bool | str  # a text is the schema's JSON
+Choices = Annotated[list[Annotated[str, Meta(min_length=1)]], Meta(min_length=1, max_length=1000)]
+
+
+class StructuredOutputs(Struct, frozen=True, kw_only=True):
+    """vLLM's newer way to say what an answer must follow: exactly one of the first five.
+
+    The last three are refused unless empty; its switches for a back end have no effect.
+    """
+
+    json: Schema | None = None
+    json_object: bool | None = None
+    regex: GrammarText | None = None
+    choice: Choices | None = None
+    grammar: GrammarText | None = None
+    structural_tag: Any = None
+    whitespace_pattern: str | None = None
+    disable_additional_properties: bool | None = None
 
 
 class SamplingParameters(Struct, frozen=True, kw_only=True):
@@ -58,5 +86,10 @@ class SamplingParameters(Struct, frozen=True, kw_only=True):
     ignore_eos: bool | None = None
     grammar: GrammarText | Grammar | None = None
     regex: GrammarText | None = None
+    guided_json: Schema | None = None  # this and the next four are vLLM's names
+    guided_regex: GrammarText | None = None
+    guided_choice: Choices | None = None
+    guided_grammar: GrammarText | None = None
+    structured_outputs: StructuredOutputs | None = None
     deterministic: bool | None = None  # the same bytes each time, whatever else runs
     user: str | None = None  # without effect on the answer

@@ -264,7 +264,9 @@ class SearchRequest(Struct, frozen=True, kw_only=True):
     filters: dict[str, Any] | UnsetType | None = UNSET
     max_num_results: Annotated[int, Meta(ge=1, le=50)] = 10
     ranking_options: RankingOptions | UnsetType | None = UNSET
-    rewrite_query: bool = False  # queries are never rewritten; `search_query` says what was asked
+    rewrite_query: bool = (
+        False  # by `retrieval.rewrite_model`; `search_query` says what was searched
+    )
 
 
 class SearchResult(Struct, frozen=True, kw_only=True):

@@ -184,6 +184,8 @@ class FakeEngine:
             raise EngineUnavailable("The fake engine is not started.")
 
     def _count(self, prompt: Prompt) -> int:
+        if isinstance(prompt, TextPrompt) and prompt.suffix:
+            raise Unsupported("The fake engine fills nothing in between texts.", "suffix")
         if isinstance(prompt, (ChatPrompt, TextPrompt)):
             return len(_words(_text_of(prompt)))
         for token in prompt.tokens:

@@ -182,9 +182,11 @@ class LocalEngine:
         # A worker that is loading reads no messages and has nothing to lose: it is killed.
         patience_s = deadline_s if self._state == "ready" else 0.0
         self._set_state("stopped", "stopped")
+        self._fail_pending(EngineUnavailable(f"The model '{self._spec.model}' is being stopped."))
         if self._restart is not None:
             self._restart.cancel()
-        self._fail_pending(EngineUnavailable(f"The model '{self._spec.model}' is being stopped."))
+            # Waited for, so that a process that was just being spawned has ended too.
+            await asyncio.gather(self._restart, return_exceptions=True)
         worker = self._worker
         if worker is not None:
             await worker.stop(patience_s)

@@ -37,6 +37,7 @@ def generation(request: GenerateRequest, model: str, dialect: Dialect) -> tuple[
         path, limit = "completions", "max_tokens"
         if isinstance(prompt, TextPrompt):
             body["prompt"] = prompt.text
+            body |= _suffix(prompt.suffix, dialect)
         else:
             body["prompt"] = _token_ids(prompt.tokens)
     if request.max_tokens is not None:
@@ -120,6 +121,14 @@ def _chat_only(prompt: ChatPrompt, use: ToolUse | None, dialect: Dialect) -> Bod
     return found
 
 
+def _suffix(text: str, dialect: Dialect) -> Body:
+    if not text:
+        return {}
+    if not dialect.suffix:
+        raise _unknown("suffix")
+    return {"suffix": text}
+
+
 def _sampling(sampling: Sampling, dialect: Dialect) -> Body:
     found: Body = {}
     temperature, top_p, top_k = sampling.temperature, sampling.top_p, sampling.top_k
@@ -157,7 +166,8 @@ def _logprobs(wanted: int | None, *, chat: bool) -> Body:
 def _constraint(constraint: Constraint, dialect: Dialect) -> Body:
     kind, text = constraint.kind, constraint.grammar
     if kind not in dialect.constraints:
-        raise _unknown("regex" if kind == "regex" else "grammar", f" of kind {kind}")
+        name = constraint.param or ("regex" if kind == "regex" else "grammar")
+        raise _unknown(name, f" of kind {kind}")
     if kind == "json_schema":
         return {"response_format": _response_format(text)}
     name = "regex" if kind == "regex" else "grammar"

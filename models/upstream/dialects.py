@@ -26,12 +26,13 @@ class Dialect(Struct, frozen=True, kw_only=True):
     template: bool = False  # takes chat_template_kwargs, and thoughts of earlier turns
     deterministic: bool = False
     flex: bool = False
+    suffix: bool = False  # fills in between two texts
     logits: bool = False  # its relevance scores are logits, not probabilities
 
 
 DIALECTS: Mapping[Server, Dialect] = {
     # Newer models of OpenAI refuse `max_tokens`.
-    "openai": Dialect(sampling={}, max_tokens="max_completion_tokens", flex=True),
+    "openai": Dialect(sampling={}, max_tokens="max_completion_tokens", flex=True, suffix=True),
     "openrouter": Dialect(
         sampling={name: name for name in ("top_k", "min_p", "repetition_penalty")}
     ),
@@ -69,5 +70,6 @@ DIALECTS: Mapping[Server, Dialect] = {
         template=True,
         deterministic=True,
         flex=True,
+        suffix=True,
     ),
 }

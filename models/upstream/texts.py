@@ -36,6 +36,7 @@ T = TypeVar("T")
 class _Usage(Struct):
     prompt_tokens: int | None = None
     total_tokens: int | None = None
+    cost: float | None = None  # of servers that know it: OpenRouter, another Jurat
 
 
 class _Vector(Struct):
@@ -81,6 +82,7 @@ class Texts:
         self._name = name
         self._connection = connection
         self._dialect = DIALECTS[settings.server]
+        self._price = settings.input_cost if settings.input_cost or settings.output_cost else None
         self.dimension = settings.dimension  # of its vectors, once it is known
 
     def unsupported(self, param: str, what: str) -> Unsupported:
@@ -108,7 +110,8 @@ class Texts:
         dimension = self._check_dimension(matrix.shape[1])
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), 1e-12)
         counts = self._shared_out(found.usage, inputs)
-        return EmbedResult(matrix.astype("<f4").tobytes(), dimension, counts)
+        cost = self._cost(found.usage, sum(counts))
+        return EmbedResult(matrix.astype("<f4").tobytes(), dimension, counts, cost)
 
     async def rerank(self, request: RerankRequest) -> RerankResult:
         """Probabilities; logits are made such."""
@@ -129,7 +132,7 @@ class Texts:
         if self._dialect.logits:
             scores = [1 / (1 + math.exp(-max(-700.0, score))) for score in scores]
         counts = self._shared_out(found.usage, texts)
-        return RerankResult(tuple(scores), sum(counts))
+        return RerankResult(tuple(scores), sum(counts), self._cost(found.usage, sum(counts)))
 
     async def tokenize(self, request: TokenizeRequest) -> list[int]:
         """Ids of a text, or of messages through its chat template."""
@@ -229,6 +232,12 @@ class Texts:
             )
         each, rest = divmod(max(0, total), len(inputs))
         return tuple(each + (at < rest) for at in range(len(inputs)))
+
+    def _cost(self, usage: _Usage | None, tokens: int) -> float:
+        """By the settings' price for a million tokens, or else what the server says."""
+        if self._price is not None:
+            return tokens * self._price / 1e6
+        return (usage.cost if usage is not None else None) or 0.0
 
 
 def _checked(tokens: Sequence[int], param: str) -> list[int]:

@@ -9,11 +9,13 @@ import json
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, cast
 
 from models.errors import InvalidRequest
 from models.output_parser import OutputParser, Thinking
-from models.tool_format import Reasoning, ToolFormat
+from models.tagged_arguments import Parameter, parameters_of
+from models.tool_format import Reasoning, Tags, ToolFormat
 from models.types import Tool, ToolUse
 from models.worker.schemas import prepare
 
@@ -37,12 +39,33 @@ class Shape:
 
     def parser(self) -> OutputParser:
         """Tells the parts of such an answer apart."""
+        names = () if self.use is None else self.use.names
+        tagged = self.form.tags is not None
         return OutputParser(
             reasoning=self.reasoning,
             thinking=self.thinking,
             form=None if self.use is None else self.form,
-            names=() if self.use is None else self.use.names,
+            names=names,
+            texts={
+                name: {each.name: each.is_text for each in self.parameters(name)}
+                for name in names
+                if tagged
+            },
         )
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """What the arguments of a function must follow. Raises InvalidRequest that names it."""
+        try:
+            return _closed(prepare(_parameters(self.tools, name)))
+        except InvalidRequest as error:
+            raise _refused(self.tools, name, str(error)) from error
+
+    def parameters(self, name: str) -> tuple[Parameter, ...]:
+        """Its arguments one by one. Raises InvalidRequest for what so cannot be followed."""
+        try:
+            return _listed(_parameters(self.tools, name))
+        except (InvalidRequest, ValueError) as error:
+            raise _refused(self.tools, name, str(error)) from error
 
 
 def compose(shape: Shape, split: Split, body: str | None) -> str:
@@ -58,9 +81,21 @@ def compose(shape: Shape, split: Split, body: str | None) -> str:
         grammars.append({**json.loads(body)["grammars"][0], "name": "body"})
     if shape.use is not None:
         for number, name in enumerate(shape.use.names):
-            schema = _closed(_parameters(shape.tools, name))
-            grammars.append({"name": f"arguments_{number}", "json_schema": schema})
+            if shape.form.tags is None:
+                grammars.append(_json(f"arguments_{number}", shape.schema(name)))
+                continue
+            grammars += [
+                _json(f"value_{number}_{at}", each.schema)
+                for at, each in enumerate(shape.parameters(name))
+                if not each.is_text
+            ]
     return json.dumps({"grammars": grammars}, ensure_ascii=False)
+
+
+def _json(name: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    """A grammar of JSON as models write it, that others refer to by its name."""
+    flags = {"x-guidance": {"whitespace_flexible": False}}
+    return {"name": name, "json_schema": {**schema, **flags}}
 
 
 class _Lark:
@@ -189,9 +224,45 @@ class _Lark:
                 head = f"{self._literal(name + form.id_mark)} ID {self._literal(form.middle)}"
             else:
                 head = self._literal(name + form.middle)
-            self._rules.append(f"call_{number}: {head} @arguments_{number}")
+            self._rules.append(f"call_{number}: {head} {self._arguments(number, name)}")
         if form.id_mark:
             self._rules.append("ID: /[a-zA-Z0-9]{9}/")
+
+    def _arguments(self, number: int, name: str) -> str:
+        """One JSON object, or what is written in tags, in the order of the schema."""
+        tags = self._shape.form.tags
+        if tags is None:
+            return f"@arguments_{number}"
+        parts: list[str] = []
+        for at, each in enumerate(self._shape.parameters(name)):
+            rule = f"argument_{number}_{at}"
+            head = self._literal(tags.opening + each.name + tags.middle)
+            value = self._value(each, f"{number}_{at}", tags)
+            self._rules.append(f"{rule}: {head} {value}")
+            parts.append(rule if each.required else f"{rule}?")
+        return " ".join(parts)
+
+    def _value(self, each: Parameter, place: str, tags: Tags) -> str:
+        """An argument's value and its closing tag, which no text can contain."""
+        closing = self._literal(tags.closing)
+        if not each.is_text:
+            return f"@value_{place} {closing}"
+        if each.choices is not None:
+            return f"({' | '.join(map(json.dumps, each.choices))}) {closing}"
+        first, *rest = self._split(tags.closing)
+        before = ""
+        if isinstance(first, str) and rest:  # whitespace before a token that closes
+            before, first = first, rest.pop(0)
+        if isinstance(first, int):
+            self._rules.append(f"VALUE_{place}: /{ANYTHING}*{_escaped(before)}/")
+            optional = "" if before else "?"
+            return f"VALUE_{place}{optional} <[{first}]> {''.join(map(json.dumps, rest))}"
+        tag = _escaped(tags.closing.strip())
+        self._rules += [
+            f"TEXT_{place}: /{ANYTHING}*/ & ~/{ANYTHING}*{tag}{ANYTHING}*/",
+            f"VALUE_{place}: TEXT_{place} {closing}",
+        ]
+        return f"VALUE_{place}"
 
     def _literal(self, text: str) -> str:
         """Text in Lark, control tokens as such: nothing else can spell them."""
@@ -225,14 +296,19 @@ def _flexible(text: str) -> str:
     return found.removeprefix(SPACE)
 
 
+@lru_cache(256)  # a parser asks on the step thread, just after the compiler did beside it
+def _listed(parameters: str) -> tuple[Parameter, ...]:
+    return parameters_of(_closed(prepare(parameters)))
+
+
 def _parameters(tools: Sequence[Tool], name: str) -> str:
-    number, tool = next((n, tool) for n, tool in enumerate(tools) if tool.name == name)
-    try:
-        return prepare(tool.parameters)
-    except InvalidRequest as error:
-        raise InvalidRequest(
-            f"The parameters of tool '{name}': {error}", f"tools[{number}].function.parameters"
-        ) from error
+    return next(tool.parameters for tool in tools if tool.name == name)
+
+
+def _refused(tools: Sequence[Tool], name: str, why: str) -> InvalidRequest:
+    number = next(number for number, tool in enumerate(tools) if tool.name == name)
+    message = f"The parameters of tool '{name}': {why}"
+    return InvalidRequest(message, f"tools[{number}].function.parameters")
 
 
 def _closed(text: str) -> dict[str, Any]:
@@ -243,9 +319,7 @@ def _closed(text: str) -> dict[str, Any]:
     found: object = json.loads(text)
     schema = dict(cast("Mapping[str, Any]", found)) if isinstance(found, dict) else {}
     schema = _without_others(schema)
-    schema["type"] = "object"
-    schema["x-guidance"] = {"whitespace_flexible": False}
-    return schema
+    return {**schema, "type": "object"}
 
 
 def _without_others(schema: dict[str, Any]) -> dict[str, Any]:

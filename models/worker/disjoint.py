@@ -1,13 +1,17 @@
 """Whether two JSON schemas can have a value in common. Pure."""
 
+import re
 from collections.abc import MutableMapping
 from typing import Any, cast
 
-__all__ = ["Disjointness", "properties", "required"]
+__all__ = ["ALL_TYPES", "Disjointness", "properties", "required", "types_of"]
 
 REFERENCES = 16  # followed in a row, so that a circle of them ends
 MAX_WORK = 1_000_000  # of all comparisons: half a second
 COMPARISON = 20  # of this work, and one for each value and name to be looked at
+
+# A beginning of single characters and brackets, which is matched in no time.
+SIMPLE = re.compile(r"\^(?:\[\^?[^\[\]\\^&~|-]+\]|[A-Za-z0-9_:-])*")
 
 Schema = dict[str, Any]
 Values = frozenset[tuple[str, str]]  # types and values
@@ -24,12 +28,16 @@ class Disjointness:
         self._root = root
         self._left = MAX_WORK
 
+    def resolved(self, node: object) -> object:
+        """What a node's references lead to; True, which anything matches, where none is seen."""
+        return _resolved(node, self._root)
+
     def shown(self, one: object, other: object) -> bool:
         """Whether it is certain that no value matches both."""
         self._left -= COMPARISON
         if self._left < 0:
             return False
-        one, other = _resolved(one, self._root), _resolved(other, self._root)
+        one, other = self.resolved(one), self.resolved(other)
         if one is False or other is False:
             return True
         if not isinstance(one, dict) or not isinstance(other, dict):
@@ -46,6 +54,8 @@ class Disjointness:
                 ):
                     return True
         values = _values(a), _values(b)
+        if any(_banned(first, second) for first, second in ((a, b), (b, a))):
+            return True
         types = _types(a, values[0]), _types(b, values[1])
         if not types[0] & types[1] or _apart(*values):
             return True
@@ -59,15 +69,26 @@ class Disjointness:
         known = [properties(a), properties(b)]
         needed = [set(map(str, required(a))), set(map(str, required(b)))]
         for number, other in ((0, 1), (1, 0)):
-            banned = any(name not in known[other] for name in needed[number])
+            unknown = [name for name in needed[number] if name not in known[other]]
+            patterns = (a, b)[other].get("patternProperties", {})
             closed = (a, b)[other].get("additionalProperties") is False
-            if banned and closed and "patternProperties" not in (a, b)[other]:
+            if closed and any(_matches_none(name, patterns) for name in unknown):
                 return True
         return any(
             self.shown(known[0][name], known[1][name])
             for name in needed[0] & needed[1]
             if name in known[0] and name in known[1]
         )
+
+
+def _matches_none(name: str, patterns: object) -> bool:
+    """Whether it is certain that none of the patterns matches the name."""
+    if not isinstance(patterns, dict):
+        return False
+    return all(
+        SIMPLE.fullmatch(each) is not None and re.match(each[1:], name) is None
+        for each in cast("Schema", patterns)
+    )
 
 
 def required(schema: Schema) -> list[str]:
@@ -109,6 +130,11 @@ def _resolved(node: object, root: object) -> object:
 ALL_TYPES = frozenset({"null", "boolean", "number", "string", "array", "object"})
 
 
+def types_of(schema: Schema) -> frozenset[str]:
+    """Types that a value of it may have; integers are numbers."""
+    return _types(schema, _values(schema))
+
+
 def _types(schema: Schema, values: Values | None) -> frozenset[str]:
     """Types a value may have, of `values` if these are all; integers are numbers."""
     if values is not None:
@@ -142,6 +168,17 @@ def _canonical(value: Any) -> tuple[str, str]:
             return "array", ""
         case _:
             return "object", ""  # taken for equal: two of them are never shown to differ
+
+
+def _banned(schema: Schema, other: Schema) -> bool:
+    """Whether every value that the first has is one of those that the other does not want."""
+    values, unwanted = _values(schema), other.get("not")
+    if values is None or not isinstance(unwanted, dict) or unwanted.keys() - {"type", "enum"}:
+        return False
+    banned = cast("Schema", unwanted)
+    known = _values(banned)
+    kinds = _types({"type": banned["type"]}, None) if "type" in banned else ALL_TYPES
+    return known is not None and values <= {each for each in known if each[0] in kinds}
 
 
 def _apart(one: Values | None, other: Values | None) -> bool:

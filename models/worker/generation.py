@@ -65,7 +65,7 @@ class GenerationLoop:
         self._turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
         self._requests: dict[int, Request] = {}
-        self._prompts = Prompts(self._llama, spec.chat_template)
+        self._prompts = Prompts(self._llama, spec.chat_template, spec.model)
         shared = spec.prefix_scope == "global"
         self._intake = Intake(self._llama, self._prompts, spec.max_waiting, global_scope=shared)
 

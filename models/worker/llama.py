@@ -145,6 +145,14 @@ class Llama:
         """Text of the token that ends a text, or ''."""
         return self.special_text(llama_cpp.llama_vocab_eos(self._vocab))
 
+    @property
+    def infill(self) -> tuple[int, int, int] | None:
+        """Tokens before a text, before what follows the gap, and before what fills it, if any."""
+        before = int(llama_cpp.llama_vocab_fim_pre(self._vocab))
+        after = int(llama_cpp.llama_vocab_fim_suf(self._vocab))
+        middle = int(llama_cpp.llama_vocab_fim_mid(self._vocab))
+        return (before, after, middle) if min(before, after, middle) >= 0 else None
+
     def grammar_tokenizer(self) -> Any:
         """llguidance's view of this vocabulary, knowing every token that ends a turn.
 

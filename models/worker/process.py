@@ -74,7 +74,7 @@ class WorkerProcess:
             self._socket.bind(address)
             asyncio.get_running_loop().add_reader(self._socket.FD, self._receive)
             self._process = await self._spawn(address)
-        except Exception:
+        except BaseException:  # a stop may come in the middle of it
             self._close()
             raise
         self.send(messages.Load(self._spec))

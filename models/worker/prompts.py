@@ -12,7 +12,7 @@ from typing import Any, cast
 from models.chat_template import RESERVED, ChatTemplate
 from models.errors import InvalidRequest, ModelError, Unsupported
 from models.output_parser import Thinking
-from models.tool_format import ToolFormat, derive, flatten, reasoning_of
+from models.tool_format import ToolFormat, derive, fallback, flatten, reasoning_of
 from models.types import (
     ChatPrompt,
     GenerateRequest,
@@ -28,9 +28,10 @@ from models.worker.sizes import check_token_count, check_tokenize
 
 __all__ = ["Prompts", "Rendered", "Spelling"]
 
+PRESENTED = "zqPresented"
 PROBE: dict[str, Any] = {
     "type": "function",
-    "function": {"name": "probe", "description": "", "parameters": {"type": "object"}},
+    "function": {"name": PRESENTED, "description": "", "parameters": {"type": "object"}},
 }
 # What templates call the switch for thinking, and what they call how long.
 SWITCHES = ("enable_thinking", "thinking")
@@ -67,8 +68,9 @@ class Prompts:
     Else a user, or a passage of a document, could end its turn and speak as the system.
     """
 
-    def __init__(self, llama: Llama, template: str | None) -> None:
+    def __init__(self, llama: Llama, template: str | None, model: str) -> None:
         self._llama = llama
+        self._model = model
         self._template = ChatTemplate(template or llama.chat_template, llama.bos, llama.eos)
         self._controls = {token: llama.special_text(token) for token in llama.control_tokens}
         self._first = {text[0] for text in self._controls.values() if text}
@@ -77,6 +79,8 @@ class Prompts:
         self.form: ToolFormat = derive(
             source, lambda messages: self._template.render(messages, [PROBE], prompt=False), ends
         )
+        if self.form.native and not self._presents_tools():
+            self.form = fallback(source)  # else the model would never hear of them
         self.reasoning = reasoning_of(source)
         self._system = self._takes([_turn("system"), _turn("user")])
         self._last: tuple[str, Prompt, Rendered, float] | None = None
@@ -85,6 +89,8 @@ class Prompts:
         """The vocabulary as the parser of answers needs it."""
         form = self.form
         marks = [form.opening, form.middle, form.closing, form.between or "", form.id_mark]
+        if form.tags is not None:
+            marks += [form.tags.opening, form.tags.middle, form.tags.closing]
         marks += [text for fence in form.fences for text in fence]
         if self.reasoning is not None:
             marks += [self.reasoning.opening, self.reasoning.closing]
@@ -157,10 +163,26 @@ class Prompts:
             except RecursionError as error:
                 raise InvalidRequest("The messages are nested too deeply.", "messages") from error
         if isinstance(prompt, TextPrompt):
-            tokens = self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
-            return Rendered(tokens, "no")
+            return Rendered(self._text(prompt), "no")
         self._check_ids(prompt.tokens, "prompt")
         return Rendered(list(prompt.tokens), "no")
+
+    def _text(self, prompt: TextPrompt) -> list[int]:
+        """Raw text, or two with a gap between them. Raises Unsupported."""
+        if not prompt.suffix:
+            return self._llama.tokenize(prompt.text, add_special=True, parse_special=False)
+        if self._llama.infill is None:
+            raise Unsupported(
+                f"The model '{self._model}' cannot fill in between texts: its file names no tokens "
+                "for that. Leave 'suffix' out.",
+                "suffix",
+            )
+        before, after, middle = self._llama.infill
+        found = [*self._llama.tokenize("", add_special=True, parse_special=False), before]
+        found += self._llama.tokenize(prompt.text, add_special=False, parse_special=False)
+        found.append(after)
+        found += self._llama.tokenize(prompt.suffix, add_special=False, parse_special=False)
+        return [*found, middle]
 
     def _chat(self, prompt: ChatPrompt) -> Rendered:
         marks: dict[str, str] = {}
@@ -217,6 +239,13 @@ class Prompts:
         known = "does not reason" if self.reasoning is None else "cannot be told how long to reason"
         raise Unsupported(f"This model {known}; leave 'reasoning_effort' out.", "reasoning_effort")
 
+    def _presents_tools(self) -> bool:
+        """Whether the template tells the model of its tools."""
+        try:
+            return PRESENTED in self._template.render([_turn("user")], [PROBE])
+        except ModelError:
+            return False
+
     def _takes(self, messages: Sequence[Mapping[str, Any]]) -> bool:
         try:
             self._template.render(messages)
@@ -234,11 +263,18 @@ class Prompts:
         if message.tool_call_id:
             found["tool_call_id"] = self._id(message.tool_call_id)
         if message.tool_calls:
+            if self.form.no_content and not message.content:
+                found["content"] = None
             found["tool_calls"] = [
                 {
                     "id": self._id(call.id),
                     "type": "function",
-                    "function": {"name": call.name, "arguments": _arguments(call.arguments)},
+                    "function": {
+                        "name": call.name,
+                        "arguments": call.arguments
+                        if self.form.text_arguments
+                        else _arguments(call.arguments),
+                    },
                 }
                 for call in message.tool_calls
             ]

@@ -1,7 +1,8 @@
 """JSON schemas made ready for llguidance: bounded, and rewritten where it would be too free. Pure.
 
 llguidance compiles no `oneOf`. Where no value can match two of its branches it is the same as
-`anyOf`, and it is rewritten; where that cannot be shown it stays, and is refused by name.
+`anyOf`, and it is rewritten; branches of objects are made so where that leaves something of each.
+Else it stays, and is refused by name. `narrowing` says other keywords with those that there are.
 """
 
 import json
@@ -15,12 +16,15 @@ from urllib.parse import unquote
 
 from models.errors import InvalidRequest
 from models.worker.disjoint import Disjointness, properties, required
+from models.worker.narrowing import choices_made_apart, narrowed
 
 __all__ = ["prepare"]
 
 MAX_CHARACTERS = 128_000
+MAX_PREPARED = 8 * MAX_CHARACTERS
 MAX_DEPTH = 64
 MAX_MULTIPLE = 100_000  # its automaton has so many states: seconds, beyond
+MAX_NAMES = 1_000_000  # looked at where branches of a oneOf are told apart
 MAX_BRANCHES = 200  # of a oneOf, each of which is compared with all others
 # Keywords whose values are no schemas, whatever they look like.
 VALUES = frozenset({"const", "enum", "default", "examples", "example"})
@@ -59,11 +63,17 @@ def prepare(text: str) -> str:
         # llguidance's own switches; one of them has it ignore what it cannot do.
         raise _refused("'x-guidance' is not taken")
     root = cast("object", schema)
-    found = list(_schemas(root))
-    for each in found:
-        _check(each)
-    _check_multiples([each["multipleOf"] for each in found if "multipleOf" in each])
-    return json.dumps(_rewritten(root, Disjointness(root)), ensure_ascii=False)
+    given = list(_schemas(root))
+    for each in given:
+        _check_reference(each)
+    _check_multiples([each["multipleOf"] for each in given if "multipleOf" in each])
+    rewritten = _rewritten(root, Disjointness(root))
+    for each in _schemas(rewritten):
+        _check_least(each)
+    prepared = json.dumps(rewritten, ensure_ascii=False)
+    if len(prepared) > MAX_PREPARED:
+        raise _refused("it is too large once 'if', 'not' and the like are written out")
+    return prepared
 
 
 def _depth(text: str) -> int:
@@ -104,21 +114,21 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
         return [_rewritten(item, disjointness) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
-    schema = cast("Schema", node)
+    schema = narrowed(cast("Schema", node))
     found: Schema = {key: _value(key, schema[key], disjointness) for key in schema}
-    if found.get("uniqueItems") is False:  # says nothing, and llguidance knows no uniqueItems
-        del found["uniqueItems"]
     pattern = PATTERNS.get(schema["format"]) if isinstance(schema.get("format"), str) else None
     others = found.get("allOf", [])
     if pattern is not None and isinstance(others, list):
         found["allOf"] = [*cast("list[object]", others), {"pattern": pattern}]
     branches = schema.get("oneOf")
-    if (
-        isinstance(branches, list)
-        and "anyOf" not in schema
-        and _all_disjoint(schema, cast("list[object]", branches), disjointness)
-    ):
-        found["anyOf"] = found.pop("oneOf")
+    if isinstance(branches, list) and "anyOf" not in schema:
+        more = _made_apart(schema, cast("list[object]", branches), disjointness)
+        if more is not None:
+            rewritten = cast("list[object]", found.pop("oneOf"))
+            found["anyOf"] = [
+                {"allOf": [branch, each]} if each else branch
+                for branch, each in zip(rewritten, more, strict=True)
+            ]
     return found
 
 
@@ -132,13 +142,17 @@ def _value(key: str, value: object, disjointness: Disjointness) -> object:
     return _rewritten(value, disjointness)
 
 
-def _check(schema: Schema) -> None:
-    """Raise InvalidRequest for what llguidance takes and cannot do, or cannot do in time."""
+def _check_reference(schema: Schema) -> None:
+    """Raise InvalidRequest for what leads to where nobody looked."""
     reference = schema.get("$ref")
     if isinstance(reference, str) and not (
         _is_schema(reference) and _is_schema(unquote(reference))
     ):
         raise _refused(f"'$ref' to {reference[:100]!r} does not lead to a schema")
+
+
+def _check_least(schema: Schema) -> None:
+    """Raise InvalidRequest for what llguidance takes and does not do."""
     least = schema.get("minProperties")
     # Names that `properties` does not list may come twice, and one name twice is one property.
     if isinstance(least, (int, float)) and least > len(required(schema)) + 1:
@@ -190,14 +204,34 @@ def _is_schema(reference: str) -> bool:
     return not in_map
 
 
-def _all_disjoint(parent: Schema, branches: Sequence[object], disjointness: Disjointness) -> bool:
+def _made_apart(
+    parent: Schema, branches: Sequence[object], disjointness: Disjointness
+) -> list[Schema] | None:
+    """What to ask of each branch besides, so that no two match one value; None: not seen how."""
     if len(branches) > MAX_BRANCHES:
         raise _refused(f"'oneOf' has {len(branches)} branches; at most {MAX_BRANCHES} are taken")
     whole = [_within(parent, branch) for branch in branches]
     try:
-        return all(disjointness.shown(one, other) for one, other in combinations(whole, 2))
+        apart: set[tuple[int, int]] = set()
+        small = _names(whole) * len(whole) ** 2 <= MAX_NAMES
+        for one, other in combinations(range(len(whole)), 2):
+            if disjointness.shown(whole[one], whole[other]):
+                apart.add((one, other))
+            elif not small:
+                return None
     except RecursionError:  # branches that refer to themselves
-        return False
+        return None
+    return choices_made_apart(
+        [_within(parent, disjointness.resolved(branch)) for branch in branches],
+        lambda one, other: (min(one, other), max(one, other)) in apart,
+        disjointness.shown,
+    )
+
+
+def _names(wholes: Sequence[object]) -> int:
+    """Most names that one of them lists."""
+    schemas = [cast("Schema", whole) for whole in wholes if isinstance(whole, dict)]
+    return max((len(required(each)) + len(properties(each)) for each in schemas), default=0)
 
 
 def _within(parent: Schema, branch: object) -> object:

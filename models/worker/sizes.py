@@ -27,8 +27,6 @@ def least_tokens(prompt: Text, longest_piece: int) -> int:
 
 def field_at_fault(prompt: Text) -> str:
     """What a request calls the largest part of its prompt."""
-    if not isinstance(prompt, ChatPrompt):
-        return "prompt"
     sizes = _characters(prompt)
     return max(sizes, key=lambda name: sizes[name])
 
@@ -57,7 +55,7 @@ def check_token_count(count: int) -> None:
 def _characters(prompt: Text) -> Counter[str]:
     """Of all its text, by the field of the request that it came in."""
     if isinstance(prompt, TextPrompt):
-        return Counter(prompt=len(prompt.text))
+        return Counter(prompt=len(prompt.text), suffix=len(prompt.suffix))
     sizes = Counter(messages=0, tools=0, chat_template_kwargs=0)
     for message in prompt.messages:
         sizes["messages"] += len(message.content) + len(message.reasoning) + len(message.name)

@@ -148,8 +148,10 @@ class Grammars:
             inner = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
         except ValueError as error:
             raise _refused(str(error), param) from error
-        except InvalidRequest:
-            raise
+        except InvalidRequest as error:
+            if error.param != "response_format":  # it is of a tool's schema
+                raise
+            raise InvalidRequest(str(error), param) from error
         except BaseException as error:  # a panic in Rust is none of Exception's
             raise _refused("llguidance gave up on it", param) from error
         if inner.is_error():
@@ -181,6 +183,8 @@ class Grammars:
 
 def parameter_of(constraint: Constraint | None) -> str:
     """The parameter that a request says it with; without a constraint it is about tools."""
+    if constraint is not None and constraint.param:
+        return constraint.param
     match None if constraint is None else constraint.kind:
         case None:
             return "tools"

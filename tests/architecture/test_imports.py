@@ -1,6 +1,7 @@
 """What import-linter does not see: homes of heavy libraries, and what an import costs."""
 
 import ast
+import functools
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +15,7 @@ PACKAGES = ("gateway", "models", "retrieval", "clients")
 # A library and the files, or the one folder, that may import it.
 HOMES: dict[str, str | tuple[str, ...]] = {
     "llama_cpp": (
+        "models/worker/bare_load.py",
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
         "models/worker/llama_loading.py",
@@ -55,6 +57,7 @@ WORKERS_ONLY = (
 PULLS_ONLY = ("huggingface_hub.file_download",)
 
 
+@functools.cache
 def modules() -> list[Path]:
     found = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
     assert len(found) > 50
@@ -63,6 +66,17 @@ def modules() -> list[Path]:
 
 def name_of(path: Path) -> str:
     return path.relative_to(ROOT).as_posix()
+
+
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
+@functools.cache
+def libraries(path: Path) -> frozenset[str]:
+    """What a file imports."""
+    return frozenset(imported(parsed(path)))
 
 
 def imported(tree: ast.AST) -> Iterator[str]:
@@ -134,8 +148,7 @@ def test_a_heavy_library_is_imported_in_its_home_only(library: str) -> None:
     strangers = [
         name_of(path)
         for path in modules()
-        if library in set(imported(ast.parse(path.read_text())))
-        and not name_of(path).startswith(HOMES[library])
+        if library in libraries(path) and not name_of(path).startswith(HOMES[library])
     ]
     assert strangers == []
 
@@ -144,7 +157,7 @@ def test_the_homes_of_what_is_required_are_inhabited() -> None:
     for library in ("llama_cpp", "sentence_transformers", "usearch"):
         homes = HOMES[library]
         for home in (homes,) if isinstance(homes, str) else homes:
-            assert library in set(imported(ast.parse((ROOT / home).read_text()))), home
+            assert library in libraries(ROOT / home), home
 
 
 def test_package_init_files_are_empty() -> None:
@@ -162,8 +175,7 @@ def test_every_module_says_what_is_public() -> None:
     silent = [
         name_of(path)
         for path in modules()
-        if path.name not in ("__init__.py", "__main__.py")
-        and exported(ast.parse(path.read_text())) is None
+        if path.name not in ("__init__.py", "__main__.py") and exported(parsed(path)) is None
     ]
     assert silent == []
 
@@ -172,7 +184,7 @@ def test_what_is_public_exists() -> None:
     missing = {
         name_of(path): sorted(set(exported(tree) or ()) - defined(tree))
         for path in modules()
-        for tree in [ast.parse(path.read_text())]
+        for tree in [parsed(path)]
     }
     assert {name: names for name, names in missing.items() if names} == {}
 

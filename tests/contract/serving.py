@@ -12,6 +12,7 @@ import uvicorn
 
 from gateway.app import create_app
 from gateway.config_files import Configuration
+from gateway.http_protocol import HttpProtocol
 from gateway.serve import listen
 from gateway.settings import AuthSettings, GatewaySettings, RetrievalSection, ServerSettings
 from models.engine import Engine
@@ -119,7 +120,7 @@ def serve(found: Configuration, engines: Mapping[str, Engine] | None = None) -> 
     config = uvicorn.Config(
         app,
         loop="uvloop",
-        http="httptools",
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=None,

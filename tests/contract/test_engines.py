@@ -58,7 +58,7 @@ GIVEN_UP = 40  # fewer than may wait
 STORY = "Once upon a time a fox, a crow and a very old turtle lived by the river. " * 4
 
 
-@pytest_asyncio.fixture(loop_scope="session", scope="session")
+@pytest_asyncio.fixture(loop_scope="session", scope="module")
 async def registry(
     tmp_path_factory: pytest.TempPathFactory, gemma3: ModelSettings
 ) -> AsyncIterator[Registry]:

@@ -99,6 +99,7 @@ def test_an_answer_has_votes_sources_and_citations(served: Served) -> None:
     assert found.usage is not None
     assert found.usage.total_tokens > 0
     assert extra["timings"]["retrieval_ms"] > 0
+    assert extra["timings"]["vote_ms"] > 0
 
 
 def test_the_stream_deliberates_then_answers(served: Served) -> None:

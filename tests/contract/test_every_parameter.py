@@ -204,6 +204,38 @@ def regex(gateway: Gateway) -> None:
     assert text(gateway, temperature=2, regex="[0-9]{3}").isdecimal()
 
 
+def guided_json(gateway: Gateway) -> None:
+    for schema in ({"enum": [1, 2]}, '{"enum": [1, 2]}'):
+        assert text(gateway, temperature=2, guided_json=schema) in ("1", "2")
+
+
+def guided_regex(gateway: Gateway) -> None:
+    assert text(gateway, temperature=2, guided_regex="[0-9]{3}").isdecimal()
+
+
+def guided_choice(gateway: Gateway) -> None:
+    choices = ['up "high"\n', "down\\n", "Größe"]
+    found = {text(gateway, temperature=2, seed=n, guided_choice=choices) for n in range(6)}
+    assert found <= set(choices)
+    assert len(found) > 1
+
+
+def guided_grammar(gateway: Gateway) -> None:
+    assert text(gateway, guided_grammar='root ::= "up" | "down"') in ("up", "down")
+
+
+def structured_outputs(gateway: Gateway) -> None:
+    for wanted in (
+        {"json": {"enum": [1, 2]}},
+        {"regex": "[12]"},
+        {"choice": ["1", "2"]},
+        {"grammar": 'root ::= "1" | "2"'},
+    ):
+        assert text(gateway, temperature=2, structured_outputs=wanted) in ("1", "2")
+    found = text(gateway, max_tokens=60, structured_outputs={"json_object": True})
+    assert found.startswith("{")
+
+
 EFFECTS: dict[str, Callable[[Gateway], None]] = {
     check.__name__: check
     for check in (
@@ -226,6 +258,11 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
         response_format,
         grammar,
         regex,
+        guided_json,
+        guided_regex,
+        guided_choice,
+        guided_grammar,
+        structured_outputs,
     )
 } | {
     "top_p": narrows("top_p", 0),
@@ -295,6 +332,16 @@ def test_the_hottest_answer_validates(local_gateway: Gateway, schema: Any, seed:
         ({"grammar": 'start: "x"', "regex": "x"}, "grammar"),
         ({"grammar": 'start: "x"', "response_format": {"type": "json_object"}}, "grammar"),
         ({"regex": "x", "response_format": {"type": "json_object"}}, "regex"),
+        ({"guided_json": {}, "guided_choice": ["x"]}, "guided_json"),
+        ({"guided_choice": ["x"], "response_format": {"type": "json_object"}}, "guided_choice"),
+        ({"structured_outputs": {"regex": "x", "choice": ["x"]}}, "structured_outputs.regex"),
+        ({"structured_outputs": {"structural_tag": "x"}}, "structured_outputs.structural_tag"),
+        ({"structured_outputs": {"json": "{"}}, "structured_outputs.json"),
+        ({"guided_json": {"type": "string", "pattern": "(?=x)"}}, "guided_json"),
+        ({"guided_regex": "("}, "guided_regex"),
+        ({"guided_choice": ["a\x00"]}, "guided_choice[0]"),
+        ({"guided_choice": ["x" * 900] * 40}, "guided_choice"),
+        ({"guided_grammar": "x", "ignore_eos": True}, "ignore_eos"),
         ({"grammar": 'start: "x"', "ignore_eos": True}, "ignore_eos"),
         ({"grammar": ""}, "grammar"),
         ({"grammar": "\n" * 100_000}, "grammar"),

@@ -57,3 +57,22 @@ def test_the_client_sees_an_authentication_error(url: str) -> None:
 )
 def test_what_is_public_needs_none(url: str, path: str) -> None:
     assert httpx.get(f"{url}{path}").status_code == 200
+
+
+@pytest.mark.parametrize("action", ["load", "unload", "pull", "reload"])
+def test_models_are_managed_with_an_admins_key(
+    url: str, engine: WatchedEngine, action: str
+) -> None:
+    """By default the first one's. What the others ask for does not even get read."""
+    path, body = f"{url}/models/{action}", {"model": "nope"}
+    refused = httpx.post(path, json=body, headers={"authorization": "Bearer key-b"})
+    assert refused.status_code == 403
+    error = refused.json()["error"]
+    assert error["code"] == "permission_denied"
+    assert "'bob'" in error["message"]
+    assert "auth.admins" in error["message"]
+    allowed = httpx.post(path, json=body, headers={"authorization": "Bearer key-a"})
+    assert allowed.status_code == (400 if action == "reload" else 404)  # of the model, the file
+    for key in ("key-a", "key-b"):
+        with openai.OpenAI(base_url=f"{url}/v1", api_key=key) as client:
+            client.chat.completions.create(model="fake", messages=HELLO)

@@ -2,7 +2,7 @@
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -145,27 +145,36 @@ def test_who_names_no_model_is_told(rig: Rig, path: str) -> None:
     assert "model" in missing.json()["error"]["message"]
 
 
-def test_a_cold_start_is_told_in_the_stream(rig: Rig) -> None:
+def chat_texts(client: openai.OpenAI) -> Iterator[tuple[Any, str]]:
+    """Each chunk's event, and what it adds."""
+    for chunk in client.chat.completions.create(model="slow", messages=HELLO, stream=True):
+        yield (chunk.model_extra or {}).get("event"), chunk.choices[0].delta.content or ""
+
+
+def completion_texts(client: openai.OpenAI) -> Iterator[tuple[Any, str]]:
+    text = HELLO[0]["content"]
+    for chunk in client.completions.create(model="slow", prompt=text, stream=True):
+        yield (chunk.model_extra or {}).get("event"), chunk.choices[0].text
+
+
+@pytest.mark.parametrize("stream", [chat_texts, completion_texts])
+def test_a_cold_start_is_told_in_the_stream(
+    rig: Rig, stream: Callable[[openai.OpenAI], Iterator[tuple[Any, str]]]
+) -> None:
     rig.engine.let.clear()
     events: list[Any] = []
     content = ""
     with openai.OpenAI(base_url=f"{rig.url}/v1", api_key="none", max_retries=0) as client:
-        chunks = client.chat.completions.create(model="slow", messages=HELLO, stream=True)
-        for chunk in chunks:
-            extra = chunk.model_extra or {}
-            if "event" in extra:
-                events.append(extra["event"])
+        for event, text in stream(client):
+            if event is not None:
+                events.append(event)
                 rig.engine.let.set()
-            content += chunk.choices[0].delta.content or ""
-    assert [event["type"] for event in events] == ["status", "status"]
-    assert [event["data"]["done"] for event in events] == [False, True]
-    assert "slow" in events[0]["data"]["description"]
-    assert content == HELLO[0]["content"]
-
-
-def test_a_warm_answer_has_no_such_event(rig: Rig) -> None:
-    rig.chat()
-    assert '"event"' not in rig.chat(stream=True).text
+            content += text
+        assert [event["type"] for event in events] == ["status", "status"]
+        assert [event["data"]["done"] for event in events] == [False, True]
+        assert "slow" in events[0]["data"]["description"]
+        assert content == HELLO[0]["content"]
+        assert not any(event for event, _ in stream(client))  # it is warm now
 
 
 def test_metrics_tell_of_models_and_routes(rig: Rig) -> None:

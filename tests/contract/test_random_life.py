@@ -1,6 +1,8 @@
 """A thousand random steps with worker processes that have no model leave nothing behind."""
 
 import asyncio
+import os
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -80,3 +82,29 @@ async def test_nothing_is_left_behind(folder: Path, tmp_path: Path) -> None:
     assert [task for task in asyncio.all_tasks() if task is not asyncio.current_task()] == []
     # A socket or a pipe of each load would be hundreds.
     assert psutil.Process().num_fds() <= descriptors + 16
+
+
+async def test_a_stop_in_the_middle_of_a_restart_leaves_no_socket(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spawning: list[WorkerProcess] = []
+    begun = asyncio.Event()
+
+    async def never(self: WorkerProcess, address: str) -> asyncio.subprocess.Process:
+        spawning.append(self)
+        begun.set()
+        await asyncio.Event().wait()
+        raise AssertionError
+
+    registry = Registry({"one": models(folder)["one"]}, tmp_path / "state", place=lambda _: PLACED)
+    await registry.start()
+    await registry.load("one")
+    monkeypatch.setattr(WorkerProcess, "_spawn", never)
+    pid = registry.stats()["one"].pid
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    await begun.wait()
+    await registry.stop(5)
+    (worker,) = spawning
+    assert worker._socket is not None  # pyright: ignore[reportPrivateUsage]
+    assert worker._socket.closed  # pyright: ignore[reportPrivateUsage]

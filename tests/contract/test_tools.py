@@ -57,6 +57,12 @@ TEMPLATES = {
     "mistral": template(
         "[TOOL_CALLS]{{ c.function.name }}[ARGS]{{ c.function.arguments | tojson }}"
     ),
+    "tags": template(
+        "{{ '<tool_call>\n<function=' ~ c.function.name ~ '>\n' }}"
+        "{% for k, v in c.function.arguments.items() %}{{ '<parameter=' ~ k ~ '>\n' }}"
+        "{{ v if v is string else v | tojson }}{{ '\n</parameter>\n' }}{% endfor %}"
+        "{{ '</function>\n</tool_call>' }}"
+    ),
     # Markers that are control tokens of the vocabulary.
     "control": template("<jupyter_start>" + JSON_CALL + "<jupyter_output>"),
 }
@@ -65,7 +71,7 @@ THINKING = template(
     prompt="{% if enable_thinking is not defined or enable_thinking %}<think>\n"
     "{% else %}<think>\n\n</think>\n\n{% endif %}",
 )
-PARALLEL = ["generic", "hermes", "mistral", "control"]
+PARALLEL = ["generic", "hermes", "mistral", "tags", "control"]
 
 
 @pytest.fixture(scope="module")

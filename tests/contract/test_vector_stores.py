@@ -7,8 +7,11 @@ from typing import Any, NamedTuple
 import httpx
 import openai
 import pytest
+from msgspec.structs import replace
 
 from gateway.settings import StoreSettings
+from models.engines.fake import FakeEngine
+from models.types import GenerateRequest
 from tests.contract.serving import configuration, serve, wait_ready
 from tests.contract.test_files import strict
 
@@ -23,15 +26,23 @@ class Served(NamedTuple):
     http: httpx.Client  # as alice
 
 
+def rewritten(request: GenerateRequest) -> str:
+    """A polite query without its politeness; nothing of any other."""
+    query = request.prompt.messages[-1].content  # type: ignore[union-attr]
+    return f'1. "{query.removeprefix("Please: ")}"\nmore' if "Please" in query else " "
+
+
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder = tmp_path_factory.mktemp("stores")
-    found = configuration(folder, keys=("alice:key-a", "bob:key-b"))
+    found = configuration(folder, models=("fake", "writer"), keys=("alice:key-a", "bob:key-b"))
+    retrieval = replace(found.settings.retrieval, rewrite_model="writer")
+    found = replace(found, settings=replace(found.settings, retrieval=retrieval))
     (folder / "docs").mkdir()
     (folder / "docs" / "router.txt").write_bytes(LAMP)
     found.settings.stores.append(StoreSettings(name="handbook", paths=["docs"], read=["alice"]))
     with (
-        serve(found) as url,
+        serve(found, {"writer": FakeEngine(reply=rewritten)}) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="key-a", max_retries=0) as alice,
         openai.OpenAI(base_url=f"{url}/v1", api_key="key-b", max_retries=0) as bob,
         httpx.Client(base_url=url, headers={"authorization": "Bearer key-a"}, timeout=20) as http,
@@ -91,6 +102,17 @@ def test_upload_and_poll_then_search(served: Served, store: str) -> None:
     assert raw["search_query"] == ["lamp", "paper"]
     assert (raw["has_more"], raw["next_page"]) == (False, None)
     assert {result["filename"] for result in raw["data"]} == {"lamp.md", "paper.md"}
+
+
+def test_a_query_is_rewritten_where_that_is_asked_for(served: Served, store: str) -> None:
+    put(served, store, "lamp.md", LAMP)
+    path = f"/v1/vector_stores/{store}/search"
+    body = {"query": ["Please: lamp", "paper"]}
+    assert served.http.post(path, json=body).json()["search_query"] == body["query"]
+    found = served.http.post(path, json={**body, "rewrite_query": True}).json()
+    assert found["search_query"] == ["lamp", "paper"]
+    plain = served.http.post(path, json={"query": ["lamp", "paper"]}).json()
+    assert found["data"] == plain["data"]
 
 
 async def test_the_async_client(served: Served, store: str) -> None:
@@ -262,6 +284,19 @@ def test_batches(served: Served, store: str) -> None:
     for wrong in ({}, {"file_ids": []}, {"file_ids": files, "files": [{"file_id": files[0]}]}):
         answer = served.http.post(f"/v1/vector_stores/{store}/file_batches", json=wrong)
         assert answer.status_code == 400
+
+
+def test_stores_are_listed_page_by_page(served: Served) -> None:
+    made = [served.bob.vector_stores.create(name=str(number)).id for number in range(3)]
+    own = [store.id for store in served.bob.vector_stores.list(limit=1) if store.id in made]
+    assert own == made[::-1]
+    back = served.bob.vector_stores.list(before=made[0], limit=1, order="desc")
+    assert [store.id for store in back.data] == [made[1]]
+    for store in made:
+        served.bob.vector_stores.delete(store)
+    with pytest.raises(openai.BadRequestError) as caught:
+        served.bob.vector_stores.list(after="vs_none")
+    assert caught.value.param == "after"
 
 
 def test_stores_are_made_changed_and_listed(served: Served) -> None:

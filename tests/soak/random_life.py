@@ -1,9 +1,11 @@
 """`make test-soak`: a thousand random steps with real workers, and models of random weights.
 
-Not a test_*.py: it takes many minutes, so `make test` leaves it out.
+Not a test_*.py, so that `make test` leaves it out. JURAT_TEST_STEPS and JURAT_TEST_SEED ask for
+more steps, and for others.
 """
 
 import asyncio
+import os
 import tempfile
 from pathlib import Path
 
@@ -18,7 +20,8 @@ from models.settings import ModelSettings
 from tests.random_life import Life, children, leftovers
 from tests.tiny_models import CONTEXT, write_hybrid, write_recurrent, write_windowed
 
-STEPS = 1000
+STEPS = int(os.environ.get("JURAT_TEST_STEPS", "1000"))
+SEED = int(os.environ.get("JURAT_TEST_SEED", "4"))
 PLACED = Fit(
     placement=Placement(context=CONTEXT, kv_tokens=CONTEXT, parallel=2),
     estimate=Estimate(host=Part(weights=10)),
@@ -46,7 +49,7 @@ async def test_nothing_is_left_behind(tmp_path: Path, monkeypatch: pytest.Monkey
     limits = ResidencyLimits(budget=Footprint(host=20), min_residency_s=1)
     registry = Registry(catalog, tmp_path / "state", limits=limits, place=lambda _: PLACED)
     await registry.start()
-    life = Life(registry, catalog, seed=4, crash=False)  # they are killed instead
+    life = Life(registry, catalog, seed=SEED, crash=False)  # they are killed instead
     await life.run(STEPS)
     assert life.answered > STEPS / 3
     await registry.stop(10)

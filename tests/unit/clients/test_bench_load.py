@@ -165,6 +165,17 @@ def test_voters_ask_for_samples_in_one_request_or_in_several() -> None:
     assert single["max_tokens"] == 48
 
 
+def test_members_are_asked_over_a_context_that_only_the_request_has() -> None:
+    one, three = WORKLOADS["ensemble"].cases([3])
+    ((alone,),) = bodies("ensemble", one)
+    ((asked,),) = bodies("ensemble", three)
+    assert alone["ensemble"]["members"] == ["smollm2-135m"]
+    assert asked["ensemble"]["members"] == ["smollm2-135m"] * 3
+    assert asked["ensemble"]["early_stop"] is False
+    assert [message["role"] for message in asked["messages"]] == ["system", "user"]
+    assert len(text_of(asked)) > 2_000
+
+
 def test_mixed_is_streams_without_end_and_one_long_prompt() -> None:
     *streams, prompt = [body for (body,) in bodies("mixed", case_of("mixed", 4), 1024)]
     assert [(body["ignore_eos"], body["max_tokens"]) for body in streams] == [(True, 1024)] * 4
@@ -342,7 +353,8 @@ def test_all_runs_what_it_can_and_says_what_it_could_not(
     assert status == 1
     assert "all-minilm-l6-v2" in result["skipped"]["embeddings"]
     assert "embeddings was not run" in capsys.readouterr().out
-    assert len(result["workloads"]) == len(WORKLOADS) - 1
+    assert "rag-ensemble" in result["skipped"]["ensemble"]
+    assert len(result["workloads"]) == len(WORKLOADS) - 2
     assert "structured: tokens/s" in picture.read_text()
 
 

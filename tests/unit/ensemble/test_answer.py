@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from gateway.ensemble.answer import (
     AnswerError,
     MemberAnswer,
+    Order,
     encode,
     extractive_grammar,
     json_schema,
@@ -136,6 +137,22 @@ def test_the_schema_allows_only_the_passages_shown() -> None:
     for wrong in ([3], [], [2, 5, 2]):
         text = json.dumps({**fields, "passages": wrong}, separators=(",", ":"))
         assert not accepts(schema, text)
+
+
+@pytest.mark.parametrize(
+    ("order", "first"),
+    [("value_first", "answer_value"), ("explanation_first", "explanation")],
+)
+def test_the_order_decides_what_is_written_first(order: Order, first: str) -> None:
+    answer = MemberAnswer(answer_value="12", passages=(2,), explanation="It says so.")
+    text = encode(answer, extractive=False, order=order)
+    assert next(iter(json.loads(text))) == first
+    assert parse(text, [2, 5]) == answer
+    for asked in ("value_first", "explanation_first"):
+        schema = llguidance.LLMatcher.grammar_from_json_schema(
+            json_schema([2, 5], order=asked), defaults={"whitespace_flexible": False}
+        )
+        assert accepts(schema, text) == (asked == order)
 
 
 @pytest.mark.parametrize("extractive", [True, False])

@@ -55,3 +55,14 @@ async def test_agreement_and_grounding_are_seen() -> None:
 def test_an_unknown_coefficient_is_named() -> None:
     with pytest.raises(ValueError, match="calibration: unknown 'luck'"):
         replace(SETTINGS, calibration={"luck": 1.0})
+
+
+async def test_names_that_the_best_sentence_lacks_count_against_it() -> None:
+    asked = "How long do I hold the button, Ann says for Bob?"
+    loose = replace(SETTINGS, evidence_floor=0.0, missing_names=0.0)
+    seen = (await Rig(says("12 seconds"), loose).verdict(question=asked)).report
+    assert seen.features["names"] == 0.0
+    strict = replace(loose, evidence_floor=seen.features["evidence"] - 0.01, missing_names=0.1)
+    found = await Rig(says("12 seconds"), strict).verdict(question=asked)
+    assert found.report.is_blank
+    assert "No sentence speaks to the question" in found.report.explanation

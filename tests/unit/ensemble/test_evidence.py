@@ -8,6 +8,7 @@ from gateway.ensemble.evidence import (
     candidates,
     echoes,
     expects_number,
+    names_held,
     names_missing,
     rank,
     says_nothing_new,
@@ -124,3 +125,18 @@ def test_any_text_can_be_ranked(question: str, texts: list[str]) -> None:
     for sentence in ranked_texts(question, passages):
         assert 0 <= sentence.score <= 1 + 1e-9
         assert 0 <= sentence.start < sentence.end <= len(texts[sentence.n])
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "share"),
+    [
+        ("When did Nixon visit China in 1972?", "Nixon went to China.", 2 / 3),
+        ("When did Nixon visit China?", "It was in spring.", 0.0),
+        ("My Fell 16 is wet. What now?", "The Fell 16 dries.", 1.0),
+        ("What is wet? Why?", "Nothing.", 1.0),
+        ("How many R200s are there?", "The r200's are two.", 0.0),
+        ("Is the R200’s lamp red?", "The r200's lamp is red.", 1.0),
+    ],
+)
+def test_names_of_the_question_in_a_text(question: str, text: str, share: float) -> None:
+    assert names_held(question, text) == pytest.approx(share)

@@ -3,7 +3,7 @@ from contextlib import aclosing
 
 import pytest
 
-from gateway.ensemble.fanout import Question, Reply, ask, most_telling, seed_for
+from gateway.ensemble.fanout import Loading, Question, Reply, ask, most_telling, seed_for
 from models.engines.fake import FakeEngine
 from models.errors import (
     EngineCrashed,
@@ -31,9 +31,15 @@ def question(engine: FakeEngine | ModelError, max_tokens: int | None = None) -> 
 
 async def all_replies(*questions: Question, timeout_s: float = 5.0) -> dict[int, Reply]:
     found: dict[int, Reply] = {}
-    async for reply in ask(questions, [range(len(questions))], timeout_s):
-        found[reply.place] = reply
+    async for replies in ask(questions, [range(len(questions))], timeout_s):
+        assert not isinstance(replies, Loading)
+        found |= {reply.place: reply for reply in replies}
     return found
+
+
+def places(replies: list[Reply] | Loading) -> list[int]:
+    assert not isinstance(replies, Loading)
+    return [reply.place for reply in replies]
 
 
 def forever() -> "asyncio.Future[None]":
@@ -67,10 +73,8 @@ async def test_a_failed_member_is_a_reply_and_the_others_go_on() -> None:
 
 async def test_replies_come_as_they_are_ready() -> None:
     slow = await fake(gate=lambda: asyncio.ensure_future(asyncio.sleep(0.01)))
-    order = [
-        reply.place async for reply in ask([question(slow), question(await fake())], [(0, 1)], 5.0)
-    ]
-    assert order == [1, 0]
+    coming = ask([question(slow), question(await fake())], [(0, 1)], 5.0)
+    assert [places(replies) async for replies in coming] == [[1], [0]]
 
 
 async def test_waves_follow_one_another() -> None:
@@ -82,15 +86,49 @@ async def test_waves_follow_one_another() -> None:
         return asyncio.ensure_future(asyncio.sleep(0))
 
     engines = [await fake(gate=gate), await fake(gate=gate)]
-    order = [r.place async for r in ask([question(e) for e in engines], [(1,), (0,)], 5.0)]
-    assert order == [1, 0]
+    coming = ask([question(e) for e in engines], [(1,), (0,)], 5.0)
+    assert [places(replies) async for replies in coming] == [[1], [0]]
     assert running == 1
+
+
+async def test_those_that_are_ready_together_come_together() -> None:
+    gone = question(EngineUnavailable("gone"))
+    coming = ask([gone, gone, question(await fake())], [(0, 1, 2)], 5.0)
+    assert [places(replies) async for replies in coming] == [[0, 1], [2]]
+
+
+async def test_no_wave_waits_for_those_beside() -> None:
+    """The one beside is let go by the last wave's answer only."""
+    last = forever()
+
+    async def until_last() -> None:
+        await last
+
+    def let_go() -> "asyncio.Future[None]":
+        last.set_result(None)
+        return asyncio.ensure_future(asyncio.sleep(0))
+
+    engines = [
+        await fake(),
+        await fake(gate=lambda: asyncio.ensure_future(until_last())),
+        await fake(gate=let_go, reply='{"answer_value":"1","passages":[1]}'),
+    ]
+    asked = [question(engine) for engine in engines]
+    order: list[int] = []
+    async for replies in ask(asked, [(0,), (2,)], 5.0, beside=(1,)):
+        assert not isinstance(replies, Loading)
+        order += [reply.place for reply in replies]
+    assert order[0] == 0
+    assert sorted(order) == [0, 1, 2]
+    only = [r async for r in ask([question(await fake())], [], 5.0, beside=(0,))]
+    assert len(only) == 1
 
 
 async def test_closing_cancels_every_member() -> None:
     engines = [await fake(), await fake(gate=forever), await fake(gate=forever)]
-    async with aclosing(ask([question(e) for e in engines], [(0, 1, 2)], 5.0)) as replies:
-        assert (await anext(replies)).place == 0
+    coming = ask([question(e) for e in engines], [(0, 1, 2)], 5.0)
+    async with aclosing(coming):
+        assert places(await anext(coming)) == [0]
         assert [engine.stats().running for engine in engines] == [0, 1, 1]
     assert [engine.stats().running for engine in engines] == [0, 0, 0]
 

@@ -8,7 +8,6 @@ from msgspec.structs import replace
 
 from gateway.ensemble.hearing import stages
 from gateway.ensemble.settings import EnsembleSettings, Member
-from gateway.ensemble.tally import NOT_WAITED_FOR
 from gateway.schema.ensemble import EnsembleOverride
 from models.engines.fake import FakeEngine
 from models.errors import ContextOverflow, EngineUnavailable
@@ -49,19 +48,27 @@ def cascade(**options: object) -> EnsembleSettings:
 
 
 async def test_who_cannot_change_the_outcome_is_not_waited_for() -> None:
-    rig = Rig(says("12 seconds"))
+    replies = {"a": says("12 seconds"), "b": says("12 seconds"), "c": says("12 seconds " * 9)}
+    rig = Rig(replies)
     report = (await rig.verdict()).report
-    assert [vote.error for vote in report.votes] == [None, None, NOT_WAITED_FOR]
+    assert [vote.stopped for vote in report.votes] == [False, False, True]
+    assert [vote.error for vote in report.votes] == [None] * 3
     assert report.explanation == "2 of 2 votes for “12 seconds”."
     assert rig.engines["m"].stats().running == 0
-    whole = await Rig(says("12 seconds")).verdict(override=EnsembleOverride(early_stop=False))
-    assert [vote.error for vote in whole.report.votes] == [None] * 3
+    whole = await Rig(replies).verdict(override=EnsembleOverride(early_stop=False))
+    assert not any(vote.stopped for vote in whole.report.votes)
+
+
+async def test_a_vote_that_is_there_already_counts() -> None:
+    report = (await Rig(says("12 seconds")).verdict()).report
+    assert not any(vote.stopped for vote in report.votes)
+    assert report.explanation == "3 of 3 votes for “12 seconds”."
 
 
 async def test_a_split_vote_waits_for_the_last() -> None:
     rig = Rig({"a": says("24 hours", 3), "b": says("12 seconds"), "c": says("12 seconds")})
     report = (await rig.verdict()).report
-    assert [vote.error for vote in report.votes] == [None] * 3
+    assert not any(vote.stopped for vote in report.votes)
 
 
 @pytest.mark.parametrize("agree", [True, False])
@@ -70,7 +77,7 @@ async def test_a_later_stage_is_asked_only_on_disagreement(agree: bool) -> None:
     rig = Rig({"a": says("12 seconds"), "b": second, "c": says("12 seconds")}, cascade())
     report = (await rig.verdict()).report
     assert len(rig.requests) == (2 if agree else 3)
-    assert (report.votes[2].error == NOT_WAITED_FOR) is agree
+    assert report.votes[2].stopped is agree
     assert report.answer_value == "12 seconds"
 
 

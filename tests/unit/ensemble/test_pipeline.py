@@ -13,7 +13,7 @@ from gateway.ensemble.pipeline import (
     Event,
     Verdict,
 )
-from gateway.ensemble.settings import EnsembleSettings, Member, single
+from gateway.ensemble.settings import EnsembleSettings, Example, Member, single
 from gateway.schema.ensemble import EnsembleOverride
 from models.engine import Engine
 from models.engines.fake import FakeEngine
@@ -142,7 +142,8 @@ async def test_members_are_asked_in_the_requests_own_tier() -> None:
 
 
 async def test_the_deliberation_tells_every_step() -> None:
-    reasoning = (await Rig(says("12 seconds")).verdict()).reasoning
+    longer = {name: says("12 seconds") for name in "ab"} | {"c": says("12 seconds " * 9)}
+    reasoning = (await Rig(longer).verdict()).reasoning
     assert "Found 3 passages" in reasoning
     assert "[1] routers.md, Resetting (0.70)" in reasoning
     assert "[2] warranty.pdf, page 3 (0.50)" in reasoning
@@ -248,6 +249,29 @@ async def test_an_override_changes_one_request() -> None:
     assert [vote.model for vote in report.votes] == ["b", "other", "other#2"]
     assert report.execution == "sequential"
     assert rig.searches == [{"query": QUESTION, "owner": "ann", "stores": ("x",), "limit": 1}]
+
+
+async def test_a_member_named_again_answers_again() -> None:
+    rig = Rig(says("12 seconds"))
+    override = EnsembleOverride(members=["b", "b", "b"], early_stop=False)
+    report = (await rig.verdict(override=override)).report
+    assert [vote.model for vote in report.votes] == ["b", "b#2", "b#3"]
+    assert len({request.sampling.seed for request in rig.requests}) == 3
+
+
+async def test_an_override_says_how_members_answer_and_when_to_decline() -> None:
+    example = Example(passage="The lamp is red.", question="A worked question?", value="red")
+    reply = writes("12 seconds", "Hold it for 12 seconds.")
+    rig = Rig(reply, replace(SETTINGS, examples=(example,)), small=False)
+    await rig.verdict(override=EnsembleOverride(examples=False, order="explanation_first"))
+    (first, *_) = rig.requests
+    assert "A worked question" not in str(first.prompt)
+    assert first.constraint is not None
+    assert first.constraint.grammar.index("explanation") < first.constraint.grammar.index("value")
+    await rig.verdict()
+    assert "A worked question" in str(rig.requests[-1].prompt)
+    strict = await rig.verdict(override=EnsembleOverride(evidence_floor=1.0))
+    assert strict.report.is_blank
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.ensemble.plan import plan
+from gateway.ensemble.plan import Plan, plan
 from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -79,11 +79,16 @@ def test_members_on_one_model_run_at_once_and_models_take_turns() -> None:
 
 def test_models_that_need_no_cores_run_beside_the_others() -> None:
     assert plan(["a", "b"], []).execution == "parallel"
-    assert plan(["a", "b", "a"], ["b"]).waves == ((0, 1, 2),)
-    assert plan(["a", "far", "b"], ["a", "b"]).waves == ((0, 1), (2,))
+    assert plan(["a", "b", "a"], ["b"]) == Plan("parallel", ((1,),), (0, 2))
+    assert plan(["a", "far", "b"], ["a", "b"]) == Plan("sequential", ((0,), (2,)), (1,))
 
 
 def test_models_that_do_not_fit_together_take_turns_the_resident_one_first() -> None:
     found = plan(["a", "b", "a"], [], together=False, resident=["b"])
     assert found.execution == "swapped"
-    assert found.waves == ((1,), (0, 2))
+    assert (found.waves, found.beside) == (((1,), (0, 2)), ())
+
+
+def test_what_runs_elsewhere_waits_for_no_swap() -> None:
+    found = plan(["a", "far", "b"], ["a", "b"], together=False, elsewhere=["far"])
+    assert found == Plan("swapped", ((0,), (2,)), (1,))

@@ -27,6 +27,26 @@ def test_one_key_cannot_have_two_owners() -> None:
     assert "topsecret" not in str(caught.value)
 
 
+def test_who_may_manage_models() -> None:
+    keys = ["alice:k1", "bob:k2", "alice:k3"]
+
+    def found(admins: list[str] | None) -> list[str]:
+        ring = KeyRing(keys, admins)
+        return [name for name in ("alice", "bob", "") if ring.is_admin(name)]
+
+    assert found(None) == ["alice"]
+    assert found(["bob"]) == ["bob"]
+    assert found([]) == []
+    assert KeyRing([]).is_admin("local")
+
+
+def test_an_admin_has_a_key() -> None:
+    with pytest.raises(ConfigError, match=r"auth\.admins: 'alise' has no API key.*alice"):
+        KeyRing(["alice:k1"], ["alise"])
+    with pytest.raises(ConfigError, match="'ops' has no API key"):
+        KeyRing([], ["ops"])
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "::1", "[::1]", "127.1.2.3"])
 def test_loopback_needs_no_key(host: str) -> None:
     check_exposure(host, KeyRing([]))

@@ -65,7 +65,12 @@ def test_check_config_says_which_model_has_no_file(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write_config(tmp_path)
-    for kind, source in (("chat", "lost.gguf"), ("embedding", "gateway.toml")):
+    (tmp_path / "text.gguf").write_text("This is no model.")
+    for kind, source in (
+        ("chat", "lost.gguf"),
+        ("chat", "text.gguf"),
+        ("embedding", "gateway.toml"),
+    ):
         text = f'id = "mine"\nkind = "{kind}"\nsource = "file:{source}"\n'
         (tmp_path / "models" / "mine.toml").write_text(text)
         assert cli.main(["check-config", "--config", str(path)]) == 1

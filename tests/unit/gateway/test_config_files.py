@@ -55,15 +55,16 @@ def test_what_it_cannot_be_like_is_named(tmp_path: Path, text: str, said: str) -
         load_configuration(path, environment={})
 
 
+@pytest.mark.parametrize("key", ["reranker", "rewrite_model"])
 @pytest.mark.parametrize(
-    ("reranker", "said"),
-    [("nobody", "retrieval.reranker: no model 'nobody'"), ("e", "'e' is of kind 'embedding'")],
+    ("model", "said"),
+    [("nobody", "no model 'nobody'"), ("e", "'e' is of kind 'embedding'")],
 )
-def test_a_reranker_that_is_none_is_named(tmp_path: Path, reranker: str, said: str) -> None:
+def test_a_model_of_another_kind_is_named(tmp_path: Path, key: str, model: str, said: str) -> None:
     path = write(tmp_path, first=MEMBERS)
     (tmp_path / "models" / "e.toml").write_text('id = "e"\nkind = "embedding"\nsource = "file:e"\n')
-    path.write_text(f'[retrieval]\nembedder = "m"\nreranker = "{reranker}"\n')
-    with pytest.raises(ConfigError, match=said):
+    path.write_text(f'[retrieval]\nembedder = "m"\n{key} = "{model}"\n')
+    with pytest.raises(ConfigError, match=f"retrieval.{key}: {said}"):
         load_configuration(path, environment={})
 
 

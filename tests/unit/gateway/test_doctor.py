@@ -1,11 +1,13 @@
 """`jurat doctor` and `jurat reindex`; what they look at is tested in tests/unit/retrieval."""
 
+import asyncio
 import json
+import os
 from pathlib import Path
 
 import pytest
 
-from gateway import doctor
+from gateway import doctor, reindex
 from retrieval.library import Library
 from tests.unit.gateway.test_cli import write_config
 from tests.unit.retrieval.fakes import BagEmbedder
@@ -28,6 +30,7 @@ async def fill(state: Path) -> None:
     library = Library.open(state, BagEmbedder())
     store = await library.ensure_store("docs", "ann")
     await library.ingest(store.id, "ann", [("a.md", b"# A\n\nA paper jam.\n")])
+    await library.search("jam", owner="ann", stores=["docs"])  # which builds its index
     library.close()
 
 
@@ -47,11 +50,15 @@ async def test_it_says_what_is_wrong_and_mends_it(
 
 
 async def test_reindex(state: Path, config: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    await fill(state)
-    assert doctor.reindex(config) == 0
-    assert "1 stores" in capsys.readouterr().out
-    assert doctor.reindex([*config, "--store", "nothing"]) == 1
-    assert "nothing" in capsys.readouterr().err
+    await fill(state)  # by another embedder than the configured one
+    assert await asyncio.to_thread(reindex.main, config) == 0
+    said = capsys.readouterr().out
+    assert "1 files were embedded anew" in said
+    assert "1 stores" in said
+    assert await asyncio.to_thread(reindex.main, [*config, "--store", "nothing"]) == 1
+    said = capsys.readouterr()
+    assert "nothing" in said.err
+    assert "embedded" not in said.out
 
 
 async def test_a_gateway_that_runs_is_named(
@@ -59,9 +66,12 @@ async def test_a_gateway_that_runs_is_named(
 ) -> None:
     await fill(state)
     library = Library.open(state, BagEmbedder())
-    assert doctor.main(config) == 1
-    assert doctor.reindex(config) == 1
-    assert "in use by another process" in capsys.readouterr().err
+    assert doctor.main(config) == 0  # looking is no harm
+    spoiled(next((state / "indexes").glob("*/words/*.term")))
+    assert doctor.main([*config, "--repair"]) == 1
+    assert f"process id {os.getpid()}" in capsys.readouterr().err
+    assert await asyncio.to_thread(reindex.main, config) == 1
+    assert f"process id {os.getpid()}" in capsys.readouterr().err
     library.close()
 
 

@@ -38,7 +38,9 @@ def cache(hub: FakeHub, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cach
 
 def write(folder: Path, name: str, **settings: object) -> None:
     table = {"id": name, "kind": "chat", "source": "hf:org/tiny", **settings}
+    adapters = table.pop("lora", [])
     lines = [f"{key} = {json.dumps(value)}" for key, value in table.items()]
+    lines += [f"[[lora]]\nsource = {json.dumps(each)}" for each in adapters]  # type: ignore[attr-defined]
     (folder / "configs" / "models" / f"{name}.toml").write_text("\n".join(lines))
 
 
@@ -67,6 +69,36 @@ def test_pull_takes_a_precision_and_a_source(
     assert json.loads(out)["files"] == ["m-Q4_0.gguf"]
     again = json.loads(run(capsys, "pull", "hf:org/tiny/m-Q4_0.gguf", "--json")[1])
     assert again["fetched"] == 0
+
+
+def test_adapters_come_and_go_with_their_model(
+    hub: FakeHub, cache: Cache, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    files = {"tone.gguf": content(500), "law.gguf": content(600, seed=2)}
+    hub.repositories["org/adapters"] = Repository(files)
+    tone, law = ("hf:org/adapters/tone.gguf", "hf:org/adapters/law.gguf")
+    write(tmp_path, "lawyer", quant="Q8_0", lora=[tone, law])
+    write(tmp_path, "poet", quant="Q4_0", lora=[tone])
+    told = run(capsys, "pull", "lawyer")[1].splitlines()
+    assert [line.split(": ")[0] for line in told] == [tone, law, "hf:org/tiny:Q8_0"]
+    again = json.loads(run(capsys, "pull", "lawyer", "--json")[1])
+    assert again["source"] == "hf:org/tiny:Q8_0"
+    assert [each["source"] for each in again["adapters"]] == [tone, law]
+    run(capsys, "pull", "poet")
+    assert "lawyer, poet of the catalog use" in run(capsys, "rm", tone)[2]
+    updated = json.loads(run(capsys, "models", "update", "poet", "--json")[1])["models"]
+    assert [each["source"] for each in updated] == [tone, "hf:org/tiny:Q4_0"]
+    rows = json.loads(run(capsys, "models", "--json")[1])["models"]
+    assert {row["id"]: row["bytes"] for row in rows if row["here"]}["lawyer"] == SIZE + 1100
+    # "tiny" is the same file of the same model, so another's use is named and nothing is deleted.
+    assert "tiny of the catalog uses" in run(capsys, "rm", "lawyer")[2]
+    (tmp_path / "configs" / "models" / "tiny.toml").unlink()
+    assert json.loads(run(capsys, "rm", "lawyer", "--json")[1])["freed"] == SIZE + 600
+    here = {
+        row["id"] for row in json.loads(run(capsys, "models", "--json")[1])["models"] if row["here"]
+    }
+    assert "poet" in here
+    assert "lawyer" not in here
 
 
 @pytest.mark.parametrize(
@@ -183,7 +215,10 @@ def test_update_fetches_the_newest_commit_and_rm_then_deletes_both(
     assert "tiny is up to date" in run(capsys, "models", "update")[1]
     newer = Repository({"m-Q8_0.gguf": content(SIZE, seed=5)}, commit="2" * 40)
     hub.repositories["org/tiny"] = newer
-    assert "tiny has changed: 222222222222" in run(capsys, "models", "update", "tiny")[1]
+    assert (
+        "tiny has changed: hf:org/tiny:Q8_0 at 222222222222"
+        in run(capsys, "models", "update", "tiny")[1]
+    )
     assert len(cache.blobs()) == 2
     assert json.loads(run(capsys, "rm", "tiny", "--json")[1])["freed"] == 2 * SIZE
     assert cache.blobs() == []

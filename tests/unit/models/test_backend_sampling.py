@@ -7,12 +7,11 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.types import Constraint, GenerateEnd, GenerateRequest, Sampling, TokenPrompt, ToolUse
-from models.worker import messages
+from models.types import Constraint, GenerateRequest, Sampling, TokenPrompt, ToolUse
 from models.worker.backend_sampling import Recipe, recipe_of
-from models.worker.generation import GenerationLoop
 from models.worker.llama import Llama, Rows
 from tests.tiny_models import write_windowed
+from tests.unit.models.served import Served
 
 PROMPT = tuple(range(40, 70))
 # The model repeats its last token with a logit of 67, the others have 20 at most: only such
@@ -159,42 +158,6 @@ def test_who_needs_logits_has_no_recipe() -> None:
     )
 
 
-class Served:
-    """A loop, and each answer's text and end."""
-
-    def __init__(self, model: Path, backend_sampling: str) -> None:
-        self.texts: dict[int, str] = {}
-        self.ends: dict[int, GenerateEnd] = {}
-        spec = messages.WorkerSpec(
-            model="m",
-            kind="chat",
-            path=str(model),
-            threads=1,
-            parallel=4,
-            safe_mode=True,
-            backend_sampling=backend_sampling,
-        )
-        self.loop = GenerationLoop(spec, self._hear)
-        self.loop.probe()
-
-    def ask(self, requests: list[GenerateRequest]) -> list[str]:
-        self.texts = dict.fromkeys(range(len(requests)), "")
-        self.ends = {}
-        for number, request in enumerate(requests):
-            self.loop.generate(messages.Generate(number, request))
-        while self.loop.busy:
-            self.loop.step()
-        assert set(self.ends) == set(self.texts)
-        return list(self.texts.values())
-
-    def _hear(self, message: messages.FromWorker) -> None:
-        assert isinstance(message, messages.Step), message
-        for number, delta in message.deltas:
-            self.texts[number] += delta.text
-            if delta.end is not None:
-                self.ends[number] = delta.end
-
-
 @pytest.mark.filterwarnings("ignore:llama_token_get_attr:DeprecationWarning")  # llguidance's
 def test_a_loop_answers_all_kinds_of_requests_alike(model: Path) -> None:
     """More than there are slots, so that a slot serves one kind after another."""
@@ -208,14 +171,14 @@ def test_a_loop_answers_all_kinds_of_requests_alike(model: Path) -> None:
         GenerateRequest(TokenPrompt(PROMPT), 1, greedy),
         GenerateRequest(TokenPrompt(PROMPT), 12, Sampling(temperature=0, presence_penalty=1.0)),
     ] * 3
-    host, device = (Served(model, choice).ask(kinds) for choice in ("off", "on"))
+    host, device = (Served(model, backend_sampling=choice).ask(kinds) for choice in ("off", "on"))
     assert host == device
     assert set(device[2]) <= {"a", "b"}
     assert len(device[2]) == 12
 
 
 def test_two_seeded_answers_are_the_same_whoever_is_beside_them(model: Path) -> None:
-    served = Served(model, "on")
+    served = Served(model, backend_sampling="on")
     seeded = GenerateRequest(TokenPrompt(PROMPT), 12, Sampling(temperature=12, seed=3))
     other = GenerateRequest(TokenPrompt(PROMPT[:9]), 12, Sampling(temperature=12))
     alone = served.ask([seeded])[0]

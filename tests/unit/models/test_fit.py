@@ -11,29 +11,10 @@ from models.fit import fit
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout, estimated
 from models.memory import MIB, Limits, budget, fits
-from models.settings import ModelSettings, Shape
+from models.settings import ModelSettings
 from tests.unit.models.recorded_machines import BUSY, EIGHT_80, GIB, NO_GPU, ONE_24, TWO_48
+from tests.unit.models.shapes import SHAPE_8B, SHAPE_72B
 
-SHAPE_8B = Shape(
-    layers=32,
-    embedding=4096,
-    heads=32,
-    kv_heads=8,
-    feed_forward=14336,
-    vocabulary=128256,
-    parameters=8_030_261_248,
-    context=131072,
-)
-SHAPE_72B = Shape(
-    layers=80,
-    embedding=8192,
-    heads=64,
-    kv_heads=8,
-    feed_forward=29568,
-    vocabulary=152064,
-    parameters=72_706_203_648,
-    context=32768,
-)
 SMALL = ModelSettings(id="8b", kind="chat", source="hf:a/b", context=8192, shape=SHAPE_8B)
 LARGE = ModelSettings(id="72b", kind="chat", source="hf:a/c", context=8192, shape=SHAPE_72B)
 

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from models.errors import DownloadFailed, SourceError
-from models.hub_names import Reference, choose, parse, reference_of
+from models.hub_names import Reference, choose, parse, references_of
 from models.settings import ModelSettings
 
 QWEN = [
@@ -62,8 +62,9 @@ def test_what_is_no_source_is_named(source: str) -> None:
 
 def test_a_model_from_elsewhere_has_nothing_to_download() -> None:
     with pytest.raises(SourceError, match=r"'m' comes from 'file:x\.gguf'"):
-        reference_of("m", lambda name: chat("file:x.gguf"))
-    assert reference_of("m", lambda name: chat("hf:o/r")).wants == "gguf"
+        references_of("m", lambda name: chat("file:x.gguf"))
+    (found,) = references_of("m", lambda name: chat("hf:o/r"))
+    assert found.wants == "gguf"
 
 
 @pytest.mark.parametrize(

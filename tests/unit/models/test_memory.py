@@ -8,21 +8,12 @@ from models.footprint import Device, Footprint, Machine
 from models.gguf_file import read_layout
 from models.layout import Layer, Layout, estimated
 from models.memory import MIB, Limits, Placement, budget, estimate, fits, less, sizes
-from models.settings import ModelSettings, Shape
+from models.settings import ModelSettings
 from tests.real_models import SMOLLM2, smollm2_path
+from tests.unit.models.shapes import SHAPE_8B
 
 GIB = 1 << 30
-LLAMA_8B = Shape(
-    layers=32,
-    embedding=4096,
-    heads=32,
-    kv_heads=8,
-    feed_forward=14336,
-    vocabulary=128256,
-    parameters=8_030_261_248,
-    context=131072,
-)
-CHAT = ModelSettings(id="m", kind="chat", source="hf:org/repo", context=8192, shape=LLAMA_8B)
+CHAT = ModelSettings(id="m", kind="chat", source="hf:org/repo", context=8192, shape=SHAPE_8B)
 WINDOWED = Layout(
     layers=tuple(Layer(weights=MIB, keys=256, values=256, windowed=at % 2 == 0) for at in range(4)),
     embedding=256,
@@ -71,7 +62,7 @@ def test_an_estimate_by_shape_is_that_of_the_published_file() -> None:
 
 
 def test_parameters_are_counted_where_nobody_says_how_many() -> None:
-    bare = replace(LLAMA_8B, parameters=None)
+    bare = replace(SHAPE_8B, parameters=None)
     assert estimated(replace(CHAT, shape=bare)).parameters == pytest.approx(8.03e9, rel=0.001)
     said = replace(CHAT, shape=bare, parameters_b=8.1)
     assert estimated(said).parameters == 8_100_000_000

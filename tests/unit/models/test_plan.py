@@ -47,6 +47,7 @@ def test_on_cores_models_stay_and_take_turns() -> None:
     ensemble = found.ensembles["all"]
     assert (ensemble.execution, ensemble.waves) == ("sequential", (("a",), ("b",)))
     assert "one after the other is faster" in ensemble.reason
+    assert ensemble.beside == ()
     assert all(one.resident for one in found.models.values())
 
 
@@ -59,9 +60,10 @@ def test_what_does_not_fit_beside_the_others_is_swapped() -> None:
     assert found.models["b"].fit is not None
 
 
-def test_models_on_gpus_of_their_own_run_at_once() -> None:
+def test_models_on_gpus_run_at_once() -> None:
     one = plan(budget(ONE_24, 0.9, Limits()), ("a", 6), ("b", 6))
-    assert one.ensembles["all"].waves == (("a",), ("b",))
+    assert one.ensembles["all"].execution == "parallel"
+    assert (one.ensembles["all"].waves, one.ensembles["all"].beside) == ((), ("a", "b"))
     assert all(each.fit and each.fit.whole for each in one.models.values() if each.layout != FOLDER)
     two = plan(budget(TWO_48, 0.9, Limits()), ("a", 6), ("b", 6))
     assert two.ensembles["all"].execution == "parallel"
@@ -94,13 +96,20 @@ def test_models_elsewhere_and_models_unknown() -> None:
             "broken": SourceError("broken.gguf is truncated"),
             "wanted": layout(2, estimated=True),
         },
-        {"mixed": ["far", "here"], "fails": ["here", "broken"], "later": ["here", "wanted"]},
+        {
+            "mixed": ["far", "here"],
+            "fails": ["here", "broken", "far"],
+            "later": ["here", "wanted"],
+        },
         [],
         Footprint(host=6 * GIB),
     )
-    assert found.ensembles["mixed"].waves == (("far", "here"),)
+    assert found.ensembles["mixed"].waves == (("here",),)
+    assert found.ensembles["mixed"].beside == ("far",)
     assert found.ensembles["mixed"].execution == "parallel"
     assert found.ensembles["fails"].reason == "broken: broken.gguf is truncated"
+    assert found.ensembles["fails"].waves == (("here",), ("broken",))
+    assert found.ensembles["fails"].beside == ("far",)
     assert found.models["broken"].error == "broken.gguf is truncated"
     assert found.models["far"].resident
     assert found.models["wanted"].fit is not None

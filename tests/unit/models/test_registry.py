@@ -1,14 +1,17 @@
 import asyncio
 import logging
 import tempfile
+from contextlib import aclosing
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from models.engines.fake import FakeEngine
 from models.errors import LoadFailed, ModelNotFound, SourceError
-from models.registry import Registry
+from models.registry import Registry, ResidencyLimits
 from models.settings import ModelSettings
+from models.types import GenerateRequest, TextPrompt
 
 FAKE = ModelSettings(id="a", kind="fake", context=100)
 
@@ -109,6 +112,26 @@ async def test_what_nobody_foresaw_is_said_too(
     assert "a: could not be started" in caplog.text
     assert "no more processes" in caplog.text
     assert registry.stats()["b"].state == "ready"
+    await registry.stop(1)
+
+
+async def test_new_models_are_loaded_as_at_the_start_and_removed_ones_go_when_they_are_idle(
+    tmp_path: Path,
+) -> None:
+    there = replace(FAKE, preload=True)
+    on_demand = replace(FAKE, preload=False)
+    registry = Registry({"old": there}, tmp_path, limits=ResidencyLimits(preload=()))
+    await registry.start()
+    await registry.load("old")
+    old = registry.get("old")
+    async with aclosing(old.generate(GenerateRequest(TextPrompt("one two three")))) as deltas:
+        await anext(deltas)
+        changes = registry.reload({"new": there, "later": on_demand, "given": FAKE})
+        assert (changes.added, changes.removed) == (("new", "later", "given"), ("old",))
+        assert old.stats().state == "ready"  # somebody is inside
+        states = {name: one.state for name, one in registry.stats().items()}
+        assert states == {"new": "loading", "later": "unloaded", "given": "unloaded"}
+    assert old.stats().state == "unloaded"
     await registry.stop(1)
 
 

@@ -5,7 +5,16 @@ from typing import Any
 import pytest
 
 from models.chat_template import ChatTemplate
-from models.tool_format import GEMMA, GENERIC, Reasoning, ToolFormat, derive, flatten, reasoning_of
+from models.tool_format import (
+    GEMMA,
+    GENERIC,
+    Reasoning,
+    Tags,
+    ToolFormat,
+    derive,
+    flatten,
+    reasoning_of,
+)
 
 TURNS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}CALLS<|im_end|>\n{% endfor %}"
@@ -41,10 +50,30 @@ DEEPSEEK = chatml(
     "<|calls|>{% for c in m.tool_calls %}<|call|>{{ c.function.name }}<|sep|>"
     "{{ c.function.arguments | tojson }}<|end|>{% endfor %}<|done|>"
 )
-PARAMETERS_AS_TAGS = chatml(
-    "{% for c in m.tool_calls %}<tool_call><function={{ c.function.name }}>"
-    "{% for k, v in c.function.arguments.items() %}<parameter={{ k }}>{{ v }}</parameter>"
-    "{% endfor %}</function></tool_call>{% endfor %}"
+# DeepSeek's own write what is no dictionary, and a turn with calls only where it has no content.
+DEEPSEEK_TEXT = chatml(
+    "<|calls|>{% for c in m.tool_calls %}{{ '<|call|>' + c.type + '<|sep|>' + c.function.name"
+    " + '\n```json\n' + c.function.arguments + '\n```<|end|>' }}{% endfor %}<|done|>"
+).replace("{{ m.content }}{% if m.tool_calls %}", "{% if m.content %}{{ m.content }}{% else %}")
+QWEN3_CODER = chatml(
+    "{% for c in m.tool_calls %}{{ '\n<tool_call>\n<function=' + c.function.name + '>\n' }}"
+    "{% for k, v in c.function.arguments | items %}{{ '<parameter=' + k + '>\n' }}"
+    "{{ v | tojson if v is mapping else v | string }}{{ '\n</parameter>\n' }}{% endfor %}"
+    "{{ '</function>\n</tool_call>' }}{% endfor %}"
+)
+GLM = chatml(
+    "{% for c in m.tool_calls %}{{ '\n<tool_call>' + c.function.name + '\n' }}"
+    "{% for k, v in c.function.arguments.items() %}"
+    "{{ '<arg_key>' + k + '</arg_key>\n<arg_value>' }}"
+    "{{ v if v is string else v | tojson }}{{ '</arg_value>\n' }}{% endfor %}"
+    "{{ '</tool_call>' }}{% endfor %}"
+)
+MINIMAX = chatml(
+    "{{ '\n<minimax:tool_call>\n' }}{% for c in m.tool_calls %}"
+    "{{ '<invoke name=\"' + c.function.name + '\">\n' }}"
+    "{% for k, v in c.function.arguments.items() %}{{ '<parameter name=\"' + k + '\">' }}"
+    "{{ v if v is string else v | tojson }}{{ '</parameter>\n' }}{% endfor %}"
+    "{{ '</invoke>\n' }}{% endfor %}{{ '</minimax:tool_call>' }}"
 )
 
 
@@ -95,11 +124,35 @@ def test_deepseek() -> None:
     assert found.marker == "<|calls|>"
 
 
+def test_deepseek_takes_arguments_as_text() -> None:
+    found = form_of(DEEPSEEK_TEXT)
+    assert found.text_arguments
+    assert (found.opening, found.middle) == ("<|calls|><|call|>function<|sep|>", "\n```json\n")
+    assert found.closing == "\n```<|end|><|done|>"
+
+
+def test_arguments_between_tags() -> None:
+    assert form_of(QWEN3_CODER) == ToolFormat(
+        opening="<tool_call>\n<function=",
+        middle=">\n",
+        closing="</function>\n</tool_call>",
+        between="</function>\n</tool_call>\n<tool_call>\n<function=",
+        marker="<tool_call>",
+        tags=Tags("<parameter=", ">\n", "\n</parameter>\n"),
+    )
+    glm = form_of(GLM)
+    assert (glm.opening, glm.middle, glm.closing) == ("<tool_call>", "\n", "</tool_call>")
+    assert glm.tags == Tags("<arg_key>", "</arg_key>\n<arg_value>", "</arg_value>\n")
+    minimax = form_of(MINIMAX)
+    assert (minimax.opening, minimax.middle) == ('<minimax:tool_call>\n<invoke name="', '">\n')
+    assert (minimax.between, minimax.marker) == ('</invoke>\n<invoke name="', "<minimax:tool_call>")
+    assert minimax.tags == Tags('<parameter name="', '">', "</parameter>\n")
+
+
 @pytest.mark.parametrize(
     "source",
     [
         TURNS.replace("CALLS", ""),
-        PARAMETERS_AS_TAGS,
         "{{ raise_exception('no') }}",
         "{% for m in messages %}{{ m.content }}{{ m.tool_calls.x.y }}{% endfor %}",
     ],

@@ -453,11 +453,12 @@ async def test_vectors_come_in_order_and_as_units() -> None:
     data = [{"index": 1, "embedding": [0.0, 2.0]}, {"index": 0, "embedding": packed}]
     answer = json_answer(200, {"data": data, "usage": {"prompt_tokens": 7}})
     async with scripted(json_answer(500, {}), answer) as server:
-        one = engine(server.url, kind="embedding")
+        one = engine(server.url, kind="embedding", input_cost=2.0)
         assert one.stats().dimension is None
         found = await one.embed(EmbedRequest(("a", "b")))
         assert struct.unpack("<4f", found.vectors) == pytest.approx((0.6, 0.8, 0.0, 1.0))
         assert sum(found.token_counts) == 7
+        assert found.cost == pytest.approx(7 * 2.0 / 1e6)
         assert one.stats().dimension == found.dimension == 2
         assert (await one.embed(EmbedRequest(()))).token_counts == ()
         with pytest.raises(InvalidRequest):
@@ -488,10 +489,12 @@ async def test_vectors_that_are_none_are_an_error(data: list[Any]) -> None:
 
 async def test_scores_are_probabilities_in_the_order_of_the_documents() -> None:
     results = [{"index": 1, "relevance_score": -800.0}, {"index": 0, "relevance_score": 0.0}]
-    async with scripted(json_answer(200, {"results": results})) as server:
+    answer = json_answer(200, {"results": results, "usage": {"total_tokens": 9, "cost": 0.25}})
+    async with scripted(answer) as server:
         one = engine(server.url, kind="rerank", server="llama-server")
         found = await one.rerank(RerankRequest("q", ("a", "b")))
         assert found.scores == pytest.approx((0.5, 0.0))
+        assert (found.tokens, found.cost) == (9, 0.25)  # what it says, where no price is set
         assert server.asked[0].path == "/v1/rerank"
         assert (await one.rerank(RerankRequest("q", ()))).scores == ()
         with pytest.raises(EngineUnavailable):

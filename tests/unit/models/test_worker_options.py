@@ -8,8 +8,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from models.errors import LoadFailed
+from models.errors import LoadFailed, NotDownloaded, SourceError
 from models.footprint import Device
+from models.inspect import inspect
+from models.layout import Layout
 from models.memory import Placement
 from models.settings import Lora, ModelSettings
 from models.worker.llama import Llama, Rows
@@ -82,6 +84,34 @@ def test_adapters_that_do_not_apply_are_named(model: Path, tmp_path: Path) -> No
         logits(model, lora=[(str(other), 1.0)])
     with pytest.raises(LoadFailed, match=r"none\.gguf is no LoRA adapter"):
         logits(model, lora=[(str(tmp_path / "none.gguf"), 1.0)])
+
+
+def test_a_plan_counts_adapters_and_names_those_that_do_not_apply(
+    model: Path, tmp_path: Path
+) -> None:
+    def planned(*sources: str) -> Layout | None:
+        settings = ModelSettings(
+            id="m",
+            kind="chat",
+            source=f"file:{model}",
+            lora=[Lora(source=each) for each in sources],
+        )
+        return inspect(settings, tmp_path, tmp_path)
+
+    adapter = write_adapter(tmp_path / "lora.gguf")
+    found, without = planned("file:lora.gguf", "file:lora.gguf"), planned()
+    assert found is not None
+    assert without is not None
+    assert found.weights - without.weights == 2 * adapter.stat().st_size
+    write_adapter(tmp_path / "other.gguf", architecture="llama")
+    with pytest.raises(SourceError, match=r"other\.gguf is an adapter for 'llama'.*'gemma3'"):
+        planned("file:other.gguf")
+    with pytest.raises(SourceError, match="is no LoRA adapter"):
+        planned(f"file:{model}")
+    with pytest.raises(SourceError, match=r"there is no file .*lost\.gguf"):
+        planned("file:lost.gguf")
+    with pytest.raises(NotDownloaded, match=r"jurat pull hf:org/far/lora\.gguf"):
+        planned("hf:org/far/lora.gguf")
 
 
 def test_caches_of_less_precision_give_nearly_the_same(tmp_path: Path) -> None:

@@ -1,10 +1,11 @@
+import os
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from retrieval.doctor import examine, rebuild, repair
+from retrieval.doctor import embedders, examine, rebuild, repair
 from retrieval.errors import RetrievalError, StoreLocked
 from tests.unit.retrieval.conftest import Opener
 from tests.unit.retrieval.test_indexes import spoiled
@@ -80,9 +81,21 @@ async def test_reindex(open_library: Opener, tmp_path: Path) -> None:
 async def test_a_directory_in_use_is_left_alone(open_library: Opener, tmp_path: Path) -> None:
     library = open_library()
     await filled(library)
-    for act in (examine, repair, rebuild):
-        with pytest.raises(StoreLocked):
+    for act in (repair, rebuild, embedders):
+        with pytest.raises(StoreLocked, match=rf"process id {os.getpid()}"):
             act(tmp_path / "data")
+
+
+async def test_a_directory_in_use_can_be_looked_at(open_library: Opener, tmp_path: Path) -> None:
+    library = open_library()
+    await filled(library)
+    await library.search("jam", owner="ann", stores=["docs"])
+    before = {path for path in (tmp_path / "data").rglob("*") if path.is_file()}
+    assert examine(tmp_path / "data") == []
+    assert {path for path in (tmp_path / "data").rglob("*") if path.is_file()} == before
+    next((tmp_path / "data" / "files").glob("??/*")).write_bytes(b"other")
+    (problem,) = examine(tmp_path / "data")
+    assert "not what was uploaded" in problem.what
 
 
 def test_no_documents(tmp_path: Path) -> None:

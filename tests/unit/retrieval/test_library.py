@@ -14,6 +14,7 @@ from retrieval.errors import (
     StoreLocked,
     StoreNotFound,
 )
+from retrieval.fuse import Weights
 from retrieval.library import Library
 from retrieval.settings import RetrievalSettings
 from tests.unit.retrieval.conftest import Opener
@@ -40,6 +41,20 @@ async def test_finds_the_passage_with_its_place(library: Library) -> None:
     assert hit.text == PRINTER[1].decode()[hit.start : hit.end]
     assert hits[0].score > hits[1].score
     assert -1 <= hits[1].score <= hits[0].score <= 1
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "query"),
+    [
+        ("دليل.txt", "\u202bاضغط على زر إعادة التعيين لمدة عشر ثوانٍ.\u202c", "زر التعيين"),
+        ("מדריך.txt", "לחץ על כפתור האיפוס במשך עשר שניות (10).", "כפתור האיפוס"),
+    ],
+)
+async def test_text_from_right_to_left(library: Library, name: str, text: str, query: str) -> None:
+    await filled(library, (name, text.encode()), PRINTER)
+    for hybrid in (None, Weights(embedding=0, text=1)):
+        hit, *_ = await library.search(query, owner="ann", stores=["docs"], hybrid=hybrid)
+        assert (hit.filename, hit.text) == (name, text)
 
 
 async def test_nothing_is_asked_of_the_embedder_to_open(open_library: Opener) -> None:

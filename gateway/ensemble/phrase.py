@@ -1,0 +1,100 @@
+"""An extracted value as a whole phrase: a date, a name or a range is not cut in two. Pure.
+
+A small model finds where an answer stands better than where it begins and ends: it says "1974" of
+"in March 1974", and "William E." of "William E. Simon".
+"""
+
+import re
+
+from gateway.ensemble.evidence import terms
+
+__all__ = ["whole_phrase"]
+
+MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+# What is one value, however little of it was said.
+WHOLE = re.compile(
+    rf"\b(?:{DAY} (?:of )?{MONTH}|{MONTH} {DAY})(?:,? \d{{4}})?\b"
+    rf"|\b{MONTH},? \d{{4}}\b"
+    r"|(?<![\w.,–—])\d[\d.,]*[–—]\d+(?:[.,]\d+)*(?![\w–—])"
+)
+NAME_GOES_ON = re.compile(r" (?:[A-Z][\w'’.-]*\w|[A-Z]\.?|[IVX]+\b)")
+NAME_BEFORE = re.compile(r"(?<=\S )(?:[A-Z][\w'’-]*) $")
+LAST_WORD = re.compile(r"\S+$")
+POSSESSIVE = re.compile(r"['’]s$")
+# A phrase does not end with these while its sentence goes on ("razed to the" ground).
+DANGLING = re.compile(
+    r"[ ,]+(?:an?|the|of|and|or|but|than|that|which|is|are|was|were"
+    r"|to|from|by|with|for|at|in|on|as|after|before|until|since|while|when|where|if|because)$"
+)
+# "What does R-23 mean?" of a sentence that says so, and "What does it cost?" of one with a price.
+ASKS_MEANING = re.compile(
+    r"\b(?:mean|means|meaning|stands? for|wrong|happened|why)\b", re.IGNORECASE
+)
+MEANING = re.compile(r"\bmeans(?: that)? (?P<said>[^.;:]+\w)")
+ASKS_PRICE = re.compile(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b", re.IGNORECASE)
+PRICE = re.compile(r"[£$€] ?\d[\d.,]*\b|\b\d[\d.,]* (?:pounds|dollars|euros|pence|cents)\b")
+INITIAL_CHARS = 3  # "E." and "St." do not end a name, "Smith." does
+
+
+def whole_phrase(text: str, start: int, end: int, question: str) -> tuple[int, int]:
+    """The span of the phrase that `text[start:end]` is of, at least one character long.
+
+    `text` is a sentence. Where it says what something means or costs, and that is asked, it is
+    the answer. Dates, ranges and names are completed. What says nothing of its own is left out:
+    function words at its end, and clauses after or before a comma that repeat the question.
+    """
+    if asked := _asked_for(text, start, end, question):
+        return asked
+    for found in WHOLE.finditer(text):
+        if found.start() <= start and end <= found.end():
+            return found.span()
+    low, high = _name(text, start, end)
+    low, high = _without_echo(text, low, high, question)
+    return _without_dangling(text, low, high)
+
+
+def _asked_for(text: str, start: int, end: int, question: str) -> tuple[int, int] | None:
+    if ASKS_MEANING.search(question) and (found := MEANING.search(text)):
+        return found.span("said")
+    prices = list(PRICE.finditer(text)) if ASKS_PRICE.search(question) else []
+    said = any(found.start() < end and start < found.end() for found in prices)
+    return prices[0].span() if len(prices) == 1 and not said else None
+
+
+def _name(text: str, start: int, end: int) -> tuple[int, int]:
+    while (more := NAME_GOES_ON.match(text, end)) and _is_open_name(text[start:end]):
+        end = more.end()
+    while text[start].isupper() and (before := NAME_BEFORE.search(text[:start])):
+        if not terms(before.group()):
+            break  # "The", "In"
+        start = before.start()
+    return start, end
+
+
+def _is_open_name(value: str) -> bool:
+    last = LAST_WORD.search(value)
+    if last is None or not last.group()[0].isupper():
+        return False
+    word = last.group()
+    return word[-1].isalnum() or (word.endswith(".") and len(word) <= INITIAL_CHARS)
+
+
+def _without_echo(text: str, start: int, end: int, question: str) -> tuple[int, int]:
+    asked = terms(question)
+    while (comma := text.rfind(", ", start, end)) > start and terms(text[comma:end]) <= asked:
+        end = comma
+    while (comma := text.find(", ", start, max(start, end - 2))) > 0 and terms(
+        text[start:comma]
+    ) <= asked:
+        start = comma + 2
+    return start, end
+
+
+def _without_dangling(text: str, start: int, end: int) -> tuple[int, int]:
+    goes_on = text[end : end + 2].strip()[:1].isalnum()
+    while goes_on and (found := DANGLING.search(text[start:end])) and found.start() > 0:
+        end = start + found.start()
+    if (found := POSSESSIVE.search(text[start:end])) and found.start() > 0:
+        end -= len(found.group())
+    return start, end
