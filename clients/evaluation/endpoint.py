@@ -6,6 +6,7 @@ import time
 import urllib.error
 import urllib.request
 from http import HTTPStatus
+from http.client import HTTPException
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -64,8 +65,8 @@ def resident(url: str, api_key: str | None) -> dict[str, int]:
         with urllib.request.urlopen(request, timeout=LOOK_S) as response:  # noqa: S310
             text = response.read().decode("utf-8", "replace")
         return {model: int(float(size)) for _, model, size in RESIDENT.findall(text)}
-    except (OSError, ValueError):
-        return {}
+    except (OSError, ValueError, HTTPException):
+        return {}  # it tells nothing, or has just ended
 
 
 def until_ready(url: str, timeout_s: float) -> None:
@@ -78,7 +79,7 @@ def until_ready(url: str, timeout_s: float) -> None:
         except urllib.error.HTTPError as error:
             if error.code != HTTPStatus.SERVICE_UNAVAILABLE:
                 return
-        except (OSError, ValueError):
+        except (OSError, ValueError, HTTPException):
             return  # the first question says what is wrong
         time.sleep(POLL_S)
 

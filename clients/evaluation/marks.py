@@ -46,6 +46,7 @@ class Run(Struct, frozen=True, kw_only=True):
     cost: float | None = None
     energy_wh: float | None = None
     notes: str = ""
+    place: int = 1  # among all runs, the best first: its number and colour in every scatter plot
 
     @property
     def name(self) -> str:
@@ -61,16 +62,16 @@ def colour(at: int) -> str:
 def scatter(
     axes: Any, runs: Sequence[Run], xs: Sequence[Any], ys: Sequence[Any], areas: Any = None
 ) -> None:
-    """Marks with their numbers, from 1; `areas` in square points. `label_all` comes after it."""
+    """Marks with their runs' numbers; `areas` in square points. `label_all` comes after it."""
     for at, (run, x, y) in enumerate(zip(runs, xs, ys, strict=True)):
-        ink = colour(at)
+        ink = colour(run.place - 1)
         axes.scatter(
             [x], [y], s=areas[at] if areas else 55, marker=MARKERS.get(run.provider, "s"),
             facecolors="none" if run.size_estimated else ink, edgecolors=ink,
             linewidths=1.5, alpha=0.85,
         )  # fmt: skip
         axes.annotate(
-            str(at + 1), (x, y), (0, 0), textcoords="offset points", fontsize=FONT,
+            str(run.place), (x, y), (0, 0), textcoords="offset points", fontsize=FONT,
             ha="center", va="center", arrowprops={"arrowstyle": "-", "color": "#999999", "lw": 0.6},
         )  # fmt: skip
     axes.margins(0.18)
@@ -88,8 +89,11 @@ def label_all(figure: Any, runs: Sequence[Run]) -> None:
     figure.legend(
         handles=[
             *(
-                _mark(f"{at + 1}  {run.name}", run.provider, colour(at), hollow=run.size_estimated)
-                for at, run in enumerate(runs)
+                _mark(
+                    f"{run.place}  {run.name}", run.provider, colour(run.place - 1),
+                    hollow=run.size_estimated,
+                )
+                for run in runs
             ),
             *(_mark(name, name, "#555555") for name in MARKERS),
             *([_mark("size estimated", "local", "#555555", hollow=True)] if any(

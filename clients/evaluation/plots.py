@@ -5,6 +5,7 @@ import itertools
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,8 +26,10 @@ class _Lacking(Exception):
 def draw(name: str, runs: Sequence[Run]) -> Any:
     """The figure of that name, or None where the runs say too little for it. Raises ClientError."""
     figure = _matplotlib().Figure(layout="constrained")
+    ordered = sorted(runs, key=lambda run: -run.figures["overall"])
+    ranked = [msgspec.structs.replace(run, place=place) for place, run in enumerate(ordered, 1)]
     try:
-        FIGURES[name][1](figure, runs)
+        FIGURES[name][1](figure, ranked)
     except _Lacking:
         return None
     return figure
@@ -38,10 +41,9 @@ def _sized(runs: Sequence[Run], what: Callable[[Run], float | None]) -> list[Run
 
 
 def _enough(runs: Sequence[Run]) -> list[Run]:
-    """The best first. Raises _Lacking: there are none."""
     if not runs:
         raise _Lacking
-    return sorted(runs, key=lambda run: -run.figures["overall"])
+    return list(runs)
 
 
 def _size_scores(figure: Any, runs: Sequence[Run]) -> None:
