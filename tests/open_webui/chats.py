@@ -142,7 +142,7 @@ def test_every_model_and_ensemble_is_listed(front_end: httpx.Client) -> None:
 
 def test_an_ensemble_s_answer_has_its_steps_and_its_sources(front_end: httpx.Client) -> None:
     found = Chat(front_end, "rag-ensemble", QUESTION).finished()
-    assert "[1]" in found["content"] or "[2]" in found["content"], found["content"]
+    assert re.search(r"\[\d\]", found["content"]), found["content"]
     assert {each["source"]["name"] for each in found["sources"]} >= {"routers.md"}
     steps = [each["description"] for each in found["statusHistory"]]
     assert any("passages" in step for step in steps), steps
