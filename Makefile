@@ -2,6 +2,7 @@
 #   make serve [PORT=8000] [ARGS=…]   set up and serve the embedded default
 #   make test [WORKERS=2]             set up and run all tests, in so many processes
 #   make test-soak                    kill a gateway fifty times; a thousand random loads and crashes
+#   make test-open-webui              chats in a real Open WebUI, which it installs (2 GB)
 #   make check                        lint, format, types, import arrows
 #   make bench [ARGS=…]               measure a gateway that runs (docs/benchmarks.md)
 # GPU builds: CMAKE_ARGS="-DGGML_CUDA=on" make serve   (or -DGGML_METAL=on, -DGGML_HIP=on, -DGGML_VULKAN=on)
@@ -14,8 +15,9 @@ VENV := .venv
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 STAMP := $(VENV)/.stamps
+FRONT_END := .venv-open-webui
 
-.PHONY: install serve test test-soak check format clean bench
+.PHONY: install serve test test-soak test-open-webui check format clean bench
 
 install: $(STAMP)/install
 
@@ -53,6 +55,16 @@ test-soak: $(STAMP)/test
 	JURAT_TEST_KILLS=50 $(BIN)/python -m pytest tests/e2e/test_kill.py $(ARGS)
 	$(BIN)/python -m pytest tests/soak/random_life.py $(ARGS)
 
+# In an environment of its own: its dependencies are pinned, to other versions than ours.
+$(FRONT_END)/.installed: $(STAMP)/venv
+	$(PYTHON) -m venv $(FRONT_END)
+	$(FRONT_END)/bin/python -m pip install --quiet --constraint constraints.txt torch
+	$(FRONT_END)/bin/python -m pip install --quiet torch==$$(sed -n 's/^torch==//p' constraints.txt) open-webui==0.12.4
+	@touch $@
+
+test-open-webui: $(STAMP)/test $(FRONT_END)/.installed
+	$(BIN)/python -m pytest tests/open_webui/chats.py $(ARGS)
+
 check: $(STAMP)/dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -72,5 +84,5 @@ bench: $(STAMP)/plot
 	$(BIN)/jurat bench $(ARGS)
 
 clean:
-	rm -rf $(VENV) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	rm -rf $(VENV) $(FRONT_END) build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

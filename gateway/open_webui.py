@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from typing import Any
 
 from litestar import Request
+from msgspec.structs import replace
 
 from gateway.schema.chat import ChatRequest
 from gateway.schema.common import Passages, SourceEvent, SourceName, SourcePlace
 from gateway.schema.ensemble import Source
 
-__all__ = ["source_events", "status_line", "task_of", "wants_events"]
+__all__ = ["source_events", "status_line", "task_of", "wants_events", "without_offered_tools"]
 
 FRONT_END = b"x-openwebui-"
 TASK = "x-openwebui-task"
@@ -21,7 +22,18 @@ def wants_events(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
     asked = body.ensemble.events if body.ensemble is not None else None
     if isinstance(asked, bool):
         return asked
-    return any(name.lower().startswith(FRONT_END) for name, _ in request.scope["headers"])
+    return _is_asking(request)
+
+
+def without_offered_tools(request: Request[Any, Any, Any], body: ChatRequest) -> ChatRequest:
+    """A question to an ensemble without the tools that Open WebUI offers beside each one.
+
+    It does so unasked (its clock, notes, memory), and no ensemble calls tools. Where a call of one
+    is insisted on, or another client offers some, the request stays, to be refused.
+    """
+    if not body.tools or body.tool_choice not in (None, "auto", "none") or not _is_asking(request):
+        return body
+    return replace(body, tools=None, tool_choice=None, parallel_tool_calls=None)
 
 
 def task_of(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
@@ -38,6 +50,10 @@ def task_of(request: Request[Any, Any, Any], body: ChatRequest) -> bool:
     content = getattr(body.messages[0], "content", None)
     text = content if isinstance(content, str) else ""
     return text.lstrip().startswith(TASK_OPENING) and TASK_MARK in text
+
+
+def _is_asking(request: Request[Any, Any, Any]) -> bool:
+    return any(name.lower().startswith(FRONT_END) for name, _ in request.scope["headers"])
 
 
 def status_line(text: str) -> str:

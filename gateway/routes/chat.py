@@ -24,7 +24,7 @@ from gateway.convert.chat import generate_request, refuse_unsupported
 from gateway.convert.sampling import copies
 from gateway.deadline import within
 from gateway.disconnect import until_disconnect
-from gateway.open_webui import task_of
+from gateway.open_webui import task_of, without_offered_tools
 from gateway.replies import Reply
 from gateway.routes import ensemble_chat
 from gateway.runtime import Runtime
@@ -50,7 +50,8 @@ async def create_chat_completion(
         # A title or the like, about the talk and not the documents: any one model can do that.
         task = ensemble.settings.members[0].model
     elif ensemble is not None:
-        return await ensemble_chat.answer(request, body, ensemble, owner, server)
+        question = without_offered_tools(request, body)
+        return await ensemble_chat.answer(request, question, ensemble, owner, server)
     model = body.model if task is None else task
     settings = runtime.registry.settings(model)
     engine = runtime.engine(model, "chat")

@@ -318,6 +318,19 @@ def test_open_webui_gets_its_own_events(typed: Served) -> None:
     assert 0 < sources[0]["distances"][0] <= 1
 
 
+def test_tools_that_open_webui_offers_unasked_are_passed_over(typed: Served) -> None:
+    clock: Any = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+    asked: dict[str, Any] = {"model": "panel", "messages": QUESTION, "tools": [clock]}
+    front_end = {"X-OpenWebUI-Task": ""}
+    found = typed.client.chat.completions.create(**asked, extra_headers=front_end)
+    assert found.model_extra is not None
+    assert found.model_extra["ensemble"]["votes"]
+    for insisting, headers in (({}, {}), ({"tool_choice": "required"}, front_end)):
+        with pytest.raises(openai.BadRequestError) as caught:
+            typed.client.chat.completions.create(**asked, **insisting, extra_headers=headers)
+        assert caught.value.param == "tools"
+
+
 def test_the_deliberation_can_be_left_out(typed: Served) -> None:
     found = typed.client.chat.completions.create(
         model="panel", messages=QUESTION, extra_body={"ensemble": {"deliberation": False}}
