@@ -7,8 +7,13 @@ from typing import Any
 import jsonschema
 import openai
 import pytest
+from openai.types import completion_create_params as completion_params
+from openai.types import embedding_create_params as embedding_params
+from openai.types.chat import completion_create_params as chat_params
 
 from gateway.schema.chat import ChatRequest
+from gateway.schema.completions import CompletionRequest
+from gateway.schema.embeddings import EmbeddingRequest
 from tests.contract.conftest import Gateway
 
 STORY: Any = [{"role": "user", "content": "Tell a story about a fox and a crow."}]
@@ -272,6 +277,19 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
     "repeat_penalty": discourages("repeat_penalty", 3),
     "repetition_penalty": discourages("repetition_penalty", 3),
 }
+
+
+@pytest.mark.parametrize(
+    ("sdk", "ours"),
+    [
+        (chat_params.CompletionCreateParamsStreaming, ChatRequest),
+        (completion_params.CompletionCreateParamsStreaming, CompletionRequest),
+        (embedding_params.EmbeddingCreateParams, EmbeddingRequest),
+    ],
+)
+def test_all_that_the_sdk_can_say_is_known(sdk: Any, ours: Any) -> None:
+    """What is not known would be ignored in silence."""
+    assert sdk.__required_keys__ | sdk.__optional_keys__ <= {*ours.__struct_fields__}
 
 
 def test_no_parameter_is_forgotten() -> None:
