@@ -31,6 +31,7 @@ INNER = 5  # folds of a search
 SHUFFLES = 3  # of outer folds, so that no lucky cut decides
 PRIOR = 5.0  # questions' worth of belief that a member is like the others
 GRAIN = 0.05  # of weights
+LEAST_EACH = 5  # right and wrong answers each: of fewer no calibration can be shown to be truer
 WRONG_VALUES = 10.0  # that a wrong vote may be for: even one of few right ones says something
 
 Array = NDArray[np.float64]
@@ -67,15 +68,13 @@ class Held(Struct, frozen=True, kw_only=True):
     gain: Difference  # of the objective
     folds: list[float]  # its gain on each fold of the first cut
     trials: list[Trial]  # what each search found
-    given: NDArray[
-        np.bool_
-    ]  # whether a value is given, floors aside; of the first cut, as all below
+    # Of the first cut, floors aside: whether a value is given, and whether it is right.
+    given: NDArray[np.bool_]
     right: NDArray[np.bool_]
     fitted: Array  # how likely it is right, fitted to other questions
     shipped: Array  # the same by the file's own coefficients
-    brier: (
-        Difference | None
-    )  # the shipped one's mean square less the fitted one's; None: no answers
+    # The mean square of the shipped one's error less the fitted one's; None: of too few answers.
+    brier: Difference | None
 
 
 class Tuner:
@@ -263,7 +262,7 @@ def _distance(one: Trial, other: Trial) -> float:
 def _brier(
     fitted: Array, shipped: Array, right: NDArray[np.bool_], rounds: int, seed: int
 ) -> Difference | None:
-    if not len(right):
+    if min(right.sum(), (~right).sum()) < LEAST_EACH:
         return None
     less = (shipped - right) ** 2 - (fitted - right) ** 2
     samples = resampled_means(less[:, None], max(rounds, 1), seed)[:, 0]

@@ -21,7 +21,7 @@ from clients.evaluation.tuning import Learnt, Trial, Tuner, weights_by_labels
 from gateway.ensemble.confidence import FEATURES, SHIPPED, confidence
 from gateway.schema.ensemble import EnsembleReport, Source, Vote
 
-QUESTIONS = 45
+QUESTIONS = 36
 
 
 @pytest.fixture(autouse=True)
@@ -140,6 +140,13 @@ def test_a_member_that_knows_weighs_more_than_two_that_do_not() -> None:
     assert found.hold_out(3, 300).gain.beats
 
 
+def test_a_few_answers_show_no_calibration_to_be_truer() -> None:
+    answers = [f"v{at}" for at in range(12)]
+    held = tuner(answers, {5: [case([f"v{at}"] * 3) for at in range(12)]}).hold_out(3, 50)
+    assert held.given.all()
+    assert held.brier is None
+
+
 def test_what_is_held_out_is_not_learnt_from(monkeypatch: pytest.MonkeyPatch) -> None:
     answers = answers_of(4)
     found = tuner(answers, {5: floors_of(answers, 5, telling=True)})
@@ -232,7 +239,7 @@ def test_a_report_becomes_a_case() -> None:
 def test_coefficients_are_found_again() -> None:
     random = np.random.default_rng(0)
     features = random.random((4000, len(FEATURES)))
-    features[:, 4] = 0.5  # says nothing
+    features[:, FEATURES.index("grounded")] = 0.5  # says nothing
     planted = {"bias": -3.0, "evidence": 4.0, "agreement": 2.0}
     right = random.random(4000) < likely(features, planted, FEATURES)
     found = fit(features, right, FEATURES)
