@@ -185,7 +185,9 @@ def _ask_all(options: argparse.Namespace, questions: Table, url: str) -> list[Ru
     first = _ask(options, questions, url, ENSEMBLE, "ensemble", Overrides())
     folder = _folder(options, ENSEMBLE)
     reports = [one.ensemble for one in read_records(folder) if one.ensemble is not None]
-    members = next(([str(v["model"]) for v in r["votes"]] for r in reports if r["votes"]), None)
+    members: list[str] = []
+    for report in reports:
+        members = members or [str(vote["model"]) for vote in report["votes"]]
     if not members:
         raise ClientError(f"'{options.ensemble}' asked none of its members; is it an ensemble?")
     again = options.consistency or members[0]

@@ -54,7 +54,7 @@ class Verdict(Struct, frozen=True, kw_only=True):
     usage: Usage
     timings: Timings
     retrieval_ms: float
-    vote_ms: float = 0.0  # reading, grounding, counting and citing
+    vote_ms: float = 0.0  # of processor time: reading, grounding, counting and citing
     refused: bool = False
 
 

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 from gateway.ensemble.answer import AnswerError, MemberAnswer, parse, parse_free
 from gateway.ensemble.likelihood import likelihood_of
@@ -20,7 +21,7 @@ from models.errors import (
     QueueFull,
     RequestTimeout,
 )
-from models.types import GenerateEnd, GenerateRequest, Timings, TokenLogprob, Usage
+from models.types import Constraint, GenerateEnd, GenerateRequest, Timings, TokenLogprob, Usage
 
 __all__ = ["Loading", "Question", "Reply", "ask", "most_telling", "seed_for"]
 
@@ -46,6 +47,7 @@ class Question(Struct, frozen=True, kw_only=True):
     request: GenerateRequest
     passages: tuple[int, ...]
     free: bool = False
+    plainer: Constraint | None = None  # for an engine that cannot compile the request's own
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -133,7 +135,7 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
         await question.engine.start()
         began = time.perf_counter()
         async with asyncio.timeout(timeout_s):
-            text, end = await _generate(question.engine, question.request, tokens)
+            text, end = await _answer(question.engine, question, tokens)
         answer = _read(text, end, question)
     except TimeoutError:
         error = RequestTimeout(f"No answer within {timeout_s:g} s.")
@@ -148,6 +150,19 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
         timings=end.timings if end else Timings(),
         likelihood=likelihood_of(tokens),
     )
+
+
+async def _answer(
+    engine: Engine, question: Question, tokens: list[TokenLogprob]
+) -> tuple[str, GenerateEnd | None]:
+    """Within the request's constraint, or the plainer one where that is too large a grammar."""
+    try:
+        return await _generate(engine, question.request, tokens)
+    except InvalidRequest as refused:
+        if question.plainer is None or refused.param != "grammar":
+            raise
+    plainer = replace(question.request, constraint=question.plainer)
+    return await _generate(engine, plainer, tokens)
 
 
 async def _generate(

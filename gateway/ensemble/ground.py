@@ -4,6 +4,7 @@ import itertools
 import re
 import unicodedata
 from collections.abc import Sequence
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -35,6 +36,7 @@ BLOCK = re.compile(
 )
 HEADING_END = re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE)
 STOP = re.compile(r"(?<![.!?])[.!?]+[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_]*[^\Wa-z_])|[。！？]")
+REMEMBERED = 64  # texts: every vote on a question is looked for in the same few passages
 ABBREVIATION = re.compile(
     r"(?:(?i:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|fig|dr|mr|mrs|st))|(?<!\d )\b[A-Z])\.$"
 )
@@ -90,7 +92,8 @@ def find(value: str, passage: str, unit: str = "") -> tuple[Evidence, ...]:
     return tuple(Evidence(start, end, *_enclosing(bounds, start, end)) for start, end in spans)
 
 
-def sentences(text: str) -> list[tuple[int, int]]:
+@lru_cache(maxsize=REMEMBERED)
+def sentences(text: str) -> tuple[tuple[int, int], ...]:
     """Sentences in order, without outer white space. Table rows and list items are their own."""
     cuts = {0, len(text)}
     for pattern in (BLOCK, HEADING_END):
@@ -106,14 +109,15 @@ def sentences(text: str) -> list[tuple[int, int]]:
         if piece.strip():
             start += len(piece) - len(piece.lstrip())
             found_spans.append((start, start + len(piece.strip())))
-    return found_spans
+    return tuple(found_spans)
 
 
-def _tokens(text: str) -> list[_Token]:
-    return [
+@lru_cache(maxsize=REMEMBERED)
+def _tokens(text: str) -> tuple[_Token, ...]:
+    return tuple(
         _Token(found.start(), found.end(), _canonical(found.group()))
         for found in TOKEN.finditer(text)
-    ]
+    )
 
 
 def _canonical(token: str) -> str:

@@ -1,6 +1,7 @@
 """Who is asked, and what: the request's changes applied, one generation request for each member."""
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import msgspec
 from msgspec import UNSET
@@ -37,6 +38,15 @@ AS_SET = (
     "extractive",
     "order",
 )
+
+
+class _Prepared(NamedTuple):
+    """What all members of one kind are asked."""
+
+    messages: tuple[Message, ...]
+    constraint: Constraint
+    passages: tuple[int, ...] = ()
+    plainer: Constraint | None = None
 
 
 def overridden(
@@ -80,31 +90,33 @@ def questions(
     engines: Callable[[str], Engine],
 ) -> list[Question]:
     """What each member is asked; `modes` says which of them are extractive."""
-    prepared: dict[bool, tuple[tuple[Message, ...], Constraint, tuple[int, ...]]] = {}
+    prepared: dict[bool, _Prepared] = {}
     for extractive in set(modes):
         shown = passages
         if request.schema is not None:
             # Worked examples show another format than the one that is asked for.
             plain = msgspec.structs.replace(settings, examples=())
             messages = shared(plain, talk, shown, extractive=False)
-            prepared[extractive] = (messages, Constraint("json_schema", request.schema), ())
+            prepared[extractive] = _Prepared(messages, Constraint("json_schema", request.schema))
             continue
         if extractive:
             limit, margin = settings.excerpt_sentences, settings.excerpt_margin
             shown = excerpts(passages, ranked, limit, margin)
-        prepared[extractive] = (
+        prepared[extractive] = _Prepared(
             shared(settings, talk, shown, extractive=extractive),
             _constraint(settings, talk.question, shown, extractive),
             tuple(passage.n for passage in passages),
+            _plainer(settings, shown) if extractive else None,
         )
     asked: list[Question] = []
     for place, (member, extractive) in enumerate(zip(settings.members, modes, strict=True)):
-        messages, constraint, numbers = prepared[extractive]
+        messages, constraint, numbers, plainer = prepared[extractive]
         asked.append(
             Question(
                 engine=_engine(member.model, engines),
                 passages=numbers,
                 free=request.schema is not None,
+                plainer=plainer,
                 request=GenerateRequest(
                     prompt=member_prompt(messages, member.instruction),
                     max_tokens=_max_tokens(settings, member, request, extractive),
@@ -168,8 +180,14 @@ def _constraint(
             idle=says_nothing_new(question),
         )
     except AnswerError:  # the passages say nothing but the question's own figures
-        grammar = extractive_grammar(texts, words)
+        return _plainer(settings, shown)
     return Constraint("lark", grammar)
+
+
+def _plainer(settings: EnsembleSettings, shown: Sequence[Passage]) -> Constraint:
+    """Any words of the passages, whatever the question."""
+    texts = [(passage.n, passage.shown) for passage in shown]
+    return Constraint("lark", extractive_grammar(texts, settings.max_value_words))
 
 
 def _max_tokens(

@@ -87,7 +87,7 @@ class Timings(Struct, frozen=True, kw_only=True):
 
     queue_ms: float
     retrieval_ms: float
-    vote_ms: float  # reading, grounding, counting and citing the members' answers
+    vote_ms: float  # of processor time: reading, grounding, counting and citing answers
     prefill_ms: float
     decode_ms: float
     prompt_tokens: int

@@ -1,7 +1,9 @@
 import asyncio
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 
 import pytest
+from msgspec.structs import replace
 
 from gateway.ensemble.fanout import Loading, Question, Reply, ask, most_telling, seed_for
 from models.engines.fake import FakeEngine
@@ -13,7 +15,7 @@ from models.errors import (
     QueueFull,
     RequestTimeout,
 )
-from models.types import GenerateRequest, TextPrompt
+from models.types import Constraint, GenerateDelta, GenerateRequest, TextPrompt
 
 GOOD = '{"answer_value":"12 s","passages":[1]}'
 
@@ -40,6 +42,28 @@ async def all_replies(*questions: Question, timeout_s: float = 5.0) -> dict[int,
 def places(replies: list[Reply] | Loading) -> list[int]:
     assert not isinstance(replies, Loading)
     return [reply.place for reply in replies]
+
+
+class Particular(FakeEngine):
+    """Refuses one grammar, as a worker does that cannot compile it."""
+
+    async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
+        if request.constraint == Constraint("lark", "large"):
+            raise InvalidRequest("'grammar' cannot be compiled", "grammar")
+        async for delta in super().generate(replace(request, constraint=None)):
+            yield delta
+
+
+async def test_a_grammar_that_is_too_large_gives_way_to_a_plainer_one() -> None:
+    engine = Particular(reply=lambda request: GOOD)
+    large = replace(GenerateRequest(TextPrompt("?")), constraint=Constraint("lark", "large"))
+    asked = Question(engine=engine, request=large, passages=(1,))
+    plainer = Question(
+        engine=engine, request=large, passages=(1,), plainer=Constraint("lark", "small")
+    )
+    replies = await all_replies(asked, plainer)
+    assert isinstance(replies[0].error, InvalidRequest)
+    assert replies[1].answer is not None
 
 
 def forever() -> "asyncio.Future[None]":
