@@ -175,7 +175,7 @@ def _asked(root: Path, url: str, questions: int) -> tuple[float, float]:
 @contextmanager
 def _endpoint() -> Generator[str]:
     """A server on loopback, in a thread, that answers each question after `ANSWER_MS`."""
-    ready: queue.SimpleQueue[tuple[int, Callable[[], None]]] = queue.SimpleQueue()
+    ready: queue.SimpleQueue[tuple[int, Callable[[], object]]] = queue.SimpleQueue()
 
     async def serve() -> None:
         loop, over = asyncio.get_running_loop(), asyncio.Event()
