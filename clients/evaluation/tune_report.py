@@ -77,8 +77,8 @@ def verdict(found: dict[str, Any]) -> str:
     figure = f"{gain['difference']:+.3f} ({low:+.3f} to {high:+.3f})"
     ahead = sum(one > 0 for one in gain["folds"])
     folds = f"ahead in {ahead} of {len(gain['folds'])} folds"
-    truer = (found["confidence"].get("brier_gain") or {}).get("verdict") == "beats"
-    more = " The fitted confidence is truer." if truer else ""
+    brier = found["confidence"].get("brier_gain")
+    more = " The fitted confidence is truer." if brier and brier["verdict"] == "beats" else ""
     if gain["verdict"] == "beats":
         return f"Expected gain of {found['objective']}: {figure}, {folds}.{more}"
     return f"No gain is shown: {found['objective']} {figure}, {folds}.{more}"
