@@ -162,6 +162,9 @@ def _parser() -> argparse.ArgumentParser:
         + ", ".join((*ABLATIONS, "none")),
     )
     parser.add_argument("--concurrency", type=int, default=3, metavar="N", help="%(default)s")
+    parser.add_argument(
+        "--allow-errors", action="store_true", help="count questions that failed as blank"
+    )
     parser.add_argument("--fresh", action="store_true", help="throw away earlier answers")
     parser.add_argument("--rounds", type=int, default=ROUNDS, help="of the bootstrap (%(default)s)")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap (%(default)s)")
@@ -234,8 +237,13 @@ def _ask(
     )
     with progress_bar() as progress:
         task = progress.add_task(name, total=len(questions))
-        summary = run(job, lambda more: progress.advance(task, more), fresh=options.fresh)
-    if summary["errors"]:
+        summary = run(
+            job,
+            lambda more: progress.advance(task, more),
+            fresh=options.fresh,
+            allow_errors=options.allow_errors,
+        )
+    if summary["errors"] and not options.allow_errors:
         why = next(one.error for one in read_records(folder) if one.error is not None)
         raise ClientError(f"{name}: {summary['errors']} questions failed, the first: {why}")
     columns = RULES.columns
