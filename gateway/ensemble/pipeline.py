@@ -260,7 +260,7 @@ class Ensemble:
         model = next((each for each in settings.models if not self._small(each)), None)
         if model is None:
             return None
-        return writing(self._engines(model), request.owner, flex=request.flex)
+        return writing(lambda: self._engines(model), request.owner, flex=request.flex)
 
     async def _find(
         self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int

@@ -47,8 +47,8 @@ TOKENS = 96
 LIST_MARK = re.compile(r"^\s*(?:[-*•]|\d{1,2}[.)])\s*")
 
 
-def writing(engine: Engine, owner: str, *, flex: bool = False) -> Write:
-    """Has `engine` write, the likeliest words, on behalf of `owner`."""
+def writing(engine: Callable[[], Engine], owner: str, *, flex: bool = False) -> Write:
+    """Has an engine, looked for once it is needed, write the likeliest words for `owner`."""
 
     async def write(prompt: ChatPrompt, max_tokens: int) -> str:
         asked = GenerateRequest(
@@ -59,7 +59,7 @@ def writing(engine: Engine, owner: str, *, flex: bool = False) -> Write:
             whole=True,
             flex=flex,
         )
-        async with aclosing(engine.generate(asked)) as deltas:
+        async with aclosing(engine().generate(asked)) as deltas:
             return "".join([delta.text async for delta in deltas])
 
     return write

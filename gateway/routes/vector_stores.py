@@ -127,7 +127,7 @@ async def search_vector_store(
     async def find() -> tuple[list[str], list[Hit]]:
         asked = queries
         if writer:
-            asked = await search_queries(queries, writing(runtime.find(writer), owner))
+            asked = await search_queries(queries, writing(lambda: runtime.find(writer), owner))
         return asked, await library.search(
             asked,
             owner=owner,

@@ -101,5 +101,5 @@ def test_an_ensemble_says_which_models_to_fetch(
     for member in members:
         assert f"jurat pull {member}" in told["detail"]
         assert member not in listed
-    assert answer.status_code == 503
+    assert answer.status_code == 503, answer.text
     assert f"jurat pull {members[0]}" in answer.json()["error"]["message"]
