@@ -138,6 +138,6 @@ def _cause(error: BaseException) -> str:
     return str(error) or type(error).__name__
 
 
-def _line(text: str, limit: int = 500) -> str:
+def _line(text: str, limit: int = 1000) -> str:
     flat = " ".join(text.split())
     return flat if len(flat) <= limit else f"{flat[: limit - 1]}…"

@@ -23,6 +23,7 @@ from models.worker.slots import Dropped, Placement, Slots
 __all__ = ["GenerationLoop"]
 
 PROBE_ROWS = 4
+PROBE_TOKENS = 64  # from here on attention works in tiles; a whole batch would take seconds
 IDLE_S = 0.02  # between looks at the socket while only grammars are being compiled
 
 
@@ -89,7 +90,7 @@ class GenerationLoop:
         llama = self._llama
         batches = (
             [Rows(0, 0, [0, 0], True)],
-            [Rows(0, 0, [0] * min(BATCH, llama.context), True)],
+            [Rows(0, 0, [0] * min(PROBE_TOKENS, llama.context), True)],
             [Rows(n, 0, [0], True) for n in range(min(PROBE_ROWS, self._scheduler.parallel))],
         )
         with self._cores:

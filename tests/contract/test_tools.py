@@ -144,7 +144,7 @@ def test_streamed_the_calls_are_the_same(gateway: Gateway, model: str) -> None:
 @pytest.mark.parametrize("model", PARALLEL)
 def test_several_calls_are_told_apart(gateway: Gateway, model: str) -> None:
     """A model that cannot end its turn goes on calling."""
-    endless = {"0": -100, "2": -100}  # <|endoftext|> and <|im_end|>
+    endless = {"0": -100, "2": -100, "4": -100}  # all tokens that end a turn
     choice = ask(
         gateway, model, tools=TOOLS[1:], tool_choice="required", logit_bias=endless, max_tokens=70
     ).choices[0]

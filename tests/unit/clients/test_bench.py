@@ -177,6 +177,7 @@ def test_all_is_every_workload_and_the_model_is_the_chat_model() -> None:
         "long-prompt": "x",
         "shared-context": "x",
         "voters": "x",
+        "ensemble": "rag-ensemble",
         "mixed": "x",
         "embeddings": "all-minilm-l6-v2",
         "structured": "x",

@@ -34,8 +34,8 @@ def question(engine: FakeEngine | ModelError, max_tokens: int | None = None) -> 
 async def all_replies(*questions: Question, timeout_s: float = 5.0) -> dict[int, Reply]:
     found: dict[int, Reply] = {}
     async for replies in ask(questions, [range(len(questions))], timeout_s):
-        assert not isinstance(replies, Loading)
-        found |= {reply.place: reply for reply in replies}
+        if not isinstance(replies, Loading):
+            found |= {reply.place: reply for reply in replies}
     return found
 
 
