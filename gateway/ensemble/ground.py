@@ -57,12 +57,20 @@ class _Token(Struct, frozen=True):
     text: str
 
 
+class _Amount(Struct, frozen=True):
+    start: int
+    end: int
+    number: Value
+    unit: str
+
+
 def ground(value: str, passage: str, unit: str = "") -> Evidence | None:
     """The first place where the value stands, or None."""
     found = find(value, passage, unit)
     return found[0] if found else None
 
 
+@lru_cache(maxsize=4 * REMEMBERED)  # votes mostly say the same
 def find(value: str, passage: str, unit: str = "") -> tuple[Evidence, ...]:
     """Every place where the value stands: its words in a row, or else its number.
 
@@ -120,6 +128,15 @@ def _tokens(text: str) -> tuple[_Token, ...]:
     )
 
 
+@lru_cache(maxsize=REMEMBERED)
+def _places(text: str) -> dict[str, list[int]]:
+    """Where each token is among all of a text, by its canonical form."""
+    found: dict[str, list[int]] = {}
+    for at, token in enumerate(_tokens(text)):
+        found.setdefault(token.text, []).append(at)
+    return found
+
+
 def _canonical(token: str) -> str:
     if GROUPED.fullmatch(token):
         return token.replace(",", "")
@@ -131,9 +148,7 @@ def _rows(wanted: Sequence[_Token], there: Sequence[_Token], text: str) -> list[
     """Spans of `there` whose tokens are those wanted, and which cut no number or code in two."""
     words = [token.text for token in wanted]
     found: list[tuple[int, int]] = []
-    for at in range(len(there) - len(words) + 1):
-        if there[at].text != words[0]:
-            continue
+    for at in _places(text).get(words[0], ()):
         row = there[at : at + len(words)]
         if [token.text for token in row] == words:
             start, end = row[0].start, row[-1].end
@@ -156,21 +171,30 @@ def _whole(text: str, start: int, end: int) -> bool:
 
 def _amounts(known: Value, text: str) -> list[tuple[int, int]]:
     """Numbers equal to `known`, unless a unit behind them says otherwise."""
-    found: list[tuple[int, int]] = []
+    return [
+        (amount.start, amount.end)
+        for amount in _all_amounts(text)
+        if close(amount.number, known)
+        and not (amount.unit and known.unit and amount.unit != known.unit)
+    ]
+
+
+@lru_cache(maxsize=REMEMBERED)
+def _all_amounts(text: str) -> tuple[_Amount, ...]:
+    """Every number with its unit, where one stands beside it."""
+    found: list[_Amount] = []
     for match in AMOUNT.finditer(text):
         number = parse_number(match["number"])
         start, end = match.span("number")
-        if number is None or not close(number, known) or not _whole(text, start, end):
+        if number is None or not _whole(text, start, end):
             continue
         if start and (text[start - 1].isalnum() or text[start - 1] == "."):
             continue
         word = (match["unit"] or "").casefold()
         money = text[start - 1] if start and text[start - 1] in "£$€" else ""
         unit = unit_of(money or (word if word in UNITS else ""))
-        if unit and known.unit and unit != known.unit:
-            continue
-        found.append((start, match.end("unit") if word in UNITS else end))
-    return found
+        found.append(_Amount(start, match.end("unit") if word in UNITS else end, number, unit))
+    return tuple(found)
 
 
 def _ranges(known: Value, there: Sequence[_Token]) -> list[tuple[int, int]]:
