@@ -90,7 +90,7 @@ class GenerationLoop:
         llama = self._llama
         batches = (
             [Rows(0, 0, [0, 0], True)],
-            [Rows(0, 0, [0] * min(PROBE_TOKENS, llama.context), True)],
+            [Rows(0, 0, [0] * min(PROBE_TOKENS, BATCH, llama.context), True)],
             [Rows(n, 0, [0], True) for n in range(min(PROBE_ROWS, self._scheduler.parallel))],
         )
         with self._cores:
