@@ -35,7 +35,7 @@ STORY = "Once upon a time a fox, a crow and a very old turtle lived by the river
 @pytest_asyncio.fixture(loop_scope="module", scope="module")
 async def engine() -> AsyncIterator[Engine]:
     with llama_server(smollm2_path()) as url:
-        # It hangs up on a connection that was idle for some seconds, perhaps while it is used again.
+        # It hangs up on an idle connection, perhaps just as that is used again.
         settings = UpstreamSettings(server="llama-server", retries=1)
         model = ModelSettings(id="far", kind="chat", context=CONTEXT, upstream=settings)
         engine = UpstreamEngine(model, f"{url}/v1")
