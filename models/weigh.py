@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
 from models.types import Constraint, EmbedRequest, GenerateRequest, Sampling, TextPrompt
 from models.worker.messages import WorkerSpec
 
@@ -21,7 +22,7 @@ async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
     LoadFailed, and OSError elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
-        engine = LocalEngine(spec, Path(folder), SafeModes(data_dir / "machine.json"))
+        engine = LocalEngine(spec, Path(folder), Trials(data_dir / "machine.json"))
         try:
             await engine.start()
             if spec.kind == "chat":

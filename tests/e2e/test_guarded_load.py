@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from models.engines import local
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
 from models.errors import LoadFailed
 from models.sources import resolve
 from models.types import ChatPrompt, EmbedRequest, GenerateRequest, Message, Sampling
@@ -54,7 +55,7 @@ def engine_in(folder: Path, kind: str = "chat") -> LocalEngine:
     path = str(resolve(SMOLLM2, folder))
     spec = WorkerSpec(model="small", kind=kind, path=path, threads=1, context=256, parallel=2)
     folder.mkdir(exist_ok=True)
-    return LocalEngine(spec, folder, SafeModes(folder / "machine.json"))
+    return LocalEngine(spec, folder, Trials(folder / "machine.json"))
 
 
 def faulty(folder: Path, monkeypatch: pytest.MonkeyPatch, *, always: bool) -> None:
@@ -114,7 +115,7 @@ async def test_a_fault_in_safe_mode_too_is_given_up(
     with pytest.raises(LoadFailed, match="SIGSEGV"):
         await engine.start()
     assert engine.stats().state == "failed"
-    assert not SafeModes(tmp_path / "run" / "machine.json").needed()
+    assert not Trials(tmp_path / "run" / "machine.json").safe_mode_needed()
     await engine.stop(5)
 
 
@@ -125,7 +126,7 @@ async def test_a_truncated_model_is_an_error_that_names_it(tmp_path: Path, kept:
     with whole.open("rb") as source:
         cut.write_bytes(source.read(kept))
     spec = WorkerSpec(model="cut", kind="chat", path=str(cut), threads=1)
-    engine = LocalEngine(spec, tmp_path, SafeModes(tmp_path / "machine.json"))
+    engine = LocalEngine(spec, tmp_path, Trials(tmp_path / "machine.json"))
     with pytest.raises(LoadFailed, match=r"cut\.gguf"):
         await engine.start()
     assert engine.stats().state == "failed"
@@ -136,7 +137,7 @@ async def test_a_file_that_is_no_model_is_an_error_that_names_it(tmp_path: Path)
     text = tmp_path / "notes.gguf"
     text.write_text("not a model " * 1000)
     spec = WorkerSpec(model="notes", kind="chat", path=str(text), threads=1)
-    engine = LocalEngine(spec, tmp_path, SafeModes(tmp_path / "machine.json"))
+    engine = LocalEngine(spec, tmp_path, Trials(tmp_path / "machine.json"))
     with pytest.raises(LoadFailed, match=r"notes\.gguf"):
         await engine.start()
     await engine.stop(5)
