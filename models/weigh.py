@@ -18,8 +18,8 @@ STOP_S = 10.0
 async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
     """Bytes resident in a worker that has filled in a JSON schema, or embedded.
 
-    It decoded a whole batch before it was ready. Mapped weights count. On Linux only. Raises
-    LoadFailed, and OSError elsewhere.
+    Its prompt is longer than a batch, so that it has touched all its buffers. Mapped weights
+    count. On Linux only. Raises LoadFailed, and OSError elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
         engine = LocalEngine(spec, Path(folder), Trials(data_dir / "machine.json"))
@@ -37,7 +37,7 @@ async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
 
 async def _generate(engine: LocalEngine) -> None:
     request = GenerateRequest(
-        prompt=TextPrompt(TEXT),
+        prompt=TextPrompt(TEXT * 60),
         max_tokens=4,
         sampling=Sampling(temperature=0.0),
         constraint=Constraint("json_schema", SCHEMA),

@@ -107,7 +107,7 @@ def test_a_context_nobody_set_is_what_fits() -> None:
 
 def test_a_context_above_what_it_was_trained_for_is_refused_with_the_numbers() -> None:
     asked = replace(SMALL, context=200_000)
-    with pytest.raises(LoadFailed, match=r"'small' .*context = 200000.*131072 tokens") as caught:
+    with pytest.raises(LoadFailed, match=r"'8b' .*context = 200000.*131072 tokens") as caught:
         fit(asked, estimated(asked), room(TWO_48))
     assert asked.source in str(caught.value)
     assert SMALL.shape is not None
