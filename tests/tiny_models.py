@@ -12,6 +12,7 @@ __all__ = [
     "WINDOW",
     "write_hybrid",
     "write_infilling",
+    "write_marked",
     "write_recurrent",
     "write_windowed",
 ]
@@ -84,7 +85,12 @@ def write_hybrid(path: Path) -> None:
 
 def write_infilling(path: Path) -> None:
     """One that has tokens for filling in between two texts."""
-    model = _Model(path, "gemma3", extra=("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+    write_marked(path, ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+
+
+def write_marked(path: Path, marks: Sequence[str]) -> None:
+    """One with control tokens of these names, after those of VOCABULARY."""
+    model = _Model(path, "gemma3", extra=marks)
     for layer in range(LAYERS):
         model.attention(layer)
         model.feed_forward(layer)
