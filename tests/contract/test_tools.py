@@ -13,7 +13,7 @@ from msgspec.structs import replace
 from tests.contract.conftest import Gateway, running
 from tests.contract.serving import configuration
 from tests.real_models import SMOLLM2
-from tests.tiny_models import CONTEXT, VOCABULARY, write_marked
+from tests.tiny_models import VOCABULARY, write_marked
 
 WEATHER: dict[str, Any] = {
     "type": "object",
@@ -99,10 +99,12 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
     models = [replace(small, id=name, chat_template=text) for name, text in TEMPLATES.items()]
     models.append(replace(small, id="thinking", chat_template=THINKING))
     folder = tmp_path_factory.mktemp("tools")
-    write_marked(folder / "marked.gguf", (*MARKS, "<|return|>"))
+    write_marked(folder / "marked.gguf", (*MARKS, "<|return|>"), context=2048)
     marked = f"file:{folder}/marked.gguf"
     models.append(
-        replace(small, id="harmony", source=marked, context=CONTEXT, chat_template=HARMONY)
+        replace(
+            small, id="harmony", source=marked, context=2048, kv_tokens=2048, chat_template=HARMONY
+        )
     )
     found = configuration(folder, models=["fake", *models])
     with running(found, "generic", "fake", 32) as gateway:
