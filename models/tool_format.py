@@ -142,7 +142,7 @@ REASONING = (
     Reasoning("<|channel>thought", "<channel|>"),
 )
 # What an opening begins with if text never does: a tag, or a word in brackets.
-TAG = re.compile(r"<[^<>\s]{2,}>|\[[A-Z_]{3,}\]")
+TAG = re.compile(r"<[^<>\s]{2,}>|\[[A-Z_]{3,}\]|<[a-z_]{3,} name=\"")
 
 
 def derive(source: str, render: Render, ends: Sequence[str]) -> ToolFormat:
@@ -272,6 +272,9 @@ def _shown(
         return ""
     head, found, tail = spoken.partition(CONTENT)
     head = head.rstrip()
+    if not called.startswith(head):  # it may leave out what marks that there are no thoughts
+        for known in REASONING:
+            head = head.removesuffix(known.closing).rstrip().removesuffix(known.opening).rstrip()
     if not found or not called.startswith(head):
         return ""
     text = called[len(head) :].lstrip()

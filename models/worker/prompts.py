@@ -28,12 +28,20 @@ from models.worker.answer_grammar import Shape
 from models.worker.llama import Llama
 from models.worker.sizes import check_token_count, check_tokenize
 
-__all__ = ["Prompts", "Rendered", "Spelling"]
+__all__ = ["PROBE", "Prompts", "Rendered", "Spelling"]
 
 PRESENTED = "zqPresented"
 PROBE: dict[str, Any] = {
     "type": "function",
-    "function": {"name": PRESENTED, "description": "", "parameters": {"type": "object"}},
+    "function": {
+        "name": PRESENTED,
+        "description": "a probe",
+        "parameters": {
+            "type": "object",
+            "properties": {"probe": {"type": "string", "description": "a text"}},
+            "required": ["probe"],
+        },
+    },
 }
 # What templates call the switch for thinking, and what they call how long.
 SWITCHES = ("enable_thinking", "thinking")
