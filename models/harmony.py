@@ -145,12 +145,12 @@ class HarmonyParser:
 
     def _begun(self, header: str) -> Iterator[Part]:
         """What a message is, by its header."""
-        to, on = TO.search(header), ON.search(header)
+        to, on = TO.search(header), ON.findall(header)
         if to is not None and to.group(1) in self._names:
             self._state, self._value = "arguments", JsonValue()
             self.calls += 1
             yield CallDelta(self.calls - 1, new_id(short=False), to.group(1))
-        elif on is not None and on.group(1) == "analysis":
+        elif on[-1:] == ["analysis"]:  # gpt-oss at times names another channel before it
             self._state = "thought"
             self._thoughts += 1
             if self._thoughts > 1:

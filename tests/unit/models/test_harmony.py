@@ -66,6 +66,7 @@ def test_nothing_is_lost_but_headers() -> None:
     assert parts("no header at all", [3, 5])[0] == "no header at all"
     assert parts("<|channel|>commentary to=functions.other json<|message|>{}", [7])[0] == "{}"
     assert parts("<|channel|>analysis to=python code<|message|>1 + 1<|end|>", [7])[1] == "1 + 1"
+    assert parts(f"<|channel|>commentary{ANALYSIS}hm<|end|>", [7])[1] == "hm"
     assert parts(ANALYSIS + "cut o", [9]) == ("", "cut o", [])
     assert parts("<|channel|>fin", [3]) == ("", "", [])
 
