@@ -247,7 +247,9 @@ def _called(request: GenerateRequest) -> Tool | None:
 def _default_reply(request: GenerateRequest) -> str:
     if request.constraint is not None:
         if request.constraint.kind != "json_schema":
-            raise Unsupported("The fake engine follows JSON schemas only.", "grammar")
+            raise Unsupported(
+                "The fake engine follows JSON schemas only.", request.constraint.param or "grammar"
+            )
         try:
             schema: object = json.loads(request.constraint.grammar)
             if not isinstance(schema, (dict, bool)):
