@@ -53,9 +53,15 @@ def cache_sizes(
 ) -> tuple[int, int]:
     """Tokens of one request and cells in all, of a cache in so many equal parts.
 
-    Raises LoadFailed for settings that contradict each other.
+    Raises LoadFailed for a context above what the model was trained for, and for settings that
+    contradict each other.
     """
-    wanted = min(context or trained, trained)
+    wanted = context or trained
+    if wanted > trained:
+        raise LoadFailed(
+            f"context = {wanted}, but the model was trained for {trained} tokens. Set context to "
+            f"{trained} at most, or leave it out."
+        )
     if parts == 1:
         return wanted, max(kv_tokens or 2 * wanted, wanted)
     part = wanted if kv_tokens is None else kv_tokens // parts
