@@ -86,7 +86,7 @@ def write_runs(root: Path, runs: int, questions: int, seed: int = 0) -> Path:
             Record(
                 id=f"q{at}",
                 question=f"What does table {at} say of the thing that it is about?",
-                answer=f"It says {right[at]} in its third row.",
+                answer=f"Run {run} reads {right[at]} in its third row.",
                 answer_value=str(right[at] if fits[at] else right[at] + 1 + run),
                 ref_id=[f"doc{at % 32}"],
                 explanation="The passage says so in these words, more or less.",
@@ -105,21 +105,21 @@ def _commands(root: Path, truth: Path, runs: int) -> dict[str, dict[str, float]]
     many = ["--questions", str(truth), "--experiments-dir", str(root)]
     submissions = [str(root / f"run{run:02}" / "submission.csv") for run in range(runs)]
     return {
-        # One after the other, as a user would.
-        "score": _cost([["score", str(truth), path, "--json"] for path in submissions]),
-        "matrix": _cost([["matrix", *many, "--output", str(root / "matrix")]]),
-        "audit": _cost([["audit", *many, "--json"]]),
+        "score": _cost(["score", str(truth), *submissions, "--json"]),
+        "matrix": _cost(["matrix", *many, "--output", str(root / "matrix")]),
+        "audit": _cost(["audit", *many, "--json"]),
     }
 
 
-def _cost(calls: Sequence[Sequence[str]]) -> dict[str, float]:
-    begun, cpu, most = time.perf_counter(), 0.0, 0.0
-    for arguments in calls:
-        used = _run(arguments)
-        cpu += used.ru_utime + used.ru_stime
-        most = max(most, _mib(used))
+def _cost(arguments: Sequence[str]) -> dict[str, float]:
+    begun = time.perf_counter()
+    used = _run(arguments)
     seconds = time.perf_counter() - begun
-    return {"seconds": round(seconds, 2), "cpu_s": round(cpu, 2), "peak_mib": round(most, 1)}
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_mib": round(_mib(used), 1),
+    }
 
 
 def _run(arguments: Sequence[str]) -> resource.struct_rusage:
