@@ -141,9 +141,10 @@ def _mib(used: resource.struct_rusage) -> float:
 def _runner(root: Path) -> dict[str, float]:
     """What `run` adds to an endpoint's own time.
 
-    `added_ms`: by how much a place in the runner's concurrency is longer taken by a question than
-    the endpoint needs for it. `busy`: the endpoint's share of that time. `cpu_ms`: the runner's
-    processor time a question, its start left out.
+    `added_ms`: what a question adds to the time of the whole run, beyond what the endpoint takes
+    with all places busy. `longer_ms`: by how much longer a place is taken by a question; all
+    answers come at the same moment here, so each waits for the others to be read. `busy`: the
+    endpoint's share of that time. `cpu_ms`: the runner's processor time, its start left out.
     """
     with _endpoint() as url:
         few = _asked(root, url, CONCURRENCY)[1]
@@ -154,7 +155,8 @@ def _runner(root: Path) -> dict[str, float]:
         "concurrency": CONCURRENCY,
         "answer_ms": ANSWER_MS,
         "seconds": round(seconds, 2),
-        "added_ms": round(taken_ms - ANSWER_MS, 2),
+        "added_ms": round((taken_ms - ANSWER_MS) / CONCURRENCY, 2),
+        "longer_ms": round(taken_ms - ANSWER_MS, 2),
         "busy": round(ANSWER_MS / taken_ms, 3),
         "cpu_ms": round((cpu - few) / (RUNNER_QUESTIONS - CONCURRENCY) * 1000, 2),
     }
@@ -228,6 +230,7 @@ def _show(found: dict[str, Any]) -> None:
     runner = found["runner"]
     out.print(
         f"run, {runner['concurrency']} at once, {runner['answer_ms']:g} ms an answer: adds "
-        f"{runner['added_ms']} ms a question, the endpoint is busy {runner['busy']:.1%}; "
+        f"{runner['added_ms']} ms a question to the run's time and {runner['longer_ms']} ms to "
+        f"each one's own; the endpoint is busy {runner['busy']:.1%}; "
         f"{runner['cpu_ms']} ms of processor time a question."
     )
