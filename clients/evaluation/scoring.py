@@ -18,13 +18,24 @@ from clients.evaluation.bootstrap import interval, resampled_means
 from clients.evaluation.dataset import DatasetError, Pairing, Table, pair
 from clients.evaluation.ranking import discounted_gain, recall, reciprocal_rank
 
-__all__ = ["Columns", "Grades", "Rules", "Weights", "breakdown", "figures", "grade", "report"]
+__all__ = [
+    "Columns",
+    "Grades",
+    "Rules",
+    "Weights",
+    "breakdown",
+    "figures",
+    "grade",
+    "nearly_right",
+    "report",
+]
 
 EVIDENCE = ("Quote", "Table", "Figure", "Math", "is_NA")
 ROUNDS = 2000
 YES = ("1", "1.0", "true", "yes")
 NO = ("0", "0.0", "false", "no", "")
 MAX_NOTES = 5
+RIGHT_F1 = 0.5
 RANKS = 10  # the first so many references count
 RANKINGS = (discounted_gain, recall, reciprocal_rank)
 
@@ -100,6 +111,12 @@ def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = Fals
         evidence=evidence,
         warnings=tuple(notes),
     )
+
+
+def nearly_right(grades: Grades) -> NDArray[np.bool_]:
+    """Whether a person would take each value for right: by SQuAD's measure one that shares half of
+    its words with an answer, too."""
+    return grades.parts[:, 0] >= RIGHT_F1 if grades.rules.metric == "squad" else grades.right
 
 
 def figures(rules: Rules, means: Array) -> Figures:
