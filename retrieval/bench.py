@@ -1,8 +1,9 @@
 """`jurat bench-retrieval`: how fast the indexes of one large store are, and what they miss.
 
 By default over made-up passages: words by Zipf's law, vectors near a plane of few dimensions, as
-those of text are. `--from` takes the passages and vectors of a data directory instead. The
-embedder is not a part of what is measured.
+those of text are. `--from` takes the passages and vectors of a data directory instead; where it has
+fewer than are asked for, again and again with noise in their vectors. The embedder is not a part of
+what is measured.
 """
 
 import argparse
@@ -13,6 +14,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Literal
 
@@ -39,6 +41,7 @@ _QUERY_WORDS = 8
 _VOCABULARY = 50_000
 _RANK = 32  # dimensions in which most of the spread of made-up vectors is
 _NEIGHBOURS = 10  # of which recall is counted
+_NOISE = 0.5  # length of what is added to a vector that is taken again, which has length 1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,17 +51,21 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--dimension", type=int, default=384, help="of the vectors")
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--from", dest="taken", type=Path, metavar="DATA_DIR", help="real passages")
+    parser.add_argument("--vectors-only", action="store_true", help="without words")
+    parser.add_argument("--threads", type=int, default=1, help="that build a graph")
     parser.add_argument("--directory", type=Path, help="where to work; kept, and used again")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="jurat-bench-") as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        figures = _Bench(directory, options.queries).run(
+        passages = (
             _taken(options.taken, options.chunks, options.dimension)
             if options.taken
             else _made_up(options.chunks, options.dimension)
         )
+        bench = _Bench(directory, options.queries, options.threads, not options.vectors_only)
+        figures = bench.run(passages)
     if options.json:
         sys.stdout.write(json.dumps(figures) + "\n")
     else:
@@ -69,22 +76,24 @@ def main(argv: Sequence[str]) -> int:
 
 
 class _Bench:
-    def __init__(self, directory: Path, queries: int) -> None:
+    def __init__(self, directory: Path, queries: int, threads: int, words: bool) -> None:
         self._path = directory / "bench.sqlite3"
         self._indexes_path = directory / "indexes"
         self._queries = queries
+        self._threads = threads
+        self._words = words
         self._figures: dict[str, float] = {}
 
     def run(self, passages: Iterator[Passage]) -> dict[str, float]:
         database = Database(self._path)
         store = VectorStores(database).ensure(_OWNER, "bench")
         if not database.query("SELECT 1 FROM chunks LIMIT 1"):
-            _fill(database, store.id, passages)
+            _fill(database, store.id, passages if self._words else map(_wordless, passages))
         source = IndexSource(self._path)
         (length,) = database.query("SELECT length(vector) FROM embeddings LIMIT 1")[0]
         embedder = EmbeddedBy(_EMBEDDER, length // 4)
         began = time.perf_counter()
-        indexes = Indexes(self._indexes_path, source, lambda: embedder)
+        indexes = Indexes(self._indexes_path, source, lambda: embedder, self._threads)
         indexes.get(store.id)
         indexes.settle()
         self._figures["build s"] = time.perf_counter() - began
@@ -99,7 +108,8 @@ class _Bench:
 
         queries, asked = self._asked(source, store.id, embedder.dimension)
         self._time("vector part", lambda at: index.vectors.search(queries[at], 50))
-        self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
+        if self._words:
+            self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
         found = Store(database)
 
         def whole(at: int) -> object:
@@ -120,7 +130,7 @@ class _Bench:
     ) -> tuple[Vectors, list[str]]:
         """Between two passages' vectors, and some of the words of one."""
         draw = np.random.default_rng(1)
-        ids = source.ids(store_id, source.newest())
+        ids = source.ids(store_id, 0, source.newest())
         chosen = draw.choice(ids, 2 * self._queries)
         parts = source.vectors_of(np.unique(chosen), dimension)
         by_id = dict(zip(parts[0].tolist(), parts[1], strict=True))
@@ -202,13 +212,24 @@ def _made_up(chunks: int, dimension: int) -> Iterator[Passage]:
 def _taken(directory: Path, chunks: int, dimension: int) -> Iterator[Passage]:
     """Of all stores of a data directory."""
     source = IndexSource(directory / "retrieval.sqlite3")
-    taken = 0
-    for store_id in source.stores():
-        for chunk_id, text in source.texts(store_id, 0, source.newest()):
-            yield _chunk(text), source.vectors_of([chunk_id], dimension)[1]
-            taken += 1
-            if taken == chunks:
-                return
+    held = [
+        (_chunk(text), source.vectors_of([chunk_id], dimension)[1])
+        for store_id in source.stores()
+        for chunk_id, text in source.texts(store_id, 0, source.newest())
+    ]
+    source.close()
+    draw = np.random.default_rng(0)
+    for taken in range(chunks if held else 0):
+        chunk, vectors = held[taken % len(held)]
+        if taken >= len(held):
+            noise = draw.standard_normal(vectors.shape).astype(np.float32)
+            vectors = vectors + noise * np.float32(_NOISE / np.sqrt(dimension))
+            vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+        yield chunk, vectors
+
+
+def _wordless(passage: Passage) -> Passage:
+    return _chunk(""), passage[1]
 
 
 def _chunk(text: str) -> Chunk:
@@ -216,18 +237,20 @@ def _chunk(text: str) -> Chunk:
 
 
 def _fill(database: Database, store_id: str, passages: Iterator[Passage]) -> None:
-    with database.transaction() as execute:
-        execute(
-            "INSERT INTO files (id, owner, purpose, filename, sha256, bytes, created_at)"
-            " VALUES ('file-bench', ?, 'assistants', 'bench.txt', '', 0, 0)",
-            (_OWNER,),
-        )
-        (seq,) = execute(
-            "INSERT INTO store_files (store_id, file_id, status, document_id, attributes,"
-            " created_at) VALUES (?, 'file-bench', 'completed', 'bench', '{}', 0) RETURNING seq",
-            (store_id,),
-        ).fetchone()
-        insert_passages(execute, seq, passages, EmbeddedBy(_EMBEDDER, 0))
+    """As files of many passages, a transaction each: the log of one for all would be as large."""
+    for count, some in enumerate(iter(lambda: list(islice(passages, _BATCH)), [])):
+        with database.transaction() as execute:
+            execute(
+                "INSERT INTO files (id, owner, purpose, filename, sha256, bytes, created_at)"
+                " VALUES (?, ?, 'assistants', 'bench.txt', '', 0, 0)",
+                (f"file-{count}", _OWNER),
+            )
+            (seq,) = execute(
+                "INSERT INTO store_files (store_id, file_id, status, document_id, attributes,"
+                " created_at) VALUES (?, ?, 'completed', 'bench', '{}', 0) RETURNING seq",
+                (store_id, f"file-{count}"),
+            ).fetchone()
+            insert_passages(execute, seq, some, EmbeddedBy(_EMBEDDER, 0))
 
 
 def _resident_mb() -> float:

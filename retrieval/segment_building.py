@@ -9,8 +9,9 @@ import msgspec
 
 from retrieval.errors import IndexDamaged
 from retrieval.index_source import IndexSource
+from retrieval.segment import BuiltSegment
 from retrieval.segment_builder import arguments
-from retrieval.segments import Build, BuiltSegment, SegmentedVectors
+from retrieval.segments import Build, SegmentedVectors
 
 __all__ = ["SegmentBuilding"]
 
@@ -20,8 +21,10 @@ log = logging.getLogger("jurat.retrieval")
 class SegmentBuilding:
     """`ask` returns at once. A build that failed is logged, and not tried again as it was."""
 
-    def __init__(self, source: IndexSource) -> None:
+    def __init__(self, source: IndexSource, threads: int = 1) -> None:
+        """`threads` of a build: more than one take the cores that the models compute with."""
         self._source = source
+        self._threads = threads
         self._waiting: OrderedDict[str, tuple[SegmentedVectors, int]] = OrderedDict()
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
@@ -76,7 +79,7 @@ class SegmentBuilding:
     def _build(
         self, store_id: str, vectors: SegmentedVectors, dimension: int, build: Build
     ) -> bool:
-        command = arguments(self._source.path, store_id, dimension, build)
+        command = arguments(self._source.path, store_id, dimension, build, self._threads)
         with self._changed:
             if self._closing:
                 return False
@@ -95,6 +98,6 @@ class SegmentBuilding:
                 raise IndexDamaged(f"the process ended with {process.returncode}")
             vectors.take(msgspec.json.decode(said, type=BuiltSegment))
         except (IndexDamaged, msgspec.MsgspecError, OSError) as error:
-            log.error("segment %s of store %s was not built: %s", build.file, store_id, error)
+            log.error("segment %s of store %s was not built: %s", build.stem, store_id, error)
             return False
         return True
