@@ -283,7 +283,7 @@ def test_what_is_too_much_is_refused_and_named(kind: Any, text: str) -> None:
 
 def test_limits_that_nobody_can_set_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("models.worker.structured.LEXER_FUEL", 10)
-    with pytest.raises(InvalidRequest, match="'regex' cannot be compiled: it is too complex$"):
+    with pytest.raises(InvalidRequest, match=r"it is too complex$"):
         vocabulary().grammars.compile(Constraint("regex", "(a*)*" * 500 + "b")).result()
 
 
