@@ -170,7 +170,10 @@ def missing_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> 
     hint = ""
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         hint = " Columns must be separated by commas."
-    return f"{path}, line 1: there is no column {wanted}; it has: {', '.join(header)}.{hint}"
+    has = "".join(
+        one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in ", ".join(header)
+    )
+    return f"{path}, line 1: there is no column {wanted}; it has: {has}.{hint}"
 
 
 def _text(path: Path) -> tuple[str, tuple[str, ...]]:

@@ -119,10 +119,11 @@ def _breakdown(figure: Any, runs: Sequence[Run]) -> None:
     ordered = sorted(runs, key=lambda run: run.figures["overall"])
     names = list(ordered[0].figures)[:4]
     axes = _bars(figure, ordered)
+    figure.set_size_inches(8, 0.55 * len(ordered) + 2)  # a row holds a mark below the other
     rows = np.arange(len(ordered))
     for at, name in enumerate(names):
         values = [run.figures[name] for run in ordered]
-        shift = ((len(names) - 1) / 2 - at) * 0.16  # equal values stay apart
+        shift = ((len(names) - 1) / 2 - at) * 0.2  # equal values stay apart
         axes.scatter(
             values, rows + shift, marker=PARTS[at], color=colour(at), label=name.replace("_", " ")
         )
