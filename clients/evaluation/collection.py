@@ -51,7 +51,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 def collect(options: argparse.Namespace) -> Collection:
     """What the options name. Raises ClientError."""
-    rules = rules_of(options)
+    rules = rules_of(options, options.questions)
     names: list[str] = list(options.experiments)
     submissions: list[str] = options.submissions or []
     for name in submissions:

@@ -15,7 +15,16 @@ from msgspec import Struct
 
 from clients.api import ClientError
 
-__all__ = ["DatasetError", "Pairing", "Table", "aligned", "index_of", "pair", "read_table"]
+__all__ = [
+    "DatasetError",
+    "Pairing",
+    "Table",
+    "aligned",
+    "index_of",
+    "pair",
+    "read_head",
+    "read_table",
+]
 
 ID = "id"
 MAX_FIELD_CHARS = 16 * 2**20
@@ -57,6 +66,12 @@ class Pairing(Struct, frozen=True, kw_only=True):
     extra: list[str]  # in the submission alone
 
 
+def read_head(path: Path) -> tuple[str, ...]:
+    """The names of a file's columns. Raises DatasetError."""
+    _, header = next(_records(path, _text(path)[0]), (1, list[str]()))
+    return tuple(name.strip() for name in header)
+
+
 def read_table(
     path: Path, required: Sequence[str] = (), optional: Sequence[str] | None = None
 ) -> Table:
@@ -65,7 +80,7 @@ def read_table(
     Raises DatasetError.
     """
     text, warnings = _text(path)
-    records = _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
+    records = _records(path, text)
     line, header = next(records, (1, list[str]()))
     names = tuple(name.strip() for name in header)
     if not any(names):
@@ -195,6 +210,11 @@ def _text(path: Path) -> tuple[str, tuple[str, ...]]:
         name = "Windows-1252" if encoding == "cp1252" else "Latin-1"
         return text, (f"{path} is not UTF-8; it was read as {name}.",) if guessed else ()
     raise DatasetError(f"{path} is neither UTF-8, UTF-16 nor Latin-1 text.")
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that records begin in, and their fields; the head is the first."""
+    return _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -70,7 +70,7 @@ class Replay(Struct, frozen=True, kw_only=True):
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Raises ClientError."""
     options = _parser().parse_args(argv)
-    rules = rules_of(options)
+    rules = rules_of(options, options.questions)
     if options.strategy is None:
         options.strategy = DEFAULT_GROUNDED if options.corpus else DEFAULT
     if options.strategy == "grounded" and options.corpus is None:
