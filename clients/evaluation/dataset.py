@@ -17,6 +17,7 @@ from clients.api import ClientError
 
 __all__ = [
     "DatasetError",
+    "OtherQuestionsError",
     "Pairing",
     "Table",
     "aligned",
@@ -33,6 +34,10 @@ SHOWN = 5  # of many ids, in a message
 
 class DatasetError(ClientError):
     """A file that cannot be used as it is; the message says where and why."""
+
+
+class OtherQuestionsError(DatasetError):
+    """A run that has none of the truth's questions."""
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -139,7 +144,9 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
     missing = [key for key in known if key not in given] if len(rows) < len(known) else []
     extra = [key for key in given if key not in known] if len(rows) < len(given) else []
     if not rows:
-        raise DatasetError(f"{truth.path} and {submission.path} have no '{column}' in common.")
+        raise OtherQuestionsError(
+            f"{truth.path} and {submission.path} have no '{column}' in common."
+        )
     if not partial and (missing or extra):
         parts: list[str] = []
         for ids, index, table in ((missing, known, truth), (extra, given, submission)):
