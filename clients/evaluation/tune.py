@@ -138,7 +138,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help=f"default: {ROOT}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_rules(parser)
-    parser.set_defaults(metric=None)
     add_gateway_options(parser)
     return parser
 
