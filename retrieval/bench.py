@@ -13,7 +13,7 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Literal
@@ -29,7 +29,7 @@ from retrieval.search import Asked, search
 from retrieval.store import EmbeddedBy, Passage, Store, insert_passages
 from retrieval.vector_stores import VectorStores
 
-__all__ = ["main"]
+__all__ = ["main", "show"]
 
 Vectors = NDArray[np.float32]
 
@@ -66,13 +66,18 @@ def main(argv: Sequence[str]) -> int:
         )
         bench = _Bench(directory, options.queries, options.threads, not options.vectors_only)
         figures = bench.run(passages)
-    if options.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
-    else:
-        width = max(map(len, figures))
-        for name, value in figures.items():
-            sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+    show(figures, as_json=options.json)
     return 0
+
+
+def show(figures: Mapping[str, float], *, as_json: bool) -> None:
+    """Prints figures as a table, or as one JSON object."""
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
 
 
 class _Bench:
