@@ -22,7 +22,8 @@ from pathlib import Path
 
 import msgspec
 
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
 from models.errors import LoadFailed, ModelError
 from models.hardware import fingerprint
 from models.settings import ModelSettings
@@ -155,7 +156,7 @@ def _engine(source: str, context: int, folder: Path, lock: str) -> LocalEngine:
     )
     path = resolve(source, Path())
     spec = worker_spec(settings, path, Path(), folder, None, (), folder / lock)
-    return LocalEngine(spec, folder, SafeModes(folder / "machine.json"))
+    return LocalEngine(spec, folder, Trials(folder / "machine.json"))
 
 
 async def _ask(engine: LocalEngine, text: str, tokens: int) -> None:

@@ -58,7 +58,7 @@ def _first(settings: ModelSettings, layout: Layout, room: Footprint) -> Fit | No
     for placement, reason in _ways(settings, layout, room):
         found = estimate(settings, layout, placement)
         if fits(found.footprint, room):
-            smaller = _smaller(settings, layout, asked, placement)
+            smaller = _smaller(asked, placement)
             return Fit(
                 placement=placement,
                 estimate=found,
@@ -69,9 +69,7 @@ def _first(settings: ModelSettings, layout: Layout, room: Footprint) -> Fit | No
     return None
 
 
-def _smaller(
-    settings: ModelSettings, layout: Layout, asked: Placement, placement: Placement
-) -> str:
+def _smaller(asked: Placement, placement: Placement) -> str:
     """What to say of a context or a cache that is not what one may expect."""
     if placement.context < asked.context:
         return (
@@ -79,8 +77,6 @@ def _smaller(
         )
     if placement.kv_tokens < asked.kv_tokens:
         return f"; a cache of {placement.kv_tokens} tokens: {asked.kv_tokens} do not fit"
-    if settings.context is not None and settings.context > layout.context and not layout.folder:
-        return f"; context {placement.context}: it was trained for no more"
     return ""
 
 

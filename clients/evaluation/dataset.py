@@ -77,17 +77,17 @@ def read_table(
     if lacking:
         raise DatasetError(missing_columns(path, lacking, names))
     wanted = [n for n in names if n in required or optional is None or n in optional]
-    places = [(names.index(name), name) for name in dict.fromkeys(wanted)]
-    columns: dict[str, list[str]] = {name: [] for _, name in places}
+    columns: dict[str, list[str]] = {name: [] for name in wanted}
+    places = [(names.index(name), column.append) for name, column in columns.items()]
     lines: list[int] = []
     for line, fields in records:
-        if not fields:
-            continue  # an empty line
         if len(fields) != len(names):
+            if not fields:
+                continue  # an empty line
             raise DatasetError(_uneven(path, len(lines) + 1, line, fields, names))
         lines.append(line)
-        for place, name in places:
-            columns[name].append(fields[place])
+        for place, append in places:
+            append(fields[place])
     if not lines:
         raise DatasetError(f"{path} has no rows, only its head.")
     return Table(path=path, header=names, columns=columns, lines=lines, warnings=warnings)
@@ -95,9 +95,13 @@ def read_table(
 
 def index_of(table: Table, column: str = ID) -> dict[str, int]:
     """Rows by their id, trimmed and lower-cased. Raises DatasetError: an id empty or twice."""
+    values = table.column(column)
+    keys = [value.strip().lower() for value in values]
+    index = {key: row for row, key in enumerate(keys)}
+    if len(index) == len(keys) and "" not in index:
+        return index
     found: dict[str, int] = {}
-    for row, value in enumerate(table.column(column)):
-        key = value.strip().lower()
+    for row, (key, value) in enumerate(zip(keys, values, strict=True)):
         if not key:
             raise DatasetError(f"{table.at(row, column)}: the id is empty.")
         if key in found:
@@ -117,8 +121,8 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
     """
     known, given = index_of(truth, column), index_of(submission, column)
     rows = [(row, given[key]) for key, row in known.items() if key in given]
-    missing = [key for key in known if key not in given]
-    extra = [key for key in given if key not in known]
+    missing = [key for key in known if key not in given] if len(rows) < len(known) else []
+    extra = [key for key in given if key not in known] if len(rows) < len(given) else []
     if not rows:
         raise DatasetError(f"{truth.path} and {submission.path} have no '{column}' in common.")
     if not partial and (missing or extra):
@@ -128,7 +132,8 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
                 where = table.at(index[ids[0]], column)
                 parts.append(f"{len(ids)} only in {table.path} ({_some(ids)}; the first: {where})")
         raise DatasetError(
-            f"The two files do not have the same questions: {'; '.join(parts)}. "
+            f"{truth.path} and {submission.path} do not have the same questions: "
+            f"{'; '.join(parts)}. "
             "--partial scores those in both, and says so."
         )
     return Pairing(rows=rows, missing=missing, extra=extra)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from clients.evaluation.cases import Case, Place
 from clients.evaluation.dataset import Table
-from clients.evaluation.scoring import Rules, grade
+from clients.evaluation.scoring import Rules, grade, nearly_right
 from gateway.ensemble.confidence import FEATURES, features_of_votes
 from gateway.ensemble.vote import Ballot, NoVotes, References, Strategy, agreed_references, vote
 from gateway.schema.ensemble import Vote
@@ -25,7 +25,6 @@ __all__ = ["Decision", "Given", "Labelled", "decide"]
 
 BLANK = "is_blank"
 NOT_SHOWN = "The passages with its value are under the score floor."
-RIGHT_F1 = 0.5  # by SQuAD's measure a value is right that shares so much with an answer
 
 Array = NDArray[np.float64]
 Flags = NDArray[np.bool_]
@@ -146,8 +145,7 @@ class Labelled:
             lines=self._truth.lines,
         )
         grades = grade(self._truth, answers, self.rules)
-        right = grades.right if self.rules.metric == "wattbot" else grades.parts[:, 0] >= RIGHT_F1
-        return grades.parts, right
+        return grades.parts, nearly_right(grades)
 
 
 def decide(

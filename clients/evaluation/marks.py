@@ -15,6 +15,8 @@ import numpy as np
 from msgspec import Struct
 from numpy.typing import NDArray
 
+from clients.evaluation.calibration import Reliability
+
 __all__ = ["COLOURS", "FONT", "Run", "colour", "label_all", "scatter", "size_axis"]
 
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
@@ -45,6 +47,7 @@ class Run(Struct, frozen=True, kw_only=True):
     latency_s: float | None = None
     cost: float | None = None
     energy_wh: float | None = None
+    reliability: Reliability | None = None  # of its confidence, where it tells one
     notes: str = ""
     place: int = 1  # among all runs, the best first: its number and colour in every scatter plot
 

@@ -15,6 +15,7 @@ from clients.evaluation.marks import COLOURS, FONT, Run, colour, label_all, scat
 __all__ = ["FIGURES", "draw"]
 
 PARTS = ("o", "s", "^", "D")  # marks of the parts of a score
+PANELS = 3  # beside each other
 MAX_WRITTEN = 900  # cells of a heat map with their numbers
 Array = NDArray[Any]
 
@@ -201,6 +202,34 @@ def _energy(figure: Any, runs: Sequence[Run]) -> None:
     axes.set(xlabel="watt-hours a question", title="energy", xlim=(0, (max(used) or 1.0) * 1.15))
 
 
+def _reliability(figure: Any, runs: Sequence[Run]) -> None:
+    """A panel for each run that tells its confidence."""
+    known = [(run.name, run.reliability) for run in runs if run.reliability is not None]
+    if not known:
+        raise _Lacking
+    columns = min(len(known), PANELS)
+    rows = -(-len(known) // columns)
+    figure.set_size_inches(3.4 * columns + 0.6, 3.4 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(known) :]:
+        axes.set_visible(False)
+    for (name, found), axes in zip(known, panels.flat, strict=False):
+        axes.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
+        xs, ys = [one.confidence for one in found.bins], [one.right for one in found.bins]
+        areas = [20 + 400 * one.answers / found.answers for one in found.bins]
+        axes.plot(xs, ys, color=COLOURS[0], lw=1, alpha=0.6)
+        axes.scatter(xs, ys, s=areas, color=COLOURS[0], alpha=0.75, zorder=3)
+        axes.set_title(name, fontsize=FONT)
+        axes.text(
+            0.97, 0.04, f"ECE {found.ece:.3f}\n{found.answers} answers", ha="right", va="bottom",
+            transform=axes.transAxes, fontsize=FONT,
+        )  # fmt: skip
+        axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
+        axes.grid(alpha=0.3)
+    figure.supxlabel("confidence (mean of a bin; area: its answers)", fontsize=FONT + 1)
+    figure.supylabel("share right", fontsize=FONT + 1)
+
+
 # Name of the file, what it shows, and who draws it.
 FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Run]], None]]] = {
     "ranking": ("Overall scores with 95 % bootstrap intervals.", _ranking),
@@ -217,6 +246,10 @@ FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Run]], None]]] = {
     "unique_wins": ("Questions that one run alone has right.", _unique_wins),
     "difficulty": ("How many runs have a question right.", _difficulty),
     "energy": ("Energy, where it was measured.", _energy),
+    "reliability": (
+        "Confidence against the share that is right, and the expected calibration error (ECE).",
+        _reliability,
+    ),
 }
 
 

@@ -14,6 +14,7 @@ __all__ = ["FEATURES", "SHIPPED", "confidence", "features_of_votes"]
 FEATURES = (
     *("evidence", "margin", "names", "retrieval"),
     *("agreement", "grounded", "answered", "likelihood"),
+    *("shown", "alone", "lift"),
 )
 SHIPPED: Mapping[str, float] = {
     "bias": -3.93,

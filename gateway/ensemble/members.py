@@ -26,6 +26,7 @@ CHARS_PER_TOKEN = 2  # of a written answer, where languages differ
 # Settings that a request's own replace as they are.
 AS_SET = (
     "top_k",
+    "contrast",
     "early_stop",
     "deliberation",
     "score_floor",

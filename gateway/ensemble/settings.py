@@ -111,6 +111,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Coefficients of `confidence`, by the names of its features, and "bias" (docs/ensemble.md).
     calibration: dict[str, float] = field(default_factory=lambda: dict(SHIPPED))
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.0  # under it: declined
+    # The winner's value is scored with the passages and without: features of `confidence`.
+    contrast: bool = True
     early_stop: bool = True  # cancel members whose votes cannot change the outcome
     deliberation: bool = True  # tell every step as `reasoning_content`
 

@@ -39,6 +39,7 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     extractive: bool | UnsetType = UNSET
     order: Literal["value_first", "explanation_first"] | UnsetType = UNSET
     examples: bool | UnsetType = UNSET
+    contrast: bool | UnsetType = UNSET  # whether the value is scored without the passages too
     early_stop: bool | UnsetType = UNSET
     deliberation: bool | UnsetType = UNSET
     events: bool | UnsetType = UNSET  # Open WebUI's `event` objects in a stream

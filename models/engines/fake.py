@@ -42,6 +42,7 @@ class FakeEngine:
     instance of it. A tool is called if one must be, or if the last message names it. Embeddings are
     hashed bags of words, so that like texts are near each other.
     `gate`, if given, is awaited before every word: tests hold a stream open with it.
+    `score` says how likely each word of a given answer is, in nats; without it none is scored.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class FakeEngine:
         reply: Callable[[GenerateRequest], str] | None = None,
         context: int = 4096,
         gate: Callable[[], "asyncio.Future[None]"] | None = None,
+        score: Callable[[GenerateRequest], float] | None = None,
     ) -> None:
+        self.score = score
         self._reply = reply or _default_reply
         self._context = context
         self._gate = gate
@@ -72,6 +75,9 @@ class FakeEngine:
                 self._context,
                 "messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
             )
+        if request.continuation:
+            yield self._scored(request, prompt_tokens)
+            return
         called = _called(request)
         if called is not None:
             async for delta in self._call(called, prompt_tokens, whole=request.whole):
@@ -106,6 +112,15 @@ class FakeEngine:
             yield GenerateDelta(text, GenerateEnd(reason, usage), tuple(kept))
         finally:
             self._running -= 1
+
+    def _scored(self, request: GenerateRequest, prompt_tokens: int) -> GenerateDelta:
+        if self.score is None:
+            raise Unsupported("The fake engine scores nothing.", "continuation")
+        words = _words(request.continuation)
+        logprob = self.score(request)
+        logprobs = tuple(TokenLogprob(word.encode(), logprob) for word in words)
+        end = GenerateEnd("stop", Usage(prompt_tokens + len(words)))
+        return GenerateDelta(request.continuation, end, logprobs)
 
     async def _call(
         self, tool: Tool, prompt_tokens: int, *, whole: bool
@@ -247,7 +262,9 @@ def _called(request: GenerateRequest) -> Tool | None:
 def _default_reply(request: GenerateRequest) -> str:
     if request.constraint is not None:
         if request.constraint.kind != "json_schema":
-            raise Unsupported("The fake engine follows JSON schemas only.", "grammar")
+            raise Unsupported(
+                "The fake engine follows JSON schemas only.", request.constraint.param or "grammar"
+            )
         try:
             schema: object = json.loads(request.constraint.grammar)
             if not isinstance(schema, (dict, bool)):

@@ -6,7 +6,7 @@ from hypothesis import settings as limited
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.errors import DoesNotFit
+from models.errors import DoesNotFit, LoadFailed
 from models.fit import fit
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout, estimated
@@ -103,9 +103,16 @@ def test_a_context_nobody_set_is_what_fits() -> None:
     assert found.whole
     assert found.placement.context == 65536
     assert "context 65536: of the 131072 it was trained for, no more fit" in found.reason
+
+
+def test_a_context_above_what_it_was_trained_for_is_refused_with_the_numbers() -> None:
     asked = replace(SMALL, context=200_000)
-    found = fit(asked, estimated(asked), room(TWO_48))
-    assert "context 131072: it was trained for no more" in found.reason
+    with pytest.raises(LoadFailed, match=r"'8b' .*context = 200000.*131072 tokens") as caught:
+        fit(asked, estimated(asked), room(TWO_48))
+    assert asked.source in str(caught.value)
+    assert SMALL.shape is not None
+    unknown = replace(asked, shape=replace(SMALL.shape, context=None))
+    assert fit(unknown, estimated(unknown), room(TWO_48)).placement.context == 200_000
 
 
 def test_a_cache_nobody_set_is_smaller_where_it_must_be() -> None:
