@@ -46,7 +46,8 @@ class SegmentRows:
         first = np.searchsorted(self.ids, ids, side="left")
         counts = np.searchsorted(self.ids, ids, side="right") - first
         before = np.cumsum(counts) - counts  # rows of the chunks before each
-        return np.arange(counts.sum()) + np.repeat(first - before, counts)
+        starts: Rows = np.repeat(first - before, counts)
+        return starts + np.arange(len(starts))
 
     def batches(self) -> Iterator[Vectors]:
         """All vectors, in order."""
