@@ -13,7 +13,7 @@ from models.errors import LoadFailed
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout
 from models.settings import KVType, ModelSettings
-from models.worker.limits import cache_sizes
+from models.worker.limits import SCORED_ROWS, cache_sizes
 
 __all__ = [
     "MIB",
@@ -291,8 +291,8 @@ def _buffers(settings: ModelSettings, layout: Layout, placement: Placement) -> i
 
 
 def _rows(settings: ModelSettings, placement: Placement) -> int:
-    """Rows of logits of one batch: one a sequence. Embedding models make none."""
-    return 0 if settings.kind != "chat" else placement.parallel + 2
+    """Rows of logits of one batch: one a sequence, and those of given tokens. Embedding: none."""
+    return 0 if settings.kind != "chat" else placement.parallel + 2 + SCORED_ROWS
 
 
 def _round(cells: int) -> int:

@@ -1,5 +1,6 @@
 """`jurat evaluate audit`: what is odd about runs, before anybody believes their scores."""
 
+import functools
 import hashlib
 import math
 from collections.abc import Iterable, Iterator, Sequence
@@ -14,7 +15,7 @@ from rich.table import Table as Sheet
 from clients.evaluation import wattbot
 from clients.evaluation.collection import Collection, Graded, add_runs, collect, graded
 from clients.evaluation.dataset import Table, read_table
-from clients.evaluation.experiment import SUMMARY, Record, read_records
+from clients.evaluation.experiment import SUMMARY, Outcome, read_records
 from clients.evaluation.options import parser_of, print_json, warn
 from clients.evaluation.scoring import figures
 from clients.show import console
@@ -65,11 +66,11 @@ def audit(collection: Collection, documents: frozenset[str] | None = None) -> It
     broken: dict[str, str] = {}
     for one in graded(collection, TEXTS, broken):
         name = one.experiment.name
-        yield from _texts(one, documents)
+        yield from _texts(one, collection.truth, documents)
         if (same := prints.setdefault(_fingerprint(one), name)) != name:
             yield _finding(name, "duplicate run", [], f"its answers are all those of {same}")
         if one.experiment.folder is not None:
-            yield from _records(name, read_records(one.experiment.folder))
+            yield from _records(name, read_records(one.experiment.folder, Outcome))
             yield from _score(one)
     for name, why in broken.items():
         yield _finding(name, "cannot be scored", [], why)
@@ -89,19 +90,18 @@ def show(found: Sequence[Finding], runs: int) -> None:
     out.print(f"{runs} runs, {len(found)} findings.")
 
 
-def _texts(one: Graded, documents: frozenset[str] | None) -> Iterator[Finding]:
+def _texts(one: Graded, truth: Table, documents: frozenset[str] | None) -> Iterator[Finding]:
     """What the answers themselves show."""
     name, table, columns = one.experiment.name, one.submission, one.grades.rules.columns
     ids = [id_.strip() for id_ in table.column(columns.id)]
     values = table.column(columns.value)
     if "explanation" in table.columns:
-        empty = (wattbot.is_blank(text) for text in table.columns["explanation"])
-        answered = (not wattbot.is_blank(value) for value in values)
-        rows = [id_ for id_, e, a in zip(ids, empty, answered, strict=True) if e and a]
+        empty = map(wattbot.is_blank, table.columns["explanation"])
+        blank = map(wattbot.is_blank, values)
+        rows = [id_ for id_, e, none in zip(ids, empty, blank, strict=True) if e and not none]
         yield from _some(name, "empty explanation", rows, "answers without a reason")
-    yield from _some(
-        name, "answer is the prompt", list(_echoes(one, ids)), "the question is repeated"
-    )
+    echoes = _echoes(one, truth, ids)
+    yield from _some(name, "answer is the prompt", echoes, "the question is repeated")
     if documents is not None and columns.reference in table.columns:
         unknown: list[str] = []
         missing: set[str] = set()
@@ -119,21 +119,31 @@ def _texts(one: Graded, documents: frozenset[str] | None) -> Iterator[Finding]:
     yield from _some(name, "partial run", rows, "questions that only one file has")
 
 
-def _echoes(one: Graded, ids: Sequence[str]) -> Iterator[str]:
-    table, truth = one.submission, one.grades.pairing.rows
-    asked = table.columns.get("question")
-    answers = table.columns.get("answer")
-    values = table.column(one.grades.rules.columns.value)
-    if asked is None:
-        return
-    for _, row in truth:
-        question = " ".join(asked[row].casefold().split())
-        said = [values[row], answers[row]] if answers else [values[row]]
-        if question and any(" ".join(text.casefold().split()) == question for text in said):
-            yield ids[row]
+def _echoes(one: Graded, truth: Table, ids: Sequence[str]) -> list[str]:
+    """Ids of answers that are their questions, whatever the case and the spaces."""
+    columns, pairs = one.submission.columns, one.grades.pairing.rows
+    said = [columns[name] for name in (one.grades.rules.columns.value, "answer") if name in columns]
+    if "question" in truth.columns:
+        questions = [truth.columns["question"][row] for row, _ in pairs]
+    elif "question" in columns:
+        questions = [columns["question"][row] for _, row in pairs]
+    else:
+        return []
+    asked = [*map(_plain, questions)]
+    found: set[int] = set()
+    for texts in said:
+        for question, (_, row) in zip(asked, pairs, strict=True):
+            if question and _plain(texts[row]) == question:
+                found.add(row)
+    return [ids[row] for row in sorted(found)]
 
 
-def _records(name: str, records: Sequence[Record]) -> Iterator[Finding]:
+@functools.lru_cache(maxsize=65536)
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _records(name: str, records: Sequence[Outcome]) -> Iterator[Finding]:
     """What the run's records show: errors, counts and times."""
     if not records:
         return
@@ -191,12 +201,10 @@ def _documents(corpus: Path | None, metadata: Path | None) -> frozenset[str] | N
 def _fingerprint(one: Graded) -> str:
     columns = one.grades.rules.columns
     names = [columns.value, columns.reference, *TEXTS[1:]]
-    found = hashlib.sha256()
-    for _, row in one.grades.pairing.rows:
-        for name in names:
-            if name in one.submission.columns:
-                found.update(one.submission.columns[name][row].encode() + b"\0")
-    return found.hexdigest()
+    rows = [row for _, row in one.grades.pairing.rows]
+    known = [one.submission.columns[name] for name in names if name in one.submission.columns]
+    texts = ["\0".join([column[row] for row in rows]) for column in known]
+    return hashlib.sha256("\0".join(texts).encode()).hexdigest()
 
 
 def _some(run: str, kind: str, ids: Sequence[str], message: str) -> Iterable[Finding]:

@@ -5,9 +5,9 @@
 """
 
 import csv
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
@@ -22,6 +22,7 @@ __all__ = [
     "SUBMISSION_COLUMNS",
     "SUMMARY",
     "Experiment",
+    "Outcome",
     "Record",
     "experiment_folder",
     "find_experiments",
@@ -42,12 +43,21 @@ SUBMISSION_COLUMNS = (
 )  # fmt: skip
 
 
-class Record(Struct, kw_only=True, omit_defaults=True):
-    """What became of one question. Times are in milliseconds, `cost` in US dollars."""
+class Outcome(Struct, kw_only=True, omit_defaults=True):
+    """What asking one question came to. Times are in milliseconds."""
 
     id: str
-    question: str = ""
     model: str = ""
+    error: str | None = None
+    latency_ms: float | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class Record(Outcome, kw_only=True, omit_defaults=True):
+    """What became of one question; `cost` is in US dollars."""
+
+    question: str = ""
     answer: str = ""
     answer_value: str = ""
     answer_unit: str = ""
@@ -56,15 +66,14 @@ class Record(Struct, kw_only=True, omit_defaults=True):
     ref_url: list[str] = []
     supporting_materials: str = ""
     explanation: str = ""
-    error: str | None = None
     attempts: int = 1
-    latency_ms: float | None = None
     timings: dict[str, float] = {}
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
     cost: float | None = None
     raw: str = ""
     ensemble: dict[str, Any] | None = None
+
+
+AnyRecord = TypeVar("AnyRecord", bound=Outcome)
 
 
 class Experiment(Struct, frozen=True, kw_only=True):
@@ -119,30 +128,41 @@ def interrupted(root: Path = ROOT) -> list[str]:
     ]
 
 
-def read_records(folder: Path) -> list[Record]:
+def read_records(folder: Path, kind: type[AnyRecord] = Record) -> list[AnyRecord]:
     """The records of `results.jsonl`, the last of each question. Raises DatasetError.
+
+    `kind` has those of their fields that are wanted: of many records, few are read faster.
 
     A last line that was cut off by an interruption is left out.
     """
     path = folder / RESULTS
     try:
-        lines = path.read_bytes().split(b"\n")
+        text = path.read_bytes()
     except FileNotFoundError:
         return []
     except OSError as error:
         raise DatasetError(f"Cannot read {path}: {error.strerror}.") from error
-    found: dict[str, Record] = {}
+    decoder = msgspec.json.Decoder(kind)
+    try:
+        records = decoder.decode_lines(text)
+    except msgspec.DecodeError:
+        records = _line_by_line(path, text.split(b"\n"), decoder)
+    return list({record.id: record for record in records}.values())
+
+
+def _line_by_line(
+    path: Path, lines: Sequence[bytes], decoder: "msgspec.json.Decoder[AnyRecord]"
+) -> Iterator[AnyRecord]:
+    """Says which line is broken. Raises DatasetError."""
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
-            record = msgspec.json.decode(line, type=Record)
+            yield decoder.decode(line)
         except msgspec.DecodeError as error:
             if number == len(lines):
-                break
+                return
             raise DatasetError(f"{path}, line {number}: {error}.") from error
-        found[record.id] = record
-    return list(found.values())
 
 
 def submission_of(record: Record) -> dict[str, str]:

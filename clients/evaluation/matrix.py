@@ -1,6 +1,7 @@
 """`jurat evaluate matrix`: one row a question, what each run said, if it was right."""
 
 import csv
+import functools
 import html
 from collections.abc import Sequence
 from importlib.resources import files
@@ -17,6 +18,7 @@ from clients.evaluation.options import parser_of, print_json, warn
 __all__ = ["Matrix", "build", "main"]
 
 MAX_CELL_CHARS = 120
+KINDS = {True: "right", False: "wrong", None: "none"}
 
 
 class Matrix(Struct, frozen=True, kw_only=True):
@@ -101,14 +103,13 @@ def as_html(matrix: Matrix) -> str:
     cells = [f"<th>{html.escape(head)}</th>" for head in [*heads, *runs]]
     rows: list[str] = []
     for at, id_ in enumerate(matrix.ids):
-        verdicts = [matrix.right[run][at] for run in runs]
-        good = sum(verdict is True for verdict in verdicts)
+        verdicts = [right[at] for right in matrix.right.values()]
+        good = verdicts.count(True)
         texts = [id_, matrix.questions[at], matrix.evidence[at], matrix.truth[at]]
         row = [f"<td>{_cell(text)}</td>" for text in texts]
         row.append(f'<td data-n="{good}">{good}/{len(runs)}</td>')
-        for run, verdict in zip(runs, verdicts, strict=True):
-            kind = {True: "right", False: "wrong", None: "none"}[verdict]
-            row.append(f'<td class="{kind}">{_cell(matrix.said[run][at] or "")}</td>')
+        for said, verdict in zip(matrix.said.values(), verdicts, strict=True):
+            row.append(f'<td class="{KINDS[verdict]}">{_cell(said[at] or "")}</td>')
         rows.append(f"<tr>{''.join(row)}</tr>")
     template = files("clients.evaluation").joinpath("matrix.html").read_text(encoding="utf-8")
     shares = "".join(f"<td>{_share(matrix.right[run]):.3f}</td>" for run in runs)
@@ -124,11 +125,10 @@ def _write_csv(matrix: Matrix, writer: Any) -> None:
         row: list[object] = [
             id_, matrix.questions[at], matrix.evidence[at], matrix.truth[at]
         ]  # fmt: skip
-        for run in runs:
-            verdict = matrix.right[run][at]
-            row += [matrix.said[run][at] or "", "" if verdict is None else int(verdict)]
-        row.append(sum(matrix.right[run][at] is True for run in runs))
-        writer.writerow(row)
+        verdicts = [right[at] for right in matrix.right.values()]
+        for said, verdict in zip(matrix.said.values(), verdicts, strict=True):
+            row += [said[at] or "", "" if verdict is None else int(verdict)]
+        writer.writerow([*row, verdicts.count(True)])
 
 
 def _evidence(truth: Table, names: Sequence[str]) -> list[str]:
@@ -145,6 +145,7 @@ def _share(right: Sequence[bool | None]) -> float:
     return sum(known) / len(known) if known else 0.0
 
 
+@functools.lru_cache(maxsize=65536)
 def _cell(text: str) -> str:
     flat = " ".join(text.split())
     if len(flat) <= MAX_CELL_CHARS:

@@ -86,7 +86,7 @@ def write_runs(root: Path, runs: int, questions: int, seed: int = 0) -> Path:
             Record(
                 id=f"q{at}",
                 question=f"What does table {at} say of the thing that it is about?",
-                answer=f"It says {right[at]} in its third row.",
+                answer=f"Run {run} reads {right[at]} in its third row.",
                 answer_value=str(right[at] if fits[at] else right[at] + 1 + run),
                 ref_id=[f"doc{at % 32}"],
                 explanation="The passage says so in these words, more or less.",
@@ -105,21 +105,21 @@ def _commands(root: Path, truth: Path, runs: int) -> dict[str, dict[str, float]]
     many = ["--questions", str(truth), "--experiments-dir", str(root)]
     submissions = [str(root / f"run{run:02}" / "submission.csv") for run in range(runs)]
     return {
-        # One after the other, as a user would.
-        "score": _cost([["score", str(truth), path, "--json"] for path in submissions]),
-        "matrix": _cost([["matrix", *many, "--output", str(root / "matrix")]]),
-        "audit": _cost([["audit", *many, "--json"]]),
+        "score": _cost(["score", str(truth), *submissions, "--json"]),
+        "matrix": _cost(["matrix", *many, "--output", str(root / "matrix")]),
+        "audit": _cost(["audit", *many, "--json"]),
     }
 
 
-def _cost(calls: Sequence[Sequence[str]]) -> dict[str, float]:
-    begun, cpu, most = time.perf_counter(), 0.0, 0.0
-    for arguments in calls:
-        used = _run(arguments)
-        cpu += used.ru_utime + used.ru_stime
-        most = max(most, _mib(used))
+def _cost(arguments: Sequence[str]) -> dict[str, float]:
+    begun = time.perf_counter()
+    used = _run(arguments)
     seconds = time.perf_counter() - begun
-    return {"seconds": round(seconds, 2), "cpu_s": round(cpu, 2), "peak_mib": round(most, 1)}
+    return {
+        "seconds": round(seconds, 2),
+        "cpu_s": round(used.ru_utime + used.ru_stime, 2),
+        "peak_mib": round(_mib(used), 1),
+    }
 
 
 def _run(arguments: Sequence[str]) -> resource.struct_rusage:
@@ -141,9 +141,10 @@ def _mib(used: resource.struct_rusage) -> float:
 def _runner(root: Path) -> dict[str, float]:
     """What `run` adds to an endpoint's own time.
 
-    `added_ms`: by how much a place in the runner's concurrency is longer taken by a question than
-    the endpoint needs for it. `busy`: the endpoint's share of that time. `cpu_ms`: the runner's
-    processor time a question, its start left out.
+    `added_ms`: what a question adds to the time of the whole run, beyond what the endpoint takes
+    with all places busy. `longer_ms`: by how much longer a place is taken by a question; all
+    answers come at the same moment here, so each waits for the others to be read. `busy`: the
+    endpoint's share of that time. `cpu_ms`: the runner's processor time, its start left out.
     """
     with _endpoint() as url:
         few = _asked(root, url, CONCURRENCY)[1]
@@ -154,7 +155,8 @@ def _runner(root: Path) -> dict[str, float]:
         "concurrency": CONCURRENCY,
         "answer_ms": ANSWER_MS,
         "seconds": round(seconds, 2),
-        "added_ms": round(taken_ms - ANSWER_MS, 2),
+        "added_ms": round((taken_ms - ANSWER_MS) / CONCURRENCY, 2),
+        "longer_ms": round(taken_ms - ANSWER_MS, 2),
         "busy": round(ANSWER_MS / taken_ms, 3),
         "cpu_ms": round((cpu - few) / (RUNNER_QUESTIONS - CONCURRENCY) * 1000, 2),
     }
@@ -228,6 +230,7 @@ def _show(found: dict[str, Any]) -> None:
     runner = found["runner"]
     out.print(
         f"run, {runner['concurrency']} at once, {runner['answer_ms']:g} ms an answer: adds "
-        f"{runner['added_ms']} ms a question, the endpoint is busy {runner['busy']:.1%}; "
+        f"{runner['added_ms']} ms a question to the run's time and {runner['longer_ms']} ms to "
+        f"each one's own; the endpoint is busy {runner['busy']:.1%}; "
         f"{runner['cpu_ms']} ms of processor time a question."
     )

@@ -11,15 +11,17 @@ from pathlib import Path
 from typing import Any, cast
 
 import msgspec
+import numpy as np
 from msgspec import Struct
 
 from clients.api import ClientError
+from clients.evaluation.calibration import Reliability, reliability
 from clients.evaluation.collection import Collection, Graded, add_runs, collect, graded
-from clients.evaluation.experiment import SUMMARY
+from clients.evaluation.experiment import SUMMARY, Outcome, read_records
 from clients.evaluation.marks import Run
 from clients.evaluation.options import parser_of, print_json, warn
 from clients.evaluation.plots import FIGURES, draw
-from clients.evaluation.scoring import report
+from clients.evaluation.scoring import nearly_right, report
 
 __all__ = ["main"]
 
@@ -39,6 +41,16 @@ PAGE = """<!doctype html>
 {figures}
 </html>
 """
+
+
+class _Told(Struct):
+    confidence: float | None = None
+
+
+class _Sure(Outcome):
+    """How sure an ensemble was of an answer."""
+
+    ensemble: _Told | None = None
 
 
 class About(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -153,8 +165,28 @@ def _run(one: Graded, about: About, rounds: int, seed: int) -> Run:
         energy_wh=about.energy_wh
         if about.energy_wh is not None
         else summary.get("energy_wh_per_question"),
+        reliability=_reliability(one),
         notes=about.notes or str(summary.get("notes") or ""),
     )
+
+
+def _reliability(one: Graded) -> Reliability | None:
+    """Of the confidence that the run's answers tell; None: they do not."""
+    rules = one.grades.rules
+    if one.experiment.folder is None or rules.metric == "retrieval":
+        return None
+    told = {
+        record.id.strip().lower(): record.ensemble.confidence
+        for record in read_records(one.experiment.folder, _Sure)
+        if record.error is None and record.ensemble is not None
+    }
+    ids = one.submission.column(rules.columns.id)
+    sure = [told.get(ids[row].strip().lower()) for _, row in one.grades.pairing.rows]
+    known = np.array([value is not None for value in sure])
+    if not known.any():
+        return None
+    right = nearly_right(one.grades)[known]
+    return reliability(np.array([value for value in sure if value is not None]), right)
 
 
 def _spans(found: dict[str, Any]) -> dict[str, tuple[float, float]]:

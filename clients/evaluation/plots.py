@@ -15,6 +15,7 @@ from clients.evaluation.marks import COLOURS, FONT, Run, colour, label_all, scat
 __all__ = ["FIGURES", "draw"]
 
 PARTS = ("o", "s", "^", "D")  # marks of the parts of a score
+PANELS = 3  # beside each other
 MAX_WRITTEN = 900  # cells of a heat map with their numbers
 Array = NDArray[Any]
 
@@ -46,9 +47,16 @@ def _enough(runs: Sequence[Run]) -> list[Run]:
     return list(runs)
 
 
+def _parts(runs: Sequence[Run]) -> list[str]:
+    """The overall score and the first three figures that are not the same by another name."""
+    whole = [run.figures["overall"] for run in runs]
+    others = [n for n in runs[0].figures if [run.figures[n] for run in runs] != whole]
+    return ["overall", *others][:4]
+
+
 def _size_scores(figure: Any, runs: Sequence[Run]) -> None:
     known = _sized(runs, lambda run: run.figures["overall"])
-    names = list(known[0].figures)[:4]
+    names = _parts(known)
     figure.set_size_inches(13, 8)
     panels = figure.subplots(2, 2).flat
     for axes, name in itertools.zip_longest(panels, names):
@@ -116,12 +124,13 @@ def _ranking(figure: Any, runs: Sequence[Run]) -> None:
 
 def _breakdown(figure: Any, runs: Sequence[Run]) -> None:
     ordered = sorted(runs, key=lambda run: run.figures["overall"])
-    names = list(ordered[0].figures)[:4]
+    names = _parts(ordered)
     axes = _bars(figure, ordered)
+    figure.set_size_inches(8, 0.55 * len(ordered) + 2)  # a row holds a mark below the other
     rows = np.arange(len(ordered))
     for at, name in enumerate(names):
         values = [run.figures[name] for run in ordered]
-        shift = ((len(names) - 1) / 2 - at) * 0.16  # equal values stay apart
+        shift = ((len(names) - 1) / 2 - at) * 0.2  # equal values stay apart
         axes.scatter(
             values, rows + shift, marker=PARTS[at], color=colour(at), label=name.replace("_", " ")
         )
@@ -201,6 +210,34 @@ def _energy(figure: Any, runs: Sequence[Run]) -> None:
     axes.set(xlabel="watt-hours a question", title="energy", xlim=(0, (max(used) or 1.0) * 1.15))
 
 
+def _reliability(figure: Any, runs: Sequence[Run]) -> None:
+    """A panel for each run that tells its confidence."""
+    known = [(run.name, run.reliability) for run in runs if run.reliability is not None]
+    if not known:
+        raise _Lacking
+    columns = min(len(known), PANELS)
+    rows = -(-len(known) // columns)
+    figure.set_size_inches(3.4 * columns + 0.6, 3.4 * rows + 0.6)
+    panels = figure.subplots(rows, columns, squeeze=False, sharex=True, sharey=True)
+    for axes in panels.flat[len(known) :]:
+        axes.set_visible(False)
+    for (name, found), axes in zip(known, panels.flat, strict=False):
+        axes.plot([0, 1], [0, 1], color="#999999", lw=1, ls="--")
+        xs, ys = [one.confidence for one in found.bins], [one.right for one in found.bins]
+        areas = [20 + 400 * one.answers / found.answers for one in found.bins]
+        axes.plot(xs, ys, color=COLOURS[0], lw=1, alpha=0.6)
+        axes.scatter(xs, ys, s=areas, color=COLOURS[0], alpha=0.75, zorder=3)
+        axes.set_title(name, fontsize=FONT)
+        axes.text(
+            0.97, 0.04, f"ECE {found.ece:.3f}\n{found.answers} answers", ha="right", va="bottom",
+            transform=axes.transAxes, fontsize=FONT,
+        )  # fmt: skip
+        axes.set(xlim=(-0.05, 1.05), ylim=(-0.05, 1.05), aspect="equal")
+        axes.grid(alpha=0.3)
+    figure.supxlabel("confidence (mean of a bin; area: its answers)", fontsize=FONT + 1)
+    figure.supylabel("share right", fontsize=FONT + 1)
+
+
 # Name of the file, what it shows, and who draws it.
 FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Run]], None]]] = {
     "ranking": ("Overall scores with 95 % bootstrap intervals.", _ranking),
@@ -217,6 +254,10 @@ FIGURES: dict[str, tuple[str, Callable[[Any, Sequence[Run]], None]]] = {
     "unique_wins": ("Questions that one run alone has right.", _unique_wins),
     "difficulty": ("How many runs have a question right.", _difficulty),
     "energy": ("Energy, where it was measured.", _energy),
+    "reliability": (
+        "Confidence against the share that is right, and the expected calibration error (ECE).",
+        _reliability,
+    ),
 }
 
 

@@ -18,13 +18,25 @@ from clients.evaluation.bootstrap import interval, resampled_means
 from clients.evaluation.dataset import DatasetError, Pairing, Table, pair
 from clients.evaluation.ranking import discounted_gain, recall, reciprocal_rank
 
-__all__ = ["Columns", "Grades", "Rules", "Weights", "breakdown", "figures", "grade", "report"]
+__all__ = [
+    "Columns",
+    "Grades",
+    "Rules",
+    "Weights",
+    "breakdown",
+    "figures",
+    "grade",
+    "nearly_right",
+    "report",
+]
 
 EVIDENCE = ("Quote", "Table", "Figure", "Math", "is_NA")
 ROUNDS = 2000
 YES = ("1", "1.0", "true", "yes")
 NO = ("0", "0.0", "false", "no", "")
 MAX_NOTES = 5
+RIGHT_F1 = 0.5
+DECIMALS = 12
 RANKS = 10  # the first so many references count
 RANKINGS = (discounted_gain, recall, reciprocal_rank)
 
@@ -47,6 +59,11 @@ class Columns(Struct, frozen=True, forbid_unknown_fields=True):
     value: str = "answer_value"
     reference: str = "ref_id"
     answers: str = "answers"  # SQuAD's list of answers; where the truth has none, `value` counts
+
+    @property
+    def scored(self) -> tuple[str, str]:
+        """Those that WattBot's scoring holds against each other."""
+        return self.value, self.reference
 
 
 class Rules(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -77,16 +94,12 @@ def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = Fals
     """Score each question. Raises DatasetError."""
     pairing = pair(truth, submission, rules.columns.id, partial=partial)
     one = {"wattbot": _wattbot, "squad": _squad, "retrieval": _retrieval}[rules.metric]
-    lists = [rules.columns.value, rules.columns.reference] if rules.metric == "wattbot" else []
+    lists = rules.columns.scored if rules.metric == "wattbot" else ()
     if broken := _open(truth, lists):
         raise DatasetError(broken[0])
     parts, right, blank = one(truth, submission, pairing, rules.columns)
     rows = [row for row, _ in pairing.rows]
-    evidence = {
-        name: np.array([_flag(truth, row, name) for row in rows])
-        for name in rules.evidence
-        if name in truth.columns
-    }
+    evidence = {name: _flags(truth, name)[rows] for name in rules.evidence if name in truth.columns}
     notes = _open(submission, lists)
     if len(notes) > MAX_NOTES:
         notes[MAX_NOTES:] = [f"{submission.path}: {len(notes) - MAX_NOTES} more like these."]
@@ -99,6 +112,12 @@ def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = Fals
         evidence=evidence,
         warnings=tuple(notes),
     )
+
+
+def nearly_right(grades: Grades) -> NDArray[np.bool_]:
+    """Whether a person would take each value for right: by SQuAD's measure one that shares half of
+    its words with an answer, too."""
+    return grades.parts[:, 0] >= RIGHT_F1 if grades.rules.metric == "squad" else grades.right
 
 
 def figures(rules: Rules, means: Array) -> Figures:
@@ -139,19 +158,18 @@ def _wattbot(
     truth: Table, submission: Table, pairing: Pairing, columns: Columns
 ) -> tuple[Array, NDArray[np.bool_], NDArray[np.bool_]]:
     """Parts: value, reference, blank as it should be, should be blank."""
-    wanted, given = truth.column(columns.value), submission.column(columns.value)
-    sources, cited = truth.column(columns.reference), submission.column(columns.reference)
-    parts = np.empty((len(pairing.rows), 4))
-    blank = np.empty(len(parts), dtype=bool)
-    for at, (row, other) in enumerate(pairing.rows):
-        none, blank[at] = wattbot.is_blank(wanted[row]), wattbot.is_blank(given[other])
-        parts[at] = (
-            wattbot.value_right(wanted[row], given[other]),
-            wattbot.overlap(sources[row], cited[other]),
-            none and blank[at],
-            none,
-        )
-    return parts, np.where(parts[:, 3] > 0, parts[:, 2], parts[:, 0]) > 0, blank
+    rows, others = zip(*pairing.rows, strict=True)
+    wanted, sources = (_picked(truth.column(name), rows) for name in columns.scored)
+    given, cited = (_picked(submission.column(name), others) for name in columns.scored)
+    none, blank = (np.array([*map(wattbot.is_blank, values)]) for values in (wanted, given))
+    value = np.array([*map(wattbot.value_right, wanted, given)])
+    reference = [*map(wattbot.overlap, sources, cited)]
+    parts = np.stack([value, reference, none & blank, none], axis=1).astype(float)
+    return parts, np.where(none, blank, value), blank
+
+
+def _picked(column: Sequence[str], rows: Sequence[int]) -> list[str]:
+    return [column[row] for row in rows]
 
 
 def _wattbot_figures(means: Array, weights: Weights) -> Figures:
@@ -252,12 +270,19 @@ def _open(table: Table, names: Sequence[str]) -> list[str]:
     ]
 
 
-def _flag(truth: Table, row: int, column: str) -> bool:
-    text = truth.columns[column][row].strip().lower()
-    if text not in YES + NO:
-        raise DatasetError(f"{truth.at(row, column)}: '{text}' is neither 0 nor 1.")
-    return text in YES
+def _flags(truth: Table, column: str) -> NDArray[np.bool_]:
+    """A column of 0 and 1. Raises DatasetError."""
+    texts = truth.columns[column]
+    known: dict[str, bool] = {}
+    for text in dict.fromkeys(texts):
+        plain = text.strip().lower()
+        if plain not in YES + NO:
+            where = truth.at(texts.index(text), column)
+            raise DatasetError(f"{where}: '{plain}' is neither 0 nor 1.")
+        known[text] = plain in YES
+    return np.array([known[text] for text in texts])
 
 
 def _floats(found: Figures) -> dict[str, float]:
-    return {name: float(value) for name, value in found.items()}
+    # A share is a quotient of means: 1.0 and not 0.9999999999999999.
+    return {name: round(float(value), DECIMALS) for name, value in found.items()}

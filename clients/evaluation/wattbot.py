@@ -99,6 +99,7 @@ def ranked_references(text: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(one for one in ids if one))
 
 
+@functools.lru_cache(maxsize=65536)
 def overlap(truth: str, given: str) -> float:
     """Jaccard overlap of two references: both empty 1, one empty 0."""
     a, b = references(truth), references(given)
@@ -107,6 +108,7 @@ def overlap(truth: str, given: str) -> float:
     return len(a & b) / len(a | b)
 
 
+@functools.lru_cache(maxsize=65536)
 def is_open(text: str) -> bool:
     """Whether a list or a set begins and does not end: it would be compared as plain text."""
     inner = text.strip()

@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.ensemble import consensus, say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.confidence import confidence
+from gateway.ensemble.contrast import contrast
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
 from gateway.ensemble.fanout import Question, Reply
@@ -18,7 +19,7 @@ from gateway.ensemble.features import features
 from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.judge import Judgement, candidates_of, judge
 from gateway.ensemble.members import overridden, questions
-from gateway.ensemble.plan import Execution, Plan, plan
+from gateway.ensemble.plan import Execution, Plan, plan, slowest
 from gateway.ensemble.prompt import (
     Conversation,
     Passage,
@@ -166,12 +167,15 @@ class Ensemble:
             began = time.perf_counter()
         counting = time.thread_time()
         finding = await self._conclude(request, poll, counted)
-        seen = features(poll, counted, finding)
-        likely = confidence(seen, settings.calibration)
         vote_ms = (time.thread_time() - counting) * 1000 + sum(one.took_ms for one in counted)
+        scored = await contrast(
+            poll, talk, finding, self._engines, request.owner, flex=request.flex
+        )
+        seen = features(poll, counted, finding, scored)
+        likely = confidence(seen, settings.calibration)
         if finding.answer is not None and likely < settings.confidence_floor:
             finding = withheld(poll, finding, likely)
-        yield Deliberation(say.concluded(finding))
+        yield Deliberation(say.concluded(finding, scored))
         ends: list[GenerateEnd] = []
         if self._needs_judge(poll, counted) and likely >= settings.confidence_floor:
             async with aclosing(self._judge(request, talk, poll, counted, finding)) as judging:
@@ -192,7 +196,7 @@ class Ensemble:
             reasoning="",
             annotations=finding.cited.annotations,
             report=_report(poll, schedule.execution, votes, finding, seen, likely),
-            usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
+            usage=_usage([one.usage for one in (*replies, scored, *ends) if one]),
             timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
             vote_ms=vote_ms,
@@ -367,18 +371,10 @@ def _usage(parts: Sequence[Usage]) -> Usage:
 
 
 def _timings(replies: Sequence[Reply], schedule: Plan, ends: Sequence[GenerateEnd]) -> Timings:
-    def spent(of: Callable[[Timings], float]) -> float:
-        """The slowest of each wave, one after the other, or who ran beside them; then the ends."""
-        by_place = {reply.place: of(reply.timings) for reply in replies}
-
-        def slowest(places: Sequence[int]) -> float:
-            return max((by_place[at] for at in places if at in by_place), default=0.0)
-
-        waves = sum(slowest(wave) for wave in schedule.waves)
-        return max(waves, slowest(schedule.beside)) + sum(of(end.timings) for end in ends)
-
+    taken = slowest(schedule, {reply.place: reply.timings for reply in replies})
+    taken += [end.timings for end in ends]
     return Timings(
-        queue_ms=spent(lambda timings: timings.queue_ms),
-        prefill_ms=spent(lambda timings: timings.prefill_ms),
-        decode_ms=spent(lambda timings: timings.decode_ms),
+        queue_ms=sum(one.queue_ms for one in taken),
+        prefill_ms=sum(one.prefill_ms for one in taken),
+        decode_ms=sum(one.decode_ms for one in taken),
     )

@@ -177,19 +177,25 @@ class GenerationLoop:
             return
         self._scheduler.done(pieces)
         wanted = [piece for piece in pieces if piece.logits]
-        requests = [self._requests[piece.sequence.id] for piece in wanted]
-        self._sample(requests)
+        self._sample(wanted)
         self._report([piece.sequence.id for piece in wanted])
 
-    def _sample(self, requests: list[Request]) -> None:
-        """A token for each, in the order of the batch's rows."""
+    def _sample(self, pieces: list[Piece]) -> None:
+        """A token for each, in the order of the batch's rows; or the scores of those given."""
+        requests = [self._requests[piece.sequence.id] for piece in pieces]
         seen = any(request.recipe is None for request in requests)
-        logits = self._llama.logits(len(requests)) if seen else None
-        for row, request in enumerate(requests):
+        rows = sum(piece.logits for piece in pieces)
+        logits = self._llama.logits(rows) if seen else None
+        row = 0
+        for piece, request in zip(pieces, requests, strict=True):
             if request.recipe is not None:
                 request.take(partial(self._llama.drawn, row))
+            elif logits is not None and request.continuation is not None:
+                end = piece.start + len(piece.tokens)
+                request.score(end - piece.logits, logits[row : row + piece.logits])
             elif logits is not None:
                 request.sample(logits[row])
+            row += piece.logits
 
     def _enqueue(self, request: Request) -> None:
         if not self._scheduler.submit(request.sequence):

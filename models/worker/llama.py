@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from models.errors import LoadFailed, ModelError
 from models.worker.backend_sampling import BackendSamplers, Recipe
 from models.worker.batch import Batch, Rows
-from models.worker.limits import cache_sizes, check_rows, check_sequence, check_token
+from models.worker.limits import SCORED_ROWS, cache_sizes, check_rows, check_sequence, check_token
 from models.worker.llama_loading import Weights, adapt, cache_type
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
@@ -380,8 +380,8 @@ class Llama:
         params.n_batch = params.n_ubatch = BATCH
         # One more for cells on their way to and from host memory, see `save`.
         params.n_seq_max = self._sequences + self._in_windows
-        # The buffer of logits is made for as many rows: a batch has one a sequence at most.
-        params.n_outputs_max = params.n_seq_max
+        # The buffer of logits is made for as many rows: one a sequence, and those of given tokens.
+        params.n_outputs_max = params.n_seq_max + SCORED_ROWS
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.

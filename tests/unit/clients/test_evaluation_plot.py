@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from clients.evaluation import plot
+from clients.evaluation.experiment import Record, write_run
 from clients.evaluation.main import main
 from clients.evaluation.marks import Run
 from clients.evaluation.plot import SIZE
@@ -26,7 +27,7 @@ def runs(tmp_path: Path) -> Path:
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Some of the figures, small: to lay all of them out takes long."""
-    names = ("ranking", "size_latency", "size_cost", "accuracy_by_type", "energy")
+    names = ("ranking", "size_latency", "size_cost", "accuracy_by_type", "energy", "reliability")
     chosen = {name: FIGURES[name] for name in names}
     monkeypatch.setattr(plot, "FIGURES", chosen)
     monkeypatch.setattr(plot, "DPI", 40)
@@ -49,13 +50,13 @@ def test_what_can_be_drawn_is_and_the_report_stands_alone(
     out = tmp_path / "plots"
     argv = ["--submissions", runs, "--questions", truth, "--output", out, "--about", about]
     found = plotted(capsys, *argv)
-    assert set(found["left_out"]) == {"size_cost", "energy"}
+    assert set(found["left_out"]) == {"size_cost", "energy", "reliability"}
     names = {Path(name).name for name in found["files"]}
     assert {"ranking.png", "ranking.svg", "size_latency.svg", "report.html"} <= names
-    assert len(names) == 2 * (len(few) - 2) + 1
+    assert len(names) == 2 * (len(few) - 3) + 1
     assert (out / "ranking.png").read_bytes().startswith(b"\x89PNG")
     page = (out / "report.html").read_text()
-    assert page.count("data:image/png;base64,") == len(few) - 2
+    assert page.count("data:image/png;base64,") == len(few) - 3
     assert "http" not in page
     assert "&lt;huge&gt;-70b" in page
     about.write_text("[other]\nsize_b = 1\n")
@@ -87,6 +88,38 @@ def test_labels_do_not_overlap_and_names_are_whole() -> None:
     box = key.get_window_extent(renderer)
     assert box.y0 >= 0
     assert box.x1 <= figure.bbox.x1
+
+
+def test_confidence_is_held_against_what_is_right(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    truth = tmp_path / "truth.csv"
+    truth.write_text("\n".join(["id,answer_value,ref_id", *(f"q{n},{n},a" for n in range(10))]))
+    records = [
+        Record(
+            id=f"q{n}",
+            answer_value=str(n if n < 7 else 99),
+            ref_id=["a"],
+            ensemble={"confidence": 0.9 if n < 8 else 0.2, "votes": []} if n else None,
+        )
+        for n in reversed(range(10))
+    ]
+    write_run(tmp_path / "runs" / "sure", records, {})
+    seen: list[Run] = []
+
+    def keep(runs: list[Run], _: Path) -> tuple[list[str], list[str]]:
+        seen.extend(runs)
+        return [], []
+
+    monkeypatch.setattr(plot, "write", keep)
+    plotted(capsys, "--questions", truth, "--experiments-dir", tmp_path / "runs")
+    found = seen[0].reliability
+    assert found is not None
+    assert found.answers == 9  # one question has no confidence
+    assert [(one.answers, one.right) for one in found.bins] == [(2, 0.0), (7, pytest.approx(6 / 7))]
+    assert found.ece == pytest.approx((2 * 0.2 + 7 * (0.9 - 6 / 7)) / 9)
+    figure = draw("reliability", [*seen, *seen, *seen, *seen])
+    assert [axes.get_visible() for axes in figure.axes] == [True] * 4 + [False] * 2
 
 
 @pytest.mark.parametrize("name", FIGURES)

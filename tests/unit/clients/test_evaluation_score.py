@@ -27,6 +27,8 @@ RUN = [
     ("q3", "n/a", "[]"),
 ]
 
+IDS = ("q1", "q2", "q3", "q4")
+
 
 def write(path: Path, rows: Sequence[Sequence[str]]) -> Path:
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -73,6 +75,22 @@ def test_the_parts_and_the_whole(
     }
     low, high = found["intervals"]["overall"]
     assert low < found["overall"] < high
+
+
+def test_several_runs_are_rows_of_one_table(
+    truth: Path, run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "first").mkdir()
+    other = write(tmp_path / "first" / "submission.csv", [RUN[0], *((q, "", "") for q in IDS)])
+    alone = scored(capsys, truth, run)
+    both = scored(capsys, truth, run, other)["submissions"]
+    assert both[0] == {"submission": str(run)} | alone
+    assert both[1]["overall"] == pytest.approx(0.75 * 0.25 + 0.1)
+    assert main(["score", str(truth), str(run), str(other)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[1] for line in lines if "0." in line] == ["run", "first"]
+    half = write(tmp_path / "half.csv", RUN[:2])
+    assert str(half) in refused(capsys, truth, run, half)
 
 
 def test_the_same_seed_gives_the_same_intervals(
@@ -183,7 +201,8 @@ def test_squad_from_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = {"a": "in Paris", "b": "", "c": "is_blank", "d": "42"}
     lines = [json.dumps({"id": i, "answer_value": v}) for i, v in said.items()]
     run.write_text("\n".join(lines))
-    found = scored(capsys, truth, run, "--metric", "squad")
+    assert scored(capsys, truth, run, "--metric", "squad") == scored(capsys, truth, run)
+    found = scored(capsys, truth, run)
     assert found["f1"] == found["overall"] == pytest.approx((2 / 3 + 1) / 4)
     assert found["exact_match"] == 0.25
     assert found["f1_answerable"] == pytest.approx(1 / 3)
@@ -220,6 +239,24 @@ def test_the_bootstrap_covers_what_theory_says() -> None:
     found = interval(resampled_means(parts, 2000, 7)[:, 0])
     assert found.low == pytest.approx(0.5 - 1.96 * 0.025, abs=0.01)
     assert found.high == pytest.approx(0.5 + 1.96 * 0.025, abs=0.01)
+
+
+def test_rows_of_few_kinds_are_resampled_as_rows_are() -> None:
+    few = np.array([[1.0, 0.2], [0.0, 0.2], [0.0, 0.9]] * 100)
+    many = few + np.arange(300)[:, None] * 1e-9  # no two alike
+    for column in (0, 1):
+        by_kind, by_row = (
+            interval(resampled_means(parts, 4000, 1)[:, column]) for parts in (few, many)
+        )
+        assert by_kind.low == pytest.approx(by_row.low, abs=0.01)
+        assert by_kind.high == pytest.approx(by_row.high, abs=0.01)
+
+
+def test_the_interval_is_between_the_percentiles() -> None:
+    samples = np.random.default_rng(3).normal(size=777)
+    found = interval(samples)
+    low, high = np.percentile(samples, [2.5, 97.5])
+    assert (found.low, found.high) == (pytest.approx(low), pytest.approx(high))
 
 
 def test_unknown_subcommands_and_help(capsys: pytest.CaptureFixture[str]) -> None:
