@@ -68,7 +68,7 @@ def test_the_tables_say_where_and_why(config: Path, capsys: pytest.CaptureFixtur
     assert [cell.strip() for cell in row.split("│")[2:8]] == [
         "4.6 GiB",
         "2.0 GiB",
-        "293 MiB",
+        "301 MiB",
         "488 MiB",
         "7.3 GiB",
         "8192",
