@@ -70,7 +70,7 @@ def test_the_tables_say_where_and_why(config: Path, capsys: pytest.CaptureFixtur
         "2.0 GiB",
         "301 MiB",
         "488 MiB",
-        "7.3 GiB",
+        "7.4 GiB",
         "8192",
     ]
     assert "not pulled" in row
