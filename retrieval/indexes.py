@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.background import Background
 from retrieval.errors import IndexDamaged
-from retrieval.following import Following
 from retrieval.index_source import IndexSource
 from retrieval.keyword_index import KeywordIndex, Matches
 from retrieval.segment_building import SegmentBuilding
@@ -29,6 +29,9 @@ Vectors = NDArray[np.float32]
 
 # What is open at once. A store's tail is at most some 30 MB; its segments are mapped files.
 _OPEN_STORES = 64
+# Indexes follow what was committed so much later, so that files in a row share a commit of the
+# keyword index, which costs what embedding a page does. A search brings them up to date itself.
+_PAUSE_S = 0.5
 VECTORS = "vectors"
 WORDS = "words"
 
@@ -198,7 +201,7 @@ class Indexes:
         self._open: OrderedDict[str, StoreIndex] = OrderedDict()
         self._lock = threading.Lock()
         self._building = SegmentBuilding(source, threads)
-        self._following = Following(self._follow)
+        self._following = Background("following", self._follow, _PAUSE_S)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
 

@@ -13,6 +13,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.errors import IndexDamaged
+
 __all__ = ["SegmentRows", "write_rows"]
 
 Ids = NDArray[np.int64]
@@ -26,6 +28,7 @@ class SegmentRows:
     """The file `path`, as `write_rows` wrote it: so many `rows`. Immutable."""
 
     def __init__(self, path: Path, dimension: int, rows: int) -> None:
+        self._path = path
         self._dimension = dimension
         self._bytes = 4 * dimension
         self.ids: Ids = np.fromfile(path, np.int64, rows, offset=rows * self._bytes)  # ascending
@@ -36,17 +39,20 @@ class SegmentRows:
         return len(self.ids)
 
     def vectors(self, rows: Rows) -> Vectors:
-        """Those of `rows`, shape (len(rows), dimension)."""
+        """Those of `rows`, shape (len(rows), dimension). Raises IndexDamaged."""
         size, descriptor = self._bytes, self._descriptor
-        read = [os.pread(descriptor, size, row * size) for row in rows.tolist()]
-        return np.frombuffer(b"".join(read), np.float32).reshape(-1, self._dimension)
+        read = b"".join([os.pread(descriptor, size, row * size) for row in rows.tolist()])
+        if len(read) != size * len(rows):
+            raise IndexDamaged(f"{self._path} has become shorter")
+        return np.frombuffer(read, np.float32).reshape(-1, self._dimension)
 
     def rows_of(self, ids: Ids) -> Rows:
         """The rows of all parts of those chunks that are here."""
         first = np.searchsorted(self.ids, ids, side="left")
         counts = np.searchsorted(self.ids, ids, side="right") - first
         before = np.cumsum(counts) - counts  # rows of the chunks before each
-        return np.arange(counts.sum()) + np.repeat(first - before, counts)
+        starts: Rows = np.repeat(first - before, counts)
+        return starts + np.arange(len(starts))
 
     def batches(self) -> Iterator[Vectors]:
         """All vectors, in order."""

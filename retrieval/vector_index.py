@@ -25,7 +25,7 @@ Vectors = NDArray[np.float32]
 # in building pays at each search: added with 128, a search has to look at a third more.
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 256
-_EXPANSION_SEARCH = 96
+_EXPANSION_SEARCH = 128
 _MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
 

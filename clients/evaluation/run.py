@@ -36,6 +36,7 @@ from clients.show import console
 __all__ = ["main", "progress_bar"]
 
 LIMIT_S = 1800.0
+MAX_RETRIES = 20
 
 
 def main(argv: Sequence[str]) -> int:
@@ -61,6 +62,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--name", help="of the experiment (default: the file's or the model's)")
     parser.add_argument(
         "--concurrency", type=int, metavar="N", help="questions at once (default: 3)"
+    )
+    parser.add_argument(
+        "--retries", type=int, metavar="N", help="of a question that fails (default: 2)"
     )
     parser.add_argument("--members", help="an ensemble's members, separated by commas")
     parser.add_argument("--strategy", help="the ensemble's strategy")
@@ -109,6 +113,10 @@ def _settings(options: argparse.Namespace) -> ExperimentSettings:
         if not 1 <= options.concurrency <= 1024:
             raise ClientError("--concurrency must be between 1 and 1024.")
         changes["concurrency"] = options.concurrency
+    if options.retries is not None:
+        if not 0 <= options.retries <= MAX_RETRIES:
+            raise ClientError(f"--retries must be between 0 and {MAX_RETRIES}.")
+        changes["retries"] = options.retries
     given = _overrides(options)
     if given:
         changes["ensemble"] = msgspec.structs.replace(settings.ensemble or Overrides(), **given)
