@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from collections.abc import Sequence as Seq
 from dataclasses import dataclass, field
 
+from models.worker.limits import SCORED_ROWS
 from models.worker.pace import Budget
 from models.worker.prefix import common_prefix
 from models.worker.slots import Dropped, Placement, Slots
@@ -23,12 +24,12 @@ FLEX_TURN = 8
 
 @dataclass(frozen=True)
 class Piece:
-    """Decode `tokens` of a sequence at position `start`; `logits` of the last one if wanted."""
+    """Decode `tokens` of a sequence at position `start`; logits of the last `logits`."""
 
     sequence: Sequence
     start: int
     tokens: list[int]
-    logits: bool
+    logits: int
 
 
 @dataclass(frozen=True)
@@ -120,7 +121,9 @@ class Scheduler:
             if sequence.alone:
                 placement = self.slots.take_alone()
             else:
-                placement = self.slots.take(sequence.tokens, sequence.scope)
+                # What is asked for logits is decoded, whoever decoded it before.
+                reusable = sequence.tokens[: sequence.first_output + 1]
+                placement = self.slots.take(reusable, sequence.scope)
             if placement is None:
                 return
             self._place(sequence, placement)
@@ -300,8 +303,13 @@ class Scheduler:
         if count <= 0:
             return 0
         start = sequence.past
+        if sequence.scored:
+            scored = sum(piece.logits for piece in pieces if piece.sequence.scored)
+            count = min(count, SCORED_ROWS - scored + max(0, sequence.first_output - start))
+            if count <= 0:
+                return 0
         tokens = sequence.tokens[start : start + count]
-        logits = start + count == len(sequence.tokens)
+        logits = max(0, start + count - max(start, sequence.first_output))
         pieces.append(Piece(sequence, start, tokens, logits))
         return count
 
