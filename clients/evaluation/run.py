@@ -187,7 +187,7 @@ def _smoke(options: argparse.Namespace) -> int:
         print_json({"models": results})
     else:
         _show_results(results)
-    return 1 if any(not result["passed"] for result in results.values()) else 0
+    return 1 if any(result["passed"] is False for result in results.values()) else 0
 
 
 def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str, Any]:
