@@ -11,6 +11,7 @@ from litestar.di import Provide
 
 from gateway.auth import PUBLIC_PATHS, Authentication, KeyRing
 from gateway.config_files import Configuration, load_configuration
+from gateway.cors import CrossOrigin
 from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.plan import Plan
@@ -171,7 +172,8 @@ def create_app(
     # Around the router, so that unknown paths too need a key, get an id and are logged.
     public = {*PUBLIC_PATHS, "/metrics"} if server.public_metrics else PUBLIC_PATHS
     served = Authentication(app.asgi_handler, keys, public)
-    app.asgi_handler = AccessLog(head_as_get(RouteMetrics(served, measured)))
+    measuring = head_as_get(RouteMetrics(served, measured))
+    app.asgi_handler = AccessLog(CrossOrigin(measuring, server.cors_origins))
     app.state.reload = catalog.reload  # for SIGHUP
     return app
 

@@ -7,7 +7,6 @@ the ratio of the two says what reading, cutting, storing and indexing add.
 
 import argparse
 import asyncio
-import json
 import statistics
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from numpy.typing import NDArray
 from gateway.config_files import Configuration, load_configuration
 from gateway.embedder import BATCH, EngineEmbedder, running_embedder
 from gateway.toml import ConfigError
+from retrieval.bench import show
 from retrieval.library import Library
 from retrieval.sources import Source, expand
 from retrieval.store_files import Attached
@@ -46,12 +46,7 @@ def main(argv: Sequence[str]) -> int:
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
     figures = asyncio.run(_measure(found, expand(options.path), max(1, options.rounds)))
-    if options.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
-    else:
-        width = max(map(len, figures))
-        for name, value in figures.items():
-            sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+    show(figures, as_json=options.json)
     return 0
 
 

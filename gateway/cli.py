@@ -27,6 +27,28 @@ BUILT_IN = {
     "models": "gateway.hub_commands:models",
 }
 
+# Words only, so that nothing is imported to print them; other packages' commands have none.
+SUMMARIES = {
+    "serve": "the gateway",
+    "check-config": "read the configuration and say what is wrong with it",
+    "plan": "what fits this machine, where it would run, and why",
+    "pull": "fetch a model's files from a model hub",
+    "rm": "delete a model's files",
+    "models": "which models are here, and new versions of them",
+    "ask": "one question to a gateway; the answer, its sources and votes",
+    "ingest": "put files and folders into a vector store",
+    "search": "the passages of vector stores that fit a question best",
+    "stores": "vector stores and their files",
+    "reindex": "vectors and indexes anew from the database",
+    "doctor": "check the documents of a data directory, and repair",
+    "evaluate": "measure models and ensembles on your own questions",
+    "bench": "throughput and latency of a gateway, beside other servers",
+    "bench-engine": "the generation loop without HTTP",
+    "bench-models": "how long models take to load, and to take turns",
+    "bench-retrieval": "how fast the indexes of a large store are, and what they miss",
+    "bench-ingest": "how fast documents become searchable",
+}
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run `jurat ARGV…` and return its exit status."""
@@ -62,7 +84,10 @@ def commands() -> dict[str, EntryPoint]:
 
 def usage() -> str:
     """The text of `jurat --help`."""
-    names = "\n".join(f"  {name}" for name in commands())
+    known = commands()
+    width = max(map(len, known))
+    ordered = [*(name for name in SUMMARIES if name in known), *sorted(set(known) - set(SUMMARIES))]
+    names = "\n".join(f"  {name:{width}}  {SUMMARIES.get(name, '')}".rstrip() for name in ordered)
     return (
         "usage: jurat COMMAND [OPTION…]\n\n"
         f"commands:\n{names}\n\n"

@@ -20,6 +20,8 @@ __all__ = [
 LogLevel = Literal["debug", "info", "warning", "error"]
 # A name, a colon and a key without blanks; the pattern keeps keys out of error messages.
 KeyEntry = Annotated[str, Meta(pattern=r"^[A-Za-z0-9][A-Za-z0-9._@-]{0,63}:[!-~]{1,256}$")]
+# Scheme, host and port, as browsers send it: no path, no slash at the end.
+Origin = Annotated[str, Meta(pattern=r"^(\*|[a-z][a-z0-9+.-]*://[^/\s,]+)$")]
 Name = Annotated[str, Meta(min_length=1, max_length=200)]
 MIB = 1 << 20
 
@@ -35,6 +37,8 @@ class ServerSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     keep_alive_s: Annotated[float, Meta(gt=0)] = 15.0  # between comments on an idle stream
     request_timeout_s: Annotated[float, Meta(gt=0)] | None = None  # None: no limit
     public_metrics: bool = False  # GET /metrics without a key
+    # Web pages whose scripts may use the gateway from a browser; "*" is every page there is.
+    cors_origins: list[Origin] = field(default_factory=list[str])
     shutdown_s: Annotated[float, Meta(ge=1)] = 8.0  # from the signal to the last process's end
 
 

@@ -2,8 +2,8 @@
 
 import datetime
 import json
-from collections.abc import Mapping, Sequence
-from typing import Any, NoReturn
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NoReturn, cast
 
 import jinja2
 from jinja2 import nodes
@@ -114,7 +114,8 @@ class ChatTemplate:
 
 
 def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:
-    # Jinja's own tojson escapes for HTML, which no model was trained on.
+    # Jinja's own tojson escapes for HTML, which no model was trained on, and takes no generators.
+    value = list(cast("Iterator[Any]", value)) if isinstance(value, Iterator) else value
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 

@@ -105,7 +105,10 @@ def estimated(settings: ModelSettings) -> Layout:
             f"Model '{settings.id}': nothing is known of the precision '{quant}', so its memory "
             f"cannot be estimated. Known ones: {', '.join(BITS)}."
         )
-    return _layout(shape, quant, bits, parameters_of(settings) or 0)
+    found = _layout(shape, quant, bits, parameters_of(settings) or 0)
+    if shape.context is None:  # then nobody knows that it is too much
+        return replace(found, context=max(found.context, settings.context or 0))
+    return found
 
 
 def scaled(layout: Layout, factor: float, quant: str) -> Layout:

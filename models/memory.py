@@ -5,12 +5,15 @@ rule gives (the process, the vocabulary's tables, a GPU's context) was measured;
 --measure` compares all of it with a worker that runs.
 """
 
+from typing import Any
+
 from msgspec import Struct, field
 
+from models.errors import LoadFailed
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout
 from models.settings import KVType, ModelSettings
-from models.worker.limits import cache_sizes
+from models.worker.limits import SCORED_ROWS, cache_sizes
 
 __all__ = [
     "MIB",
@@ -143,22 +146,31 @@ def less(room: Footprint, taken: Footprint) -> Footprint:
 def sizes(settings: ModelSettings, layout: Layout) -> Placement:
     """The context and the cache that the settings ask for, on the host.
 
-    A context is never more than the model was trained for. Raises LoadFailed for settings that
+    Raises LoadFailed for a context above what the model was trained for, and for settings that
     contradict each other.
     """
     if layout.folder:
         return Placement(context=layout.context, kv_tokens=0, parallel=1)
     if settings.kind != "chat":
-        context = min(settings.context or EMBED_CONTEXT, layout.context)
+        wanted = settings.context or min(EMBED_CONTEXT, layout.context)
+        context, _ = _checked(settings, wanted, None, layout.context, 1)
         return Placement(context=context, kv_tokens=max(context, BATCH), parallel=EMBED_SEQUENCES)
     unified, split = settings.kv == "unified", _split(settings, layout)
-    context, tokens = cache_sizes(
+    context, tokens = _checked(
+        settings,
         settings.context,
         settings.kv_tokens if settings.kv == "split" or not split else None,
         layout.context,
         settings.parallel + unified if split else 1,
     )
     return Placement(context=context, kv_tokens=tokens, parallel=settings.parallel)
+
+
+def _checked(settings: ModelSettings, *asked: Any) -> tuple[int, int]:
+    try:
+        return cache_sizes(*asked)
+    except LoadFailed as error:
+        raise LoadFailed(f"Model '{settings.id}' ({settings.source}): {error}") from error
 
 
 def footprint(settings: ModelSettings, layout: Layout, placement: Placement) -> Footprint:
@@ -279,8 +291,8 @@ def _buffers(settings: ModelSettings, layout: Layout, placement: Placement) -> i
 
 
 def _rows(settings: ModelSettings, placement: Placement) -> int:
-    """Rows of logits of one batch: one a sequence. Embedding models make none."""
-    return 0 if settings.kind != "chat" else placement.parallel + 2
+    """Rows of logits of one batch: one a sequence, and those of given tokens. Embedding: none."""
+    return 0 if settings.kind != "chat" else placement.parallel + 2 + SCORED_ROWS
 
 
 def _round(cells: int) -> int:

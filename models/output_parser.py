@@ -6,11 +6,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from models.literal_arguments import LiteralArguments
 from models.tagged_arguments import JsonValue, TaggedArguments, overlap
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta
 
-__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought", "join_calls"]
+__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought", "join_calls", "new_id"]
 
 # Whether the model may begin with thoughts, is amid them (the prompt began them), or must not.
 Thinking = Literal["may", "open", "no"]
@@ -63,7 +64,7 @@ class OutputParser:
         self._at = 0  # of the held text's first character
         self._strip = False  # whitespace that comes next only separates
         self._fence = ""  # what closes the calls, beside the format's own closing
-        self._value: JsonValue | TaggedArguments = JsonValue()
+        self._value: JsonValue | TaggedArguments | LiteralArguments = JsonValue()
         self.calls = 0
         self._states: dict[str, Callable[[bool], Iterator[Part]]] = {
             "begin": self._begin,
@@ -207,13 +208,16 @@ class OutputParser:
         length, name, number = found
         self._skip(length)
         assert self._form is not None
-        tags = self._form.tags
+        tags, literals = self._form.tags, self._form.literals
         self._state = "arguments"
-        self._value = (
-            JsonValue() if tags is None else TaggedArguments(tags, self._texts.get(name, {}))
-        )
+        if literals is not None:
+            self._value = LiteralArguments(literals, self._form.closing[0])
+        elif tags is not None:
+            self._value = TaggedArguments(tags, self._texts.get(name, {}))
+        else:
+            self._value = JsonValue()
         self.calls += 1
-        yield CallDelta(self.calls - 1, number or _new_id(short=self._form.short_ids), name)
+        yield CallDelta(self.calls - 1, number or new_id(short=self._form.short_ids), name)
 
     def _call(self, opening: str, text: str) -> "_Found | Literal['partial'] | None":
         """Whether the text begins with a call of a known function, up to its arguments."""
@@ -290,7 +294,8 @@ def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
     return at
 
 
-def _new_id(*, short: bool) -> str:
+def new_id(*, short: bool) -> str:
+    """Of a call; nine letters and digits where a template takes no other."""
     if short:
         return "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
     return f"call_{secrets.token_hex(12)}"

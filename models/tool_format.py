@@ -16,6 +16,7 @@ from typing import Any
 __all__ = [
     "GEMMA",
     "GENERIC",
+    "Literals",
     "Reasoning",
     "Tags",
     "ToolFormat",
@@ -50,13 +51,33 @@ class Tags:
 
 
 @dataclass(frozen=True)
+class Literals:
+    """Arguments as a list of names and literals: name `assign` value, with `comma` between.
+
+    `words` are how true, false and null are written. A text stands between two `quote`s; if these
+    are no single character, nothing in it is escaped. `bare_keys`: of objects, without quotes.
+    """
+
+    assign: str
+    comma: str
+    words: tuple[str, str, str]
+    quote: str = '"'
+    bare_keys: bool = False
+
+    @property
+    def escapes(self) -> bool:
+        """Whether texts are escaped as JSON's and Python's are."""
+        return len(self.quote) == 1
+
+
+@dataclass(frozen=True)
 class ToolFormat:
     """A call is `opening` name `middle` arguments `closing`.
 
     `between` stands in the place of closing and opening between two calls; None: only one is made.
     `marker` begins every opening and nothing else; without one, calls stand at the very beginning
     of the answer, where they may be fenced. In `middle` an id of the call may follow `id_mark`.
-    The arguments are one JSON object, or a list between `tags`.
+    The arguments are one JSON object, or a list between `tags`, or one of `literals`.
     """
 
     opening: str
@@ -68,8 +89,19 @@ class ToolFormat:
     fences: tuple[tuple[str, str], ...] = ()
     native: bool = True  # the template itself presents the tools
     tags: Tags | None = None
+    literals: Literals | None = None
     text_arguments: bool = False  # the template takes the arguments of calls as JSON text
     no_content: bool = False  # a turn with calls and no text has no content at all
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """All that a call is written with but names and values."""
+        found = [self.opening, self.middle, self.closing, self.between or "", self.id_mark]
+        if self.tags is not None:
+            found += [self.tags.opening, self.tags.middle, self.tags.closing]
+        if self.literals is not None:
+            found.append(self.literals.quote)
+        return (*found, *(text for fence in self.fences for text in fence))
 
     @property
     def short_ids(self) -> bool:
@@ -110,7 +142,7 @@ REASONING = (
     Reasoning("<|channel>thought", "<channel|>"),
 )
 # What an opening begins with if text never does: a tag, or a word in brackets.
-TAG = re.compile(r"<[^<>\s]{2,}>|\[[A-Z_]{3,}\]")
+TAG = re.compile(r"<[^<>\s]{2,}>|\[[A-Z_]{3,}\]|<[a-z_]{3,} name=\"")
 
 
 def derive(source: str, render: Render, ends: Sequence[str]) -> ToolFormat:
@@ -240,6 +272,9 @@ def _shown(
         return ""
     head, found, tail = spoken.partition(CONTENT)
     head = head.rstrip()
+    if not called.startswith(head):  # it may leave out what marks that there are no thoughts
+        for known in REASONING:
+            head = head.removesuffix(known.closing).rstrip().removesuffix(known.opening).rstrip()
     if not found or not called.startswith(head):
         return ""
     text = called[len(head) :].lstrip()

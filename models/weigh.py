@@ -3,7 +3,8 @@
 import tempfile
 from pathlib import Path
 
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
 from models.types import Constraint, EmbedRequest, GenerateRequest, Sampling, TextPrompt
 from models.worker.messages import WorkerSpec
 
@@ -17,11 +18,11 @@ STOP_S = 10.0
 async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
     """Bytes resident in a worker that has filled in a JSON schema, or embedded.
 
-    It decoded a whole batch before it was ready. Mapped weights count. On Linux only. Raises
-    LoadFailed, and OSError elsewhere.
+    Its prompt is longer than a batch, so that it has touched all its buffers. Mapped weights
+    count. On Linux only. Raises LoadFailed, and OSError elsewhere.
     """
     with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
-        engine = LocalEngine(spec, Path(folder), SafeModes(data_dir / "machine.json"))
+        engine = LocalEngine(spec, Path(folder), Trials(data_dir / "machine.json"))
         try:
             await engine.start()
             if spec.kind == "chat":
@@ -36,7 +37,7 @@ async def weigh(spec: WorkerSpec, data_dir: Path) -> int:
 
 async def _generate(engine: LocalEngine) -> None:
     request = GenerateRequest(
-        prompt=TextPrompt(TEXT),
+        prompt=TextPrompt(TEXT * 60),
         max_tokens=4,
         sampling=Sampling(temperature=0.0),
         constraint=Constraint("json_schema", SCHEMA),

@@ -1,8 +1,9 @@
 """`jurat bench-retrieval`: how fast the indexes of one large store are, and what they miss.
 
 By default over made-up passages: words by Zipf's law, vectors near a plane of few dimensions, as
-those of text are. `--from` takes the passages and vectors of a data directory instead. The
-embedder is not a part of what is measured.
+those of text are. `--from` takes the passages and vectors of a data directory instead; where it has
+fewer than are asked for, again and again with noise in their vectors. Passages that are not put in
+are the queries. The embedder is not a part of what is measured.
 """
 
 import argparse
@@ -12,7 +13,8 @@ import resource
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Literal
 
@@ -27,7 +29,7 @@ from retrieval.search import Asked, search
 from retrieval.store import EmbeddedBy, Passage, Store, insert_passages
 from retrieval.vector_stores import VectorStores
 
-__all__ = ["main"]
+__all__ = ["main", "show"]
 
 Vectors = NDArray[np.float32]
 
@@ -39,6 +41,7 @@ _QUERY_WORDS = 8
 _VOCABULARY = 50_000
 _RANK = 32  # dimensions in which most of the spread of made-up vectors is
 _NEIGHBOURS = 10  # of which recall is counted
+_NOISE = 0.5  # length of what is added to a vector that is taken again, which has length 1
 
 
 def main(argv: Sequence[str]) -> int:
@@ -48,43 +51,56 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--dimension", type=int, default=384, help="of the vectors")
     parser.add_argument("--queries", type=int, default=500)
     parser.add_argument("--from", dest="taken", type=Path, metavar="DATA_DIR", help="real passages")
+    parser.add_argument("--vectors-only", action="store_true", help="without words")
+    parser.add_argument("--threads", type=int, default=1, help="that build a graph")
     parser.add_argument("--directory", type=Path, help="where to work; kept, and used again")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args(argv)
     with tempfile.TemporaryDirectory(prefix="jurat-bench-") as temporary:
         directory = options.directory or Path(temporary)
         directory.mkdir(parents=True, exist_ok=True)
-        figures = _Bench(directory, options.queries).run(
-            _taken(options.taken, options.chunks, options.dimension)
+        asked, passages = (
+            _taken(options.taken, options.queries, options.chunks, options.dimension)
             if options.taken
-            else _made_up(options.chunks, options.dimension)
+            else _made_up(options.queries, options.chunks, options.dimension)
         )
-    if options.json:
-        sys.stdout.write(json.dumps(figures) + "\n")
-    else:
-        width = max(map(len, figures))
-        for name, value in figures.items():
-            sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+        bench = _Bench(directory, asked, options.threads, not options.vectors_only)
+        figures = bench.run(passages)
+    show(figures, as_json=options.json)
     return 0
 
 
+def show(figures: Mapping[str, float], *, as_json: bool) -> None:
+    """Prints figures as a table, or as one JSON object."""
+    if as_json:
+        sys.stdout.write(json.dumps(figures) + "\n")
+        return
+    width = max(map(len, figures))
+    for name, value in figures.items():
+        sys.stdout.write(f"{name:{width}}  {value:,.3f}\n")
+
+
 class _Bench:
-    def __init__(self, directory: Path, queries: int) -> None:
+    def __init__(
+        self, directory: Path, asked: Sequence[Passage], threads: int, words: bool
+    ) -> None:
         self._path = directory / "bench.sqlite3"
         self._indexes_path = directory / "indexes"
-        self._queries = queries
+        self._asked = asked
+        self._threads = threads
+        self._words = words
         self._figures: dict[str, float] = {}
 
     def run(self, passages: Iterator[Passage]) -> dict[str, float]:
         database = Database(self._path)
         store = VectorStores(database).ensure(_OWNER, "bench")
         if not database.query("SELECT 1 FROM chunks LIMIT 1"):
-            _fill(database, store.id, passages)
+            _fill(database, store.id, passages if self._words else map(_wordless, passages))
         source = IndexSource(self._path)
         (length,) = database.query("SELECT length(vector) FROM embeddings LIMIT 1")[0]
         embedder = EmbeddedBy(_EMBEDDER, length // 4)
         began = time.perf_counter()
-        indexes = Indexes(self._indexes_path, source, lambda: embedder)
+        indexes = Indexes(self._indexes_path, source, lambda: embedder, self._threads)
         indexes.get(store.id)
         indexes.settle()
         self._figures["build s"] = time.perf_counter() - began
@@ -97,9 +113,11 @@ class _Bench:
         self._figures["open s"] = time.perf_counter() - began
         self._figures["vectors"] = len(index.vectors)
 
-        queries, asked = self._asked(source, store.id, embedder.dimension)
+        queries = np.vstack([vectors[:1] for _, vectors in self._asked])
+        asked = [_some_words(chunk.text) for chunk, _ in self._asked]
         self._time("vector part", lambda at: index.vectors.search(queries[at], 50))
-        self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
+        if self._words:
+            self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
         found = Store(database)
 
         def whole(at: int) -> object:
@@ -115,29 +133,11 @@ class _Bench:
         database.close()
         return self._figures
 
-    def _asked(
-        self, source: IndexSource, store_id: str, dimension: int
-    ) -> tuple[Vectors, list[str]]:
-        """Between two passages' vectors, and some of the words of one."""
-        draw = np.random.default_rng(1)
-        ids = source.ids(store_id, source.newest())
-        chosen = draw.choice(ids, 2 * self._queries)
-        parts = source.vectors_of(np.unique(chosen), dimension)
-        by_id = dict(zip(parts[0].tolist(), parts[1], strict=True))
-        pairs = chosen.reshape(-1, 2).tolist()
-        vectors = np.stack([by_id[first] + 0.5 * by_id[second] for first, second in pairs])
-        words: list[str] = []
-        for first, _ in pairs:
-            (text,) = (text for _, text in source.texts(store_id, first - 1, first))
-            spoken = text.split() or ["nothing"]
-            words.append(" ".join(draw.choice(spoken, _QUERY_WORDS).tolist()))
-        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True), words
-
     def _time(self, title: str, call: Callable[[int], object]) -> None:
-        for at in range(min(20, self._queries)):
+        for at in range(min(20, len(self._asked))):
             call(at)
         took: list[float] = []
-        for at in range(self._queries):
+        for at in range(len(self._asked)):
             began = time.perf_counter()
             call(at)
             took.append((time.perf_counter() - began) * 1000)
@@ -184,13 +184,14 @@ class _Given:
         return [len(text.split()) for text in texts]
 
 
-def _made_up(chunks: int, dimension: int) -> Iterator[Passage]:
+def _made_up(queries: int, chunks: int, dimension: int) -> tuple[list[Passage], Iterator[Passage]]:
+    """Queries, and what is put in."""
     draw = np.random.default_rng(0)
     plane = draw.standard_normal((_RANK, dimension)).astype(np.float32)
     share = 1 / np.arange(1, _VOCABULARY + 1)
     share /= share.sum()
-    for first in range(0, chunks, _BATCH):
-        count = min(_BATCH, chunks - first)
+
+    def passages(count: int) -> Iterator[Passage]:
         vectors = draw.standard_normal((count, _RANK)).astype(np.float32) @ plane
         vectors += draw.standard_normal((count, dimension)).astype(np.float32)
         vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
@@ -198,17 +199,47 @@ def _made_up(chunks: int, dimension: int) -> Iterator[Passage]:
         for row, vector in zip(words.tolist(), vectors, strict=True):
             yield _chunk(" ".join(f"w{word}" for word in row)), vector[None, :]
 
+    asked = list(passages(queries))
+    counts = [min(_BATCH, chunks - first) for first in range(0, chunks, _BATCH)]
+    return asked, chain.from_iterable(map(passages, counts))
 
-def _taken(directory: Path, chunks: int, dimension: int) -> Iterator[Passage]:
-    """Of all stores of a data directory."""
+
+def _taken(
+    directory: Path, queries: int, chunks: int, dimension: int
+) -> tuple[list[Passage], Iterator[Passage]]:
+    """Queries, and what is put in. Of all stores of a data directory."""
     source = IndexSource(directory / "retrieval.sqlite3")
-    taken = 0
-    for store_id in source.stores():
-        for chunk_id, text in source.texts(store_id, 0, source.newest()):
-            yield _chunk(text), source.vectors_of([chunk_id], dimension)[1]
-            taken += 1
-            if taken == chunks:
-                return
+    held: list[Passage] = [
+        (_chunk(text), source.vectors_of([chunk_id], dimension)[1])
+        for store_id in source.stores()
+        for chunk_id, text in source.texts(store_id, 0, source.newest())
+    ]
+    source.close()
+    if len(held) <= queries:
+        raise SystemExit(f"{directory} has {len(held)} passages; there are to be more than queries")
+    draw = np.random.default_rng(0)
+    held = [held[place] for place in draw.permutation(len(held)).tolist()]
+    asked, held = held[:queries], held[queries:]
+
+    def passages() -> Iterator[Passage]:
+        for taken in range(chunks):
+            chunk, vectors = held[taken % len(held)]
+            if taken >= len(held):
+                noise = draw.standard_normal(vectors.shape).astype(np.float32)
+                vectors = vectors + noise * np.float32(_NOISE / np.sqrt(dimension))
+                vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+            yield chunk, vectors
+
+    return asked, passages()
+
+
+def _some_words(text: str) -> str:
+    draw = np.random.default_rng(len(text))
+    return " ".join(draw.choice(text.split() or ["nothing"], _QUERY_WORDS).tolist())
+
+
+def _wordless(passage: Passage) -> Passage:
+    return _chunk(""), passage[1]
 
 
 def _chunk(text: str) -> Chunk:
@@ -216,18 +247,20 @@ def _chunk(text: str) -> Chunk:
 
 
 def _fill(database: Database, store_id: str, passages: Iterator[Passage]) -> None:
-    with database.transaction() as execute:
-        execute(
-            "INSERT INTO files (id, owner, purpose, filename, sha256, bytes, created_at)"
-            " VALUES ('file-bench', ?, 'assistants', 'bench.txt', '', 0, 0)",
-            (_OWNER,),
-        )
-        (seq,) = execute(
-            "INSERT INTO store_files (store_id, file_id, status, document_id, attributes,"
-            " created_at) VALUES (?, 'file-bench', 'completed', 'bench', '{}', 0) RETURNING seq",
-            (store_id,),
-        ).fetchone()
-        insert_passages(execute, seq, passages, EmbeddedBy(_EMBEDDER, 0))
+    """As files of many passages, a transaction each: the log of one for all would be as large."""
+    for count, some in enumerate(iter(lambda: list(islice(passages, _BATCH)), [])):
+        with database.transaction() as execute:
+            execute(
+                "INSERT INTO files (id, owner, purpose, filename, sha256, bytes, created_at)"
+                " VALUES (?, ?, 'assistants', 'bench.txt', '', 0, 0)",
+                (f"file-{count}", _OWNER),
+            )
+            (seq,) = execute(
+                "INSERT INTO store_files (store_id, file_id, status, document_id, attributes,"
+                " created_at) VALUES (?, ?, 'completed', 'bench', '{}', 0) RETURNING seq",
+                (store_id, f"file-{count}"),
+            ).fetchone()
+            insert_passages(execute, seq, some, EmbeddedBy(_EMBEDDER, 0))
 
 
 def _resident_mb() -> float:

@@ -15,6 +15,7 @@ _WORDS = 1.5
 _SHINGLE = 4  # words
 _SAME_SHARE = 0.9
 _WORD = re.compile(r"\w+")
+_FIGURE = re.compile(r"\w*\d\w*")
 
 
 class Weights(Struct, frozen=True, kw_only=True):
@@ -60,24 +61,25 @@ def distinct(texts: Iterable[str], limit: int) -> list[int]:
     rows of a table that differ in a figure are not.
     """
     kept: list[int] = []
-    said: list[tuple[str, frozenset[str], frozenset[tuple[str, ...]]]] = []
+    seen: set[str] = set()
+    said: list[tuple[frozenset[str], frozenset[tuple[str, ...]]]] = []
     for place, text in enumerate(texts):
         if len(kept) == limit:
             break
         words = _WORD.findall(text.casefold())
         plain = " ".join(words or text.split())
-        figures = frozenset(word for word in words if any(map(str.isdigit, word)))
+        if plain in seen:
+            continue
+        seen.add(plain)
+        figures = frozenset(_FIGURE.findall(plain))
         runs = frozenset(zip(*(words[at:] for at in range(_SHINGLE)), strict=False))
         if not any(
-            plain == other
-            or (
-                figures == their_figures
-                and len(runs & theirs) >= _SAME_SHARE * max(len(runs), len(theirs), 1)
-            )
-            for other, their_figures, theirs in said
+            figures == their_figures
+            and len(runs & theirs) >= _SAME_SHARE * max(len(runs), len(theirs), 1)
+            for their_figures, theirs in said
         ):
             kept.append(place)
-            said.append((plain, figures, runs))
+            said.append((figures, runs))
     return kept
 
 

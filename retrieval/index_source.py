@@ -52,21 +52,22 @@ class IndexSource:
         with self._reading() as execute:
             return [row[0] for row in execute("SELECT id FROM stores ORDER BY id")]
 
-    def count(self, store_id: str, up_to: int) -> int:
-        """How many chunks a store has whose id is at most `up_to`."""
+    def count(self, store_id: str, above: int, up_to: int) -> int:
+        """How many chunks a store has in that range of ids."""
         with self._reading() as execute:
             (count,) = execute(
-                f"SELECT COUNT(*) FROM {_CHUNKS} WHERE sf.store_id = ? AND c.id <= ?",
-                (store_id, up_to),
+                f"SELECT COUNT(*) FROM {_CHUNKS} WHERE sf.store_id = ? AND c.id > ? AND c.id <= ?",
+                (store_id, above, up_to),
             ).fetchone()
             return int(count)
 
-    def ids(self, store_id: str, up_to: int) -> Ids:
-        """The ids of a store's chunks, ascending, up to `up_to`."""
+    def ids(self, store_id: str, above: int, up_to: int) -> Ids:
+        """The ids of a store's chunks in that range, ascending."""
         with self._reading() as execute:
             rows = execute(
-                f"SELECT c.id FROM {_CHUNKS} WHERE sf.store_id = ? AND c.id <= ? ORDER BY c.id",
-                (store_id, up_to),
+                f"SELECT c.id FROM {_CHUNKS} WHERE sf.store_id = ? AND c.id > ? AND c.id <= ?"
+                " ORDER BY c.id",
+                (store_id, above, up_to),
             )
             return np.fromiter((row[0] for row in rows), np.int64)
 

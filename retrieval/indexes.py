@@ -12,8 +12,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from retrieval.background import Background
 from retrieval.errors import IndexDamaged
-from retrieval.following import Following
 from retrieval.index_source import IndexSource
 from retrieval.keyword_index import KeywordIndex, Matches
 from retrieval.segment_building import SegmentBuilding
@@ -29,6 +29,9 @@ Vectors = NDArray[np.float32]
 
 # What is open at once. A store's tail is at most some 30 MB; its segments are mapped files.
 _OPEN_STORES = 64
+# Indexes follow what was committed so much later, so that files in a row share a commit of the
+# keyword index, which costs what embedding a page does. A search brings them up to date itself.
+_PAUSE_S = 0.5
 VECTORS = "vectors"
 WORDS = "words"
 
@@ -125,9 +128,9 @@ class StoreIndex:
     def _match_words(self) -> None:
         """Forgets what is no longer in the store. Raises IndexDamaged where something lacks."""
         newest = self.words.newest()
-        if len(self.words) == self._source.count(self._store, newest):
+        if len(self.words) == self._source.count(self._store, 0, newest):
             return
-        held, live = self.words.ids(), self._source.ids(self._store, newest)
+        held, live = self.words.ids(), self._source.ids(self._store, 0, newest)
         if len(np.setdiff1d(live, held)):
             raise IndexDamaged(f"{self._path / WORDS}: passages are missing")
         self.words.apply((), np.setdiff1d(held, live).tolist())
@@ -170,7 +173,7 @@ def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy)
     if (path / WORDS).is_dir():
         try:
             words = KeywordIndex(path / WORDS)
-            missing = np.setdiff1d(source.ids(store_id, words.newest()), words.ids())
+            missing = np.setdiff1d(source.ids(store_id, 0, words.newest()), words.ids())
             if len(missing):
                 problems.append(f"{path / WORDS}: {len(missing)} passages are missing")
         except IndexDamaged as error:
@@ -181,17 +184,24 @@ def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy)
 class Indexes:
     """Below the directory `path`, one for each store. Synchronous; calls may wait for the disk.
 
-    `embedder` says whose vectors are searched; it is asked when an index is opened.
+    `embedder` says whose vectors are searched; it is asked when an index is opened. `threads`
+    build a segment.
     """
 
-    def __init__(self, path: Path, source: IndexSource, embedder: Callable[[], EmbeddedBy]) -> None:
+    def __init__(
+        self,
+        path: Path,
+        source: IndexSource,
+        embedder: Callable[[], EmbeddedBy],
+        threads: int = 1,
+    ) -> None:
         self.source = source
         self._path = path
         self._embedder = embedder
         self._open: OrderedDict[str, StoreIndex] = OrderedDict()
         self._lock = threading.Lock()
-        self._building = SegmentBuilding(source)
-        self._following = Following(self._follow)
+        self._building = SegmentBuilding(source, threads)
+        self._following = Background("following", self._follow, _PAUSE_S)
         path.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._sweep()
 

@@ -12,62 +12,60 @@ from pathlib import Path
 import msgspec
 import numpy as np
 
-from retrieval.durable import replace_durably
 from retrieval.index_source import IndexSource
-from retrieval.segments import Build, BuiltSegment, checksum
+from retrieval.segment import BuiltSegment
+from retrieval.segment_rows import SegmentRows, write_rows
+from retrieval.segments import Build
 from retrieval.vector_index import write_graph
+from retrieval.written_file import finish
 
 __all__ = ["arguments", "main"]
 
 _NICE = 10  # questions go before
 
 
-def arguments(database: Path, store_id: str, dimension: int, build: Build) -> list[str]:
+def arguments(
+    database: Path, store_id: str, dimension: int, build: Build, threads: int
+) -> list[str]:
     """The command line."""
     return [
         sys.executable,
         *("-m", "retrieval.segment_builder"),
-        *(str(database), store_id, str(dimension)),
-        *(str(build.file), str(build.above), str(build.up_to)),
+        *(str(database), store_id, str(dimension), str(threads)),
+        *(str(build.stem), str(build.above), str(build.up_to)),
     ]
 
 
 def main() -> None:
-    """Writes the file, and then what is in it, as JSON, to standard output."""
+    """Writes the files, and then what is in them, as JSON, to standard output."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     os.nice(_NICE)
-    database, store_id, dimension, file, above, up_to = sys.argv[1:]
-    build = Build(Path(file), int(above), int(up_to))
-    built = _build(IndexSource(Path(database)), store_id, int(dimension), build)
+    database, store_id, dimension, threads, stem, above, up_to = sys.argv[1:]
+    build = Build(Path(stem), int(above), int(up_to))
+    built = _build(IndexSource(Path(database)), store_id, int(dimension), build, int(threads))
     sys.stdout.buffer.write(msgspec.json.encode(built))
     sys.stdout.flush()
 
 
-def _build(source: IndexSource, store_id: str, dimension: int, build: Build) -> BuiltSegment:
-    chunks = 0
-
-    def batches():
-        nonlocal chunks
-        last = -1  # a chunk's parts may lie in two batches
-        for ids, vectors in source.vectors(store_id, build.above, build.up_to, dimension):
-            chunks += len(np.unique(ids)) - int(len(ids) > 0 and ids[0] == last)
-            last = int(ids[-1]) if len(ids) else last
-            yield ids, vectors
-
-    draft = build.file.with_suffix(".usearch.new")
-    rows = write_graph(draft, dimension, batches())
-    found = checksum(draft)
-    replace_durably(draft, build.file)
-    stat = build.file.stat()
+def _build(
+    source: IndexSource, store_id: str, dimension: int, build: Build, threads: int
+) -> BuiltSegment:
+    vectors = build.stem.with_suffix(".vectors")
+    draft = vectors.with_suffix(".vectors.new")
+    ids = write_rows(
+        draft, dimension, source.vectors(store_id, build.above, build.up_to, dimension)
+    )
+    written = finish(draft, vectors)
+    graph = build.stem.with_suffix(".usearch")
+    draft = graph.with_suffix(".usearch.new")
+    write_graph(draft, dimension, SegmentRows(vectors, dimension, len(ids)).batches(), threads)
     return BuiltSegment(
-        file=build.file.name,
         above=build.above,
         up_to=build.up_to,
-        rows=rows,
-        chunks=chunks,
-        bytes=stat.st_size,
-        written_ns=stat.st_mtime_ns,
-        checksum=found,
+        rows=len(ids),
+        chunks=len(np.unique(ids)),
+        graph=finish(draft, graph),
+        vectors=written,
     )
 
 

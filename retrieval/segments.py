@@ -1,14 +1,12 @@
 """The vector index of one store: graphs in files, and an exact tail of what is newer.
 
-A segment is the graph of all chunks whose ids are in a range. Ids only grow, so segments and tail
-follow each other. A graph still finds what was deleted since; the exact score of everything it
-finds is asked of the database, which knows no such chunk.
+A segment has all chunks whose ids are in a range. Ids only grow, so segments and tail follow each
+other.
 The manifest names the segments and is replaced as a whole; a file that it does not name is
 left over from a build that was broken off.
 """
 
 import threading
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -21,33 +19,19 @@ from numpy.typing import NDArray
 from retrieval.durable import replace_durably
 from retrieval.errors import IndexDamaged
 from retrieval.index_source import IndexSource
-from retrieval.vector_index import ExactIndex, GraphIndex, best_of_parts
+from retrieval.segment import BuiltSegment, Segment
+from retrieval.vector_index import ExactIndex, best_of_parts
+from retrieval.written_file import check
 
-__all__ = ["TAIL_ROWS", "Build", "BuiltSegment", "SegmentedVectors", "checksum", "verify"]
+__all__ = ["TAIL_ROWS", "Build", "SegmentedVectors", "verify"]
 
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-FORMAT = 1
+FORMAT = 2
 TAIL_ROWS = 20_000  # vectors that are searched exactly, in about 2 ms; beyond, a graph is built
 _MANIFEST = "manifest.json"
-_SPARE = 32  # candidates beyond those asked for, whose order among bytes is not the true one
-_EXACT_CHUNKS = 4096  # of a filter: so many are read from the database and compared in about 20 ms
-_SCANNED = 8  # with a filter: beyond this part of a graph, comparing all is quicker
-_CHECK_BYTES = 16 * 1024 * 1024
-
-
-class BuiltSegment(Struct, frozen=True, kw_only=True):
-    """A file of a store's index. Its chunks' ids are above `above` and at most `up_to`."""
-
-    file: str
-    above: int
-    up_to: int
-    rows: int
-    chunks: int
-    bytes: int
-    written_ns: int  # the file's time of writing: while it is that, the file is not read to check
-    checksum: int
+_EXACT_CHUNKS = 4096  # of a filter: the vectors of so many are read and compared in about 10 ms
 
 
 class Manifest(Struct, frozen=True, kw_only=True):
@@ -62,19 +46,18 @@ class Manifest(Struct, frozen=True, kw_only=True):
 class Build(NamedTuple):
     """A segment to be made of the chunks in a range, in place of those in it."""
 
-    file: Path
+    stem: Path  # of its files
     above: int
     up_to: int
 
 
 class _Parts(NamedTuple):
-    segments: tuple[tuple[BuiltSegment, GraphIndex], ...]
+    segments: tuple[Segment, ...]
     tail: ExactIndex
-    deleted: int  # chunks that the segments have and the store no longer
 
     @property
     def built_to(self) -> int:
-        return self.segments[-1][0].up_to if self.segments else 0
+        return self.segments[-1].built.up_to if self.segments else 0
 
 
 class SegmentedVectors:
@@ -93,15 +76,13 @@ class SegmentedVectors:
         self._dimension = dimension
         self._changing = threading.Lock()  # writers and `take` come from different threads
         self._closed = False
-        graphs = tuple(
-            (segment, GraphIndex(_checked(path, segment), dimension))
-            for segment in self._manifest.segments
-        )
-        self._parts = _Parts(graphs, _empty(dimension), self._deleted())
+        segments = tuple(Segment(path, built, dimension) for built in self._manifest.segments)
+        self._parts = _Parts(segments, _empty(dimension))
+        self._forget_deleted(segments)
         self._remove_leftovers()
 
     def __len__(self) -> int:
-        return len(self._parts.tail) + sum(segment.rows for segment, _ in self._parts.segments)
+        return len(self._parts.tail) + sum(segment.built.rows for segment in self._parts.segments)
 
     @property
     def built_to(self) -> int:
@@ -120,21 +101,20 @@ class SegmentedVectors:
         if within is not None and len(within) <= max(_EXACT_CHUNKS, k):
             return self._exactly(query, k, within)
         found = [parts.tail.search(query, k, within)]
-        for segment, graph in parts.segments:
-            found.append(self._of_segment(segment, graph, query, k, within))
+        found += [segment.search(query, k, within) for segment in parts.segments]
         ids, scores = _joined(found)
         if within is not None and len(ids) < min(k, len(within)):
             return self._exactly(query, k, within)
         return ids[:k], scores[:k]
 
     def score(self, query: Vectors, ids: Ids) -> tuple[Ids, Vectors]:
-        """Those of `ids` that are still there with their cosine similarities, best first."""
-        held, vectors = self._source.vectors_of(ids, self._dimension)
+        """Those of `ids` that are there with their cosine similarities, best first."""
+        held, vectors = self._held(ids)
         return best_of_parts(held, vectors @ query)
 
     def first_parts(self, ids: Sequence[int]) -> dict[int, Vectors]:
-        """The first vector of each of those chunks that are still there."""
-        held, vectors = self._source.vectors_of(ids, self._dimension)
+        """The first vector of each of those chunks that are there."""
+        held, vectors = self._held(np.array(ids, np.int64))
         places = np.unique(held, return_index=True)[1]
         return {int(held[place]): vectors[place] for place in places}
 
@@ -146,10 +126,9 @@ class SegmentedVectors:
     def remove(self, ids: Ids) -> None:
         """Forgets chunks; ids that are not there are ignored."""
         with self._changing:
-            parts = self._parts
-            parts.tail.remove(ids)
-            gone = int((ids <= parts.built_to).sum())
-            self._parts = parts._replace(deleted=parts.deleted + gone)
+            self._parts.tail.remove(ids)
+            for segment in self._parts.segments:
+                segment.remove(ids)
 
     def wanted(self) -> Build | None:
         """The segment that should be built now.
@@ -161,36 +140,36 @@ class SegmentedVectors:
         parts = self._parts
         rows = len(parts.tail)
         newest = max(parts.tail.newest(), parts.built_to)
-        sparse = 2 * parts.deleted > sum(segment.chunks for segment, _ in parts.segments)
+        deleted = sum(segment.deleted for segment in parts.segments)
+        sparse = 2 * deleted > sum(segment.built.chunks for segment in parts.segments)
         if rows <= TAIL_ROWS and not sparse:
             return None
         above = parts.built_to
-        for segment, _ in reversed(parts.segments):
-            if segment.rows > 2 * rows and not sparse:
+        for segment in reversed(parts.segments):
+            if segment.built.rows > 2 * rows and not sparse:
                 break
-            rows += segment.rows
-            above = segment.above
+            rows += segment.built.rows
+            above = segment.built.above
         self._path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return Build(self._path / f"{above}-{newest}.usearch", above, newest)
+        return Build(self._path / f"{above}-{newest}", above, newest)
 
     def take(self, built: BuiltSegment) -> None:
         """Uses a segment that was built, in place of what it was built of. Raises IndexDamaged."""
-        graph = GraphIndex(_checked(self._path, built), self._dimension)
+        segment = Segment(self._path, built, self._dimension)
         with self._changing:
             if self._closed:
                 return
             parts = self._parts
-            kept = tuple(one for one in parts.segments if one[0].up_to <= built.above)
+            kept = tuple(one for one in parts.segments if one.built.up_to <= built.above)
             manifest = msgspec.structs.replace(
-                self._manifest, segments=(*(segment for segment, _ in kept), built)
+                self._manifest, segments=(*(one.built for one in kept), built)
             )
             draft = self._path / f"{_MANIFEST}.new"
             draft.write_bytes(msgspec.json.encode(manifest))
             replace_durably(draft, self._path / _MANIFEST)
             self._manifest = manifest
-            self._parts = _Parts(
-                (*kept, (built, graph)), parts.tail.without(built.up_to), self._deleted()
-            )
+            self._forget_deleted((segment,))
+            self._parts = _Parts((*kept, segment), parts.tail.without(built.up_to))
             self._remove_leftovers()
 
     def close(self) -> None:
@@ -198,20 +177,11 @@ class SegmentedVectors:
         with self._changing:
             self._closed = True
 
-    def _of_segment(
-        self, segment: BuiltSegment, graph: GraphIndex, query: Vectors, k: int, within: Ids | None
-    ) -> tuple[Ids, Vectors]:
-        """With a filter perhaps fewer than there are."""
-        depth = k + _SPARE
-        while True:
-            ids, _ = graph.search(query, depth)
-            exhausted = len(ids) < depth or (
-                within is not None and depth > segment.chunks // _SCANNED
-            )
-            scored = self.score(query, ids if within is None else ids[np.isin(ids, within)])
-            if len(scored[0]) >= k or exhausted:
-                return scored
-            depth *= 4
+    def _held(self, ids: Ids) -> tuple[Ids, Vectors]:
+        """Those of `ids` that are there, once for each of their parts, and the vectors."""
+        parts = self._parts
+        found = [holder.held(ids) for holder in (*parts.segments, parts.tail)]
+        return np.concatenate([held for held, _ in found]), np.vstack([rows for _, rows in found])
 
     def _exactly(self, query: Vectors, k: int, within: Ids) -> tuple[Ids, Vectors]:
         best = (np.empty(0, np.int64), np.empty(0, np.float32))
@@ -220,33 +190,31 @@ class SegmentedVectors:
             best = ids[:k], scores[:k]
         return best
 
-    def _deleted(self) -> int:
-        segments = self._manifest.segments
+    def _forget_deleted(self, segments: Sequence[Segment]) -> None:
+        """Of segments that follow each other: forgets what the store no longer has."""
         if not segments:
-            return 0
-        held = sum(segment.chunks for segment in segments)
-        return held - self._source.count(self._store, segments[-1].up_to)
+            return
+        above, up_to = segments[0].built.above, segments[-1].built.up_to
+        held = sum(segment.built.chunks for segment in segments)
+        if held != self._source.count(self._store, above, up_to):
+            live = self._source.ids(self._store, above, up_to)
+            for segment in segments:
+                segment.keep(live)
 
     def _remove_leftovers(self) -> None:
-        kept = {segment.file for segment in self._manifest.segments}
-        for file in self._path.glob("*.usearch*"):
+        kept = {
+            file.name for built in self._manifest.segments for file in (built.graph, built.vectors)
+        }
+        for file in self._path.glob("*-*.*"):  # also what a build that was broken off left
             if file.name not in kept:
                 file.unlink(missing_ok=True)
 
 
 def verify(path: Path, embedder: str, dimension: int) -> None:
     """Reads all files of the index in `path`; changes nothing. Raises IndexDamaged."""
-    for segment in _read_manifest(path, embedder, dimension).segments:
-        _checked(path, segment, thoroughly=True)
-
-
-def checksum(path: Path) -> int:
-    """CRC-32 of a file."""
-    value = 0
-    with path.open("rb") as file:
-        while block := file.read(_CHECK_BYTES):
-            value = zlib.crc32(block, value)
-    return value
+    for built in _read_manifest(path, embedder, dimension).segments:
+        for file in (built.graph, built.vectors):
+            check(path, file, thoroughly=True)
 
 
 def _empty(dimension: int) -> ExactIndex:
@@ -270,16 +238,3 @@ def _read_manifest(path: Path, embedder: str, dimension: int) -> Manifest:
     if (manifest.format, manifest.embedder, manifest.dimension) != (FORMAT, embedder, dimension):
         raise IndexDamaged(f"{file}: made by {manifest.embedder}, format {manifest.format}")
     return manifest
-
-
-def _checked(path: Path, segment: BuiltSegment, *, thoroughly: bool = False) -> Path:
-    """The segment's file, if it is as it was written. Raises IndexDamaged."""
-    file = path / segment.file
-    try:
-        stat = file.stat()
-    except OSError as error:
-        raise IndexDamaged(f"{file}: {error.strerror}") from error
-    same = stat.st_mtime_ns == segment.written_ns and not thoroughly
-    if stat.st_size != segment.bytes or not (same or checksum(file) == segment.checksum):
-        raise IndexDamaged(f"{file} is not as it was written")
-    return file

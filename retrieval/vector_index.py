@@ -18,12 +18,14 @@ from usearch.index import search as exact_search
 __all__ = ["ExactIndex", "GraphIndex", "best_of_parts", "write_graph"]
 
 Ids = NDArray[np.int64]
+Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-# Measured on embeddings of real text (docs/benchmarks.md): recall of the ten best above 0.99.
+# Measured on embeddings of real text (docs/benchmarks.md): recall of the ten best above 0.99. Care
+# in building pays at each search: added with 128, a search has to look at a third more.
 _CONNECTIVITY = 16
-_EXPANSION_ADD = 128
-_EXPANSION_SEARCH = 160
+_EXPANSION_ADD = 256
+_EXPANSION_SEARCH = 128
 _MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
 
@@ -81,6 +83,12 @@ class ExactIndex:
                 return found[:k], scores[:k]
             depth *= _MORE
 
+    def held(self, wanted: Ids) -> tuple[Ids, Vectors]:
+        """Those of `wanted` that are here, once for each of their parts, and the vectors."""
+        ids, vectors, size = self._rows
+        rows = np.flatnonzero(np.isin(ids[:size], wanted))
+        return ids[rows], vectors[rows]
+
     def add(self, ids: Ids, vectors: Vectors) -> None:
         """Adds rows; their ids must be higher than those that are there."""
         rows = self._rows
@@ -126,38 +134,32 @@ class GraphIndex:
     def __len__(self) -> int:
         return len(self._graph)
 
-    def search(self, query: Vectors, k: int) -> tuple[Ids, Vectors]:
-        """The about `k` chunks nearest to `query`, best first, and roughly their similarities."""
-        depth = k
-        while True:
-            depth = min(depth, len(self._graph))
-            if depth <= 0:
-                return np.empty(0, np.int64), np.empty(0, np.float32)
-            matches = cast("Matches", self._graph.search(_as_bytes(query), depth, threads=1))
-            found, scores = best_of_parts(
-                np.asarray(matches.keys).astype(np.int64),
-                1 - np.asarray(matches.distances, np.float32),
-            )
-            if len(found) >= k or depth == len(self._graph):
-                return found[:k], scores[:k]
-            depth *= _MORE
+    def search(self, query: Vectors, depth: int) -> Rows:
+        """About the `depth` rows nearest to `query`, or all, the nearest first."""
+        depth = min(depth, len(self._graph))
+        if depth <= 0:
+            return np.empty(0, np.int64)
+        matches = cast("Matches", self._graph.search(_as_bytes(query), depth, threads=1))
+        return np.asarray(matches.keys).astype(np.int64)
 
 
-def write_graph(path: Path, dimension: int, batches: Iterable[tuple[Ids, Vectors]]) -> int:
-    """Builds a graph of all batches, one core's work, and writes it; returns the rows."""
+def write_graph(path: Path, dimension: int, batches: Iterable[Vectors], threads: int = 1) -> None:
+    """Builds a graph of all batches' rows, numbered from 0, and writes it."""
     graph = _graph(dimension)
-    for ids, vectors in batches:
-        if len(ids):
-            graph.add(ids.astype(np.uint64), _as_bytes(vectors), threads=1)
+    for vectors in batches:
+        first = len(graph)
+        keys = np.arange(first, first + len(vectors), dtype=np.uint64)
+        graph.add(keys, _as_bytes(vectors), threads=threads)
     graph.save(str(path))
-    return len(graph)
 
 
 def best_of_parts(ids: Ids, scores: Vectors) -> tuple[Ids, Vectors]:
     """Each id once, with its best score, best first; equals by age."""
     order = np.lexsort((ids, -scores))
-    _, first = np.unique(ids[order], return_index=True)
-    kept = order[np.sort(first)]
+    ids, scores = ids[order], scores[order]
+    if len(set(ids.tolist())) == len(ids):  # mostly; this is the quicker way to know
+        return ids, scores
+    kept = np.sort(np.unique(ids, return_index=True)[1])
     return ids[kept], scores[kept]
 
 
@@ -169,7 +171,6 @@ def _graph(dimension: int) -> Any:
         dtype=ScalarKind.I8,
         connectivity=_CONNECTIVITY,
         expansion_add=_EXPANSION_ADD,
-        multi=True,
         enable_key_lookups=False,
     )
 

@@ -12,6 +12,7 @@ __all__ = [
     "WINDOW",
     "write_hybrid",
     "write_infilling",
+    "write_marked",
     "write_recurrent",
     "write_windowed",
 ]
@@ -84,7 +85,12 @@ def write_hybrid(path: Path) -> None:
 
 def write_infilling(path: Path) -> None:
     """One that has tokens for filling in between two texts."""
-    model = _Model(path, "gemma3", extra=("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+    write_marked(path, ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
+
+
+def write_marked(path: Path, marks: Sequence[str], context: int = CONTEXT) -> None:
+    """One with control tokens of these names, after those of VOCABULARY."""
+    model = _Model(path, "gemma3", extra=marks, context=context)
     for layer in range(LAYERS):
         model.attention(layer)
         model.feed_forward(layer)
@@ -101,10 +107,11 @@ class _Model:
         architecture: str,
         kv_heads: int | list[int] = HEADS,
         extra: Sequence[str] = (),
+        context: int = CONTEXT,
     ) -> None:
         self.out = gguf.GGUFWriter(path, architecture)
         self._random = np.random.default_rng(7)
-        self.out.add_context_length(CONTEXT)
+        self.out.add_context_length(context)
         self.out.add_embedding_length(WIDTH)
         self.out.add_feed_forward_length(2 * WIDTH)
         self.out.add_block_count(LAYERS)

@@ -4,16 +4,21 @@
 #
 #   clients/bench/gpu.sh [FOLDER]      default: ./build/gpu; results are left there
 #
-# It installs llama-cpp-python with CUDA into the Python it is given: use an environment of its own
-# (`make install` in a fresh clone). Needs CMake, a C++ compiler, the CUDA toolkit, and the package
-# gguf (`pip install 'jurat[test]'`). The weights are random: speed does not depend on their values.
+# llama.cpp is built once, with CUDA and for one kind of GPU; the installed llama-cpp-python is led to
+# those libraries (LLAMA_CPP_LIB_PATH), so that all that is compared runs the very same kernels. Needs
+# CMake, a C++ compiler, the CUDA toolkit, and the package gguf (`pip install 'jurat[test]'`). The
+# weights are random: speed does not depend on their values.
+#
+# On a machine without a network, put vendor/llama.cpp of llama-cpp-python's source distribution (of the
+# version that is installed) into FOLDER/llama.cpp/src beforehand. Its folders benches, docs, examples,
+# media, models and tests are not needed; without them it is 11 MB compressed.
 #
 #   PYTHON     default: .venv/bin/python, else python3
 #   CUDA_ARCH  default: what nvidia-smi says of the first GPU, else 90
 #   SHAPE      options of random_gguf; default: none, which is Llama 3.1 8B in Q8_0 (8.5 GB)
 #   BATCHES    default: 1,8,32,128
 #   PORT       of the gateway, llama-server's is the next; default: 8090
-#   BUILD      no: everything is built already; default: yes
+#   BUILD      no: everything is built already; only: build and end; default: yes
 #   BACKEND    cpu leaves CUDA out, to try the script on a small shape; default: cuda
 #   THREADS    of llama.cpp; default: all cores
 
@@ -51,14 +56,18 @@ else
 fi
 export PYTHON CMAKE_ARGS="${CMAKE_ARGS:-}"
 
-if [ "${BUILD:-yes}" = yes ]; then
-    say "building llama-cpp-python ($CMAKE_ARGS)"
-    version=$("$PYTHON" -c 'from importlib.metadata import version; print(version("llama-cpp-python"))')
-    "$PYTHON" -m pip install --no-deps --force-reinstall --no-binary llama-cpp-python "llama-cpp-python==$version" >&2
-    say "building llama-batched-bench and llama-server of the same sources"
+if [ "${BUILD:-yes}" != no ]; then
+    say "building llama.cpp, llama-batched-bench and llama-server (${CMAKE_ARGS:-})"
     TARGETS="llama-server llama-batched-bench" "$here/clients/bench/llama_server.sh" "$folder/llama.cpp" >&2
 fi
-bin=${LLAMA_BIN:-$folder/llama.cpp/cmake/bin}
+[ "${BUILD:-yes}" != only ] || exit 0
+bin=$(cd "${LLAMA_BIN:-$folder/llama.cpp/cmake/bin}" && pwd)
+export LLAMA_CPP_LIB_PATH="$bin"
+"$PYTHON" - "${BACKEND:-cuda}" <<'PROGRAM'
+import sys, llama_cpp
+if sys.argv[1] == "cuda" and not llama_cpp.llama_supports_gpu_offload():
+    sys.exit("gpu.sh: this build of llama.cpp sees no GPU")
+PROGRAM
 
 if [ ! -f "$model" ]; then
     say "writing random weights"

@@ -60,6 +60,7 @@ def evaluate(
         ensemble.strategy,
         ensemble.references,
         ensemble.missing_names,
+        ensemble.missing_kind,
     )
     if not 2 <= options.folds <= len(labelled):
         raise ClientError(f"--folds must be between 2 and {len(labelled)}, the questions.")

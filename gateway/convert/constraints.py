@@ -46,6 +46,8 @@ def _asked(request: SamplingParameters) -> Iterator[Constraint]:
         yield _grammar(request.grammar, "grammar")
     if request.regex is not None:
         yield Constraint("regex", request.regex, "regex")
+    if request.json_schema is not None:
+        yield _schema(request.json_schema, "json_schema")
     if request.guided_json is not None:
         yield _schema(request.guided_json, "guided_json")
     if request.guided_regex is not None:
@@ -79,18 +81,26 @@ def _structured(given: StructuredOutputs) -> Iterator[Constraint]:
 def _format(request: ChatRequest) -> Iterator[Constraint]:
     """The JSON that `response_format` asks for, if any."""
     wanted = request.response_format
-    if wanted is None or wanted.type == "text":
+    if wanted is None:
         return
-    if wanted.type == "json_object":
+    if wanted.schema is not None and wanted.json_schema is not None:
+        message = "'response_format' has both 'schema' and 'json_schema'; give one of them."
+        raise BadRequest(message, "response_format.schema")
+    if wanted.type == "text":
+        if wanted.schema is not None or wanted.json_schema is not None:
+            message = "'response_format' of type text takes no schema."
+            raise BadRequest(message, "response_format.type")
+    elif wanted.schema is not None:
+        yield _schema(wanted.schema, "response_format")
+    elif wanted.json_schema is not None:
+        if wanted.json_schema.schema is msgspec.UNSET:
+            raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
+        yield _schema(wanted.json_schema.schema, "response_format")
+    elif wanted.type == "json_object":
         yield Constraint("json_schema", OBJECT, "response_format")
-        return
-    if wanted.json_schema is None:
+    else:
         message = "'response_format' of type json_schema needs 'json_schema'."
         raise BadRequest(message, "response_format.json_schema")
-    schema = wanted.json_schema.schema
-    if schema is msgspec.UNSET:
-        raise BadRequest("A schema is missing.", "response_format.json_schema.schema")
-    yield _schema(schema, "response_format")
 
 
 def _schema(given: Schema, param: str) -> Constraint:

@@ -5,13 +5,19 @@ from collections.abc import Sequence
 
 from models.types import TokenLogprob
 
-__all__ = ["likelihood_of"]
+__all__ = ["OPENING", "likelihood_of", "log_likelihood_of"]
 
 OPENING = b'"answer_value":'
 
 
 def likelihood_of(tokens: Sequence[TokenLogprob]) -> float | None:
-    """The geometric mean of the probabilities of the value's tokens, 0..1; None if it has none.
+    """The geometric mean of the probabilities of the value's tokens, 0..1; None if it has none."""
+    mean = log_likelihood_of(tokens)
+    return None if mean is None else math.exp(mean)
+
+
+def log_likelihood_of(tokens: Sequence[TokenLogprob]) -> float | None:
+    """The mean log probability of the value's tokens, in nats, at most 0; None if it has none.
 
     `tokens` are a whole answer's. The mean, as a long value is not less sure for its length.
     """
@@ -27,7 +33,7 @@ def likelihood_of(tokens: Sequence[TokenLogprob]) -> float | None:
         before, place = place, place + len(token.piece)
         if before < end and place > start:
             logs.append(token.logprob)
-    return math.exp(min(0.0, sum(logs) / len(logs))) if start and logs and end > start else None
+    return min(0.0, sum(logs) / len(logs)) if start and logs and end > start else None
 
 
 def _closing(text: bytes, start: int) -> int:

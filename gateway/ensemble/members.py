@@ -26,11 +26,13 @@ CHARS_PER_TOKEN = 2  # of a written answer, where languages differ
 # Settings that a request's own replace as they are.
 AS_SET = (
     "top_k",
+    "contrast",
     "early_stop",
     "deliberation",
     "score_floor",
     "evidence_floor",
     "missing_names",
+    "missing_kind",
     "confidence_floor",
     "excerpt_sentences",
     "excerpt_margin",

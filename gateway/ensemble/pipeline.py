@@ -11,6 +11,7 @@ from msgspec.structs import replace
 from gateway.ensemble import consensus, say
 from gateway.ensemble.cite import sources
 from gateway.ensemble.confidence import confidence
+from gateway.ensemble.contrast import contrast
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
 from gateway.ensemble.evidence import Text, candidates, rank
 from gateway.ensemble.fanout import Question, Reply
@@ -166,12 +167,15 @@ class Ensemble:
             began = time.perf_counter()
         counting = time.thread_time()
         finding = await self._conclude(request, poll, counted)
-        seen = features(poll, counted, finding)
-        likely = confidence(seen, settings.calibration)
         vote_ms = (time.thread_time() - counting) * 1000 + sum(one.took_ms for one in counted)
+        scored = await contrast(
+            poll, talk, finding, self._engines, request.owner, flex=request.flex
+        )
+        seen = features(poll, counted, finding, scored)
+        likely = confidence(seen, settings.calibration)
         if finding.answer is not None and likely < settings.confidence_floor:
             finding = withheld(poll, finding, likely)
-        yield Deliberation(say.concluded(finding))
+        yield Deliberation(say.concluded(finding, scored))
         ends: list[GenerateEnd] = []
         if self._needs_judge(poll, counted) and likely >= settings.confidence_floor:
             async with aclosing(self._judge(request, talk, poll, counted, finding)) as judging:
@@ -192,7 +196,7 @@ class Ensemble:
             reasoning="",
             annotations=finding.cited.annotations,
             report=_report(poll, schedule.execution, votes, finding, seen, likely),
-            usage=_usage([reply.usage for reply in replies] + [end.usage for end in ends]),
+            usage=_usage([one.usage for one in (*replies, scored, *ends) if one]),
             timings=_timings(replies, schedule, ends),
             retrieval_ms=retrieval_ms,
             vote_ms=vote_ms,

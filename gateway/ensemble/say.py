@@ -1,7 +1,9 @@
 """The deliberation's words. Pure; every text is whole lines."""
 
+import math
 from collections.abc import Sequence
 
+from gateway.ensemble.contrast import Contrast
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Finding
@@ -85,10 +87,16 @@ def voted(vote: Vote) -> str:
     return f"{vote.model} answers “{value}” {cited}{doubt} ({seconds}).\n"
 
 
-def concluded(finding: Finding) -> str:
-    """The count, and what follows from it."""
+def concluded(finding: Finding, scored: Contrast | None) -> str:
+    """How likely the winner's value is, where it was scored; the count, and what follows."""
+    weighed = ""
+    if scored is not None:
+        weighed = (
+            f"A token of its value has a probability of {math.exp(scored.shown):.2g} with the "
+            f"passages, of {math.exp(scored.alone):.2g} without.\n"
+        )
     end = "" if finding.answer else " Declined."
-    return f"{finding.explanation}{end}\n"
+    return f"{finding.explanation}{end}\n{weighed}"
 
 
 def judge_failed(error: Exception) -> str:

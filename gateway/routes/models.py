@@ -32,8 +32,8 @@ async def retrieve_model(runtime: NamedDependency[Runtime], model: FromPath[str]
     for entry in models(runtime):
         if entry.id == wanted:
             return _json(entry)
-    known = runtime.registry.settings(wanted)  # by an alias, or at another precision
     runtime.find(wanted)
+    known = runtime.registry.settings(wanted)  # by an alias, or at another precision
     for entry in models(runtime):
         if entry.id == known.id:
             return _json(entry)

@@ -53,10 +53,14 @@ class JsonSchema(Struct, frozen=True, kw_only=True):
 
 
 class ResponseFormat(Struct, frozen=True, kw_only=True):
-    """Free text, any JSON object, or JSON that follows a schema."""
+    """Free text, any JSON object, or JSON that follows a schema.
+
+    `schema` is llama.cpp's way to give one, beside either type of JSON.
+    """
 
     type: Literal["text", "json_object", "json_schema"]
     json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | bool | None = None
 
 
 class ChatRequest(SamplingParameters, frozen=True, kw_only=True):

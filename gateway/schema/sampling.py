@@ -86,6 +86,7 @@ class SamplingParameters(Struct, frozen=True, kw_only=True):
     ignore_eos: bool | None = None
     grammar: GrammarText | Grammar | None = None
     regex: GrammarText | None = None
+    json_schema: Schema | None = None  # llama.cpp's name
     guided_json: Schema | None = None  # this and the next four are vLLM's names
     guided_regex: GrammarText | None = None
     guided_choice: Choices | None = None

@@ -10,7 +10,8 @@ import zmq
 
 from models.engine import Engine
 from models.engines.fake import FakeEngine
-from models.engines.local import LocalEngine, SafeModes
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
 from models.engines.upstream import UpstreamEngine
 from models.fit import Fit
 from models.footprint import Device
@@ -33,7 +34,7 @@ class EngineBuilder:
         self._base = base
         self._data_dir = data_dir
         self._devices = tuple(devices)
-        self._safe_modes = SafeModes(data_dir / "machine.json")
+        self._trials = Trials(data_dir / "machine.json")
         self._folder = _private_folder()
 
     def check(self, model: ModelSettings) -> None:
@@ -62,7 +63,7 @@ class EngineBuilder:
             self._devices,
             self._folder / "cores",
         )
-        return LocalEngine(spec, self._folder, self._safe_modes, gave_up)
+        return LocalEngine(spec, self._folder, self._trials, gave_up)
 
     def close(self) -> None:
         """Remove the folder; all engines have ended."""

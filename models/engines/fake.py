@@ -42,6 +42,7 @@ class FakeEngine:
     instance of it. A tool is called if one must be, or if the last message names it. Embeddings are
     hashed bags of words, so that like texts are near each other.
     `gate`, if given, is awaited before every word: tests hold a stream open with it.
+    `score` says how likely each word of a given answer is, in nats; without it none is scored.
     """
 
     def __init__(
@@ -50,7 +51,9 @@ class FakeEngine:
         reply: Callable[[GenerateRequest], str] | None = None,
         context: int = 4096,
         gate: Callable[[], "asyncio.Future[None]"] | None = None,
+        score: Callable[[GenerateRequest], float] | None = None,
     ) -> None:
+        self.score = score
         self._reply = reply or _default_reply
         self._context = context
         self._gate = gate
@@ -72,6 +75,9 @@ class FakeEngine:
                 self._context,
                 "messages" if isinstance(request.prompt, ChatPrompt) else "prompt",
             )
+        if request.continuation:
+            yield self._scored(request, prompt_tokens)
+            return
         called = _called(request)
         if called is not None:
             async for delta in self._call(called, prompt_tokens, whole=request.whole):
@@ -106,6 +112,15 @@ class FakeEngine:
             yield GenerateDelta(text, GenerateEnd(reason, usage), tuple(kept))
         finally:
             self._running -= 1
+
+    def _scored(self, request: GenerateRequest, prompt_tokens: int) -> GenerateDelta:
+        if self.score is None:
+            raise Unsupported("The fake engine scores nothing.", "continuation")
+        words = _words(request.continuation)
+        logprob = self.score(request)
+        logprobs = tuple(TokenLogprob(word.encode(), logprob) for word in words)
+        end = GenerateEnd("stop", Usage(prompt_tokens + len(words)))
+        return GenerateDelta(request.continuation, end, logprobs)
 
     async def _call(
         self, tool: Tool, prompt_tokens: int, *, whole: bool
@@ -202,24 +217,37 @@ class FakeEngine:
 
 def minimal_instance(schema: object) -> object:
     """The smallest instance of the common JSON-schema keywords that this engine needs."""
+    return _minimal(schema, schema)
+
+
+def _minimal(schema: object, root: object) -> object:
     if not isinstance(schema, dict):
         return {}
     node = cast("dict[str, Any]", schema)
+    if "$ref" in node:
+        found: Any = root
+        for part in str(node["$ref"]).removeprefix("#").strip("/").split("/"):
+            found = found[part] if part else found
+        return _minimal(found, root)
     if "const" in node:
         return node["const"]
     if "enum" in node:
         return node["enum"][0]
     for key in ("anyOf", "oneOf", "allOf"):
         if key in node:
-            return minimal_instance(node[key][0])
+            return _minimal(node[key][0], root)
     kind: Any = node.get("type", "object")
-    match cast("list[str]", kind)[0] if isinstance(kind, list) else str(kind):
+    return _minimal_of(cast("list[str]", kind)[0] if isinstance(kind, list) else kind, node, root)
+
+
+def _minimal_of(kind: object, node: dict[str, Any], root: object) -> object:
+    match kind:
         case "object":
             properties = cast("dict[str, object]", node.get("properties", {}))
             required = cast("list[str]", node.get("required", []))
-            return {name: minimal_instance(properties.get(name)) for name in required}
+            return {name: _minimal(properties.get(name), root) for name in required}
         case "array":
-            return [minimal_instance(node.get("items"))] * int(node.get("minItems", 0))
+            return [_minimal(node.get("items"), root)] * int(node.get("minItems", 0))
         case "string":
             return "x" * int(node.get("minLength", 0))
         case "integer" | "number":
@@ -247,13 +275,15 @@ def _called(request: GenerateRequest) -> Tool | None:
 def _default_reply(request: GenerateRequest) -> str:
     if request.constraint is not None:
         if request.constraint.kind != "json_schema":
-            raise Unsupported("The fake engine follows JSON schemas only.", "grammar")
+            raise Unsupported(
+                "The fake engine follows JSON schemas only.", request.constraint.param or "grammar"
+            )
         try:
             schema: object = json.loads(request.constraint.grammar)
             if not isinstance(schema, (dict, bool)):
                 raise TypeError("a schema is an object or a boolean")
             return json.dumps(minimal_instance(cast("object", schema)))
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise InvalidRequest(
                 f"The grammar cannot be compiled: {error}", "response_format"
             ) from error

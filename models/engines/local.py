@@ -2,9 +2,7 @@
 
 import asyncio
 import itertools
-import json
 import logging
-import os
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass
@@ -12,8 +10,8 @@ from pathlib import Path
 
 import msgspec
 
+from models.engines.trials import Trials
 from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError
-from models.hardware import fingerprint
 from models.types import (
     EmbedRequest,
     EmbedResult,
@@ -28,7 +26,7 @@ from models.types import (
 from models.worker import messages
 from models.worker.process import Death, WorkerProcess
 
-__all__ = ["LocalEngine", "SafeModes"]
+__all__ = ["LocalEngine"]
 
 log = logging.getLogger(__name__)
 
@@ -39,27 +37,6 @@ FIRST_BACKOFF_S = 0.5
 LONGEST_BACKOFF_S = 30.0
 CRASHES_ALLOWED = 5  # in a row, each within HEALTHY_S of being ready
 HEALTHY_S = 60.0
-
-
-class SafeModes:
-    """Remembers, per machine and build, that llama.cpp needs safe mode. One JSON file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-
-    def needed(self) -> bool:
-        """Whether a load crashed here before and safe mode cured it."""
-        try:
-            return fingerprint() in json.loads(self._path.read_text())
-        except (OSError, ValueError, TypeError):
-            return False
-
-    def remember(self, reason: str) -> None:
-        """Start in safe mode from now on."""
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(f".{os.getpid()}")
-        temporary.write_text(json.dumps({fingerprint(): reason}))
-        temporary.replace(self._path)
 
 
 @dataclass
@@ -81,14 +58,14 @@ class LocalEngine:
         self,
         spec: messages.WorkerSpec,
         folder: Path,
-        safe_modes: SafeModes,
+        trials: Trials,
         on_give_up: Callable[[], None] = lambda: None,
     ) -> None:
         self._spec = spec
         self._on_give_up = on_give_up
         self._folder = folder
-        self._safe_modes = safe_modes
-        self._safe_mode = spec.runs_llama and safe_modes.needed()
+        self._trials = trials
+        self._safe_mode = spec.runs_llama and trials.safe_mode_needed()
         self._state: EngineState = "unloaded"
         self._detail = ""
         self._ids = itertools.count(1)
@@ -196,7 +173,8 @@ class LocalEngine:
         self._failure = None
         mode = " in safe mode" if self._safe_mode else ""
         self._set_state("loading", f"loading{mode}")
-        spec = msgspec.structs.replace(self._spec, safe_mode=self._safe_mode)
+        spec = self._moded()
+        spec = msgspec.structs.replace(spec, trial=self._trials.of(spec))
         worker = WorkerProcess(spec, self._folder, self._on_message, self._on_death)
         self._worker = worker
         try:
@@ -206,6 +184,9 @@ class LocalEngine:
             self._give_up(
                 LoadFailed(f"The worker of model '{self._spec.model}' cannot be started: {error}")
             )
+
+    def _moded(self) -> messages.WorkerSpec:
+        return msgspec.structs.replace(self._spec, safe_mode=self._safe_mode)
 
     def _on_message(self, message: messages.FromWorker) -> None:
         if self._state == "stopped":
@@ -236,11 +217,10 @@ class LocalEngine:
         self._ready, self._ready_at = ready, time.monotonic()
         self._set_state("ready", "safe mode: slower, but it runs here" if self._safe_mode else "")
         if self._faulted is not None:
-            try:
-                self._safe_modes.remember(self._faulted)
-            except OSError as error:
-                log.warning("safe mode cannot be remembered, and is found again: %s", error)
+            self._trials.need_safe_mode(self._faulted)
             self._faulted = None
+        if ready.trial is not None:
+            self._trials.passed(self._moded(), ready.trial)
         log.info("%s is ready%s", self._spec.model, " in safe mode" if self._safe_mode else "")
 
     def _on_death(self, death: Death) -> None:
@@ -253,6 +233,8 @@ class LocalEngine:
                 f"The worker of model '{name}' ended ({death}) while it had this request."
             )
         )
+        if _native_fault(death, self._spec):
+            self._trials.forget(self._moded())  # the next load is tried, whatever was known
         if self._failure is not None:  # it said why itself
             self._give_up(self._failure)
         elif self._state == "loading" and not self._safe_mode and _native_fault(death, self._spec):

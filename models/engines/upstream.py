@@ -82,6 +82,8 @@ class UpstreamEngine:
 
     async def generate(self, request: GenerateRequest) -> AsyncGenerator[GenerateDelta, None]:
         self._check_kind("chat", "chat")
+        if request.continuation:
+            raise Unsupported(f"'{self._model}' runs elsewhere: it scores no given text.")
         path, body = generation(request, self._name, self._dialect)
         began = time.perf_counter()
         async with self._admitted() as deadline:

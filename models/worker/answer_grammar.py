@@ -13,10 +13,13 @@ from functools import lru_cache
 from typing import Any, cast
 
 from models.errors import InvalidRequest
+from models.harmony import HARMONY, HarmonyParser
 from models.output_parser import OutputParser, Thinking
 from models.tagged_arguments import Parameter, parameters_of
 from models.tool_format import Reasoning, Tags, ToolFormat
 from models.types import Tool, ToolUse
+from models.worker.harmony_grammar import harmony_rules
+from models.worker.literal_grammar import LiteralRules
 from models.worker.schemas import prepare
 
 __all__ = ["Shape", "compose"]
@@ -37,9 +40,11 @@ class Shape:
     reasoning: Reasoning | None = None
     thinking: Thinking = "no"
 
-    def parser(self) -> OutputParser:
+    def parser(self) -> OutputParser | HarmonyParser:
         """Tells the parts of such an answer apart."""
         names = () if self.use is None else self.use.names
+        if self.form == HARMONY:
+            return HarmonyParser(names)
         tagged = self.form.tags is not None
         return OutputParser(
             reasoning=self.reasoning,
@@ -81,6 +86,8 @@ def compose(shape: Shape, split: Split, body: str | None) -> str:
         grammars.append({**json.loads(body)["grammars"][0], "name": "body"})
     if shape.use is not None:
         for number, name in enumerate(shape.use.names):
+            if shape.form.literals is not None:
+                continue
             if shape.form.tags is None:
                 grammars.append(_json(f"arguments_{number}", shape.schema(name)))
                 continue
@@ -104,9 +111,12 @@ class _Lark:
         self._split = split
         self._has_body = has_body
         self._rules: list[str] = []
+        self._written: dict[int, str] = {}  # the rule of each function's arguments
 
     def text(self) -> str:
         shape = self._shape
+        if shape.form == HARMONY:
+            return self._harmony()
         start = "answer"
         if shape.reasoning is not None and shape.thinking != "no":
             start = self._thoughts(shape.reasoning) + " answer"
@@ -123,6 +133,16 @@ class _Lark:
         return "\n".join(
             ["%llguidance {}", f"start: {start}", f"answer: {answer}", *self._rules, ""]
         )
+
+    def _harmony(self) -> str:
+        use = self._shape.use
+        rules = harmony_rules(
+            self._literal,
+            () if use is None else use.names,
+            required=use is not None and use.required,
+            has_body=self._has_body,
+        )
+        return "\n".join(["%llguidance {}", "start: answer", *rules, ""])
 
     def _thoughts(self, reasoning: Reasoning) -> str:
         closing = self._literal(reasoning.closing)
@@ -183,7 +203,9 @@ class _Lark:
                 f"HEAD_{at}_{n}: /{SPACE}{opening}{name}{_flexible(form.middle)}/"
                 for n, name in enumerate(names)
             ]
-            firsts = " | ".join(f"HEAD_{at}_{n} @arguments_{n}" for n in range(len(names)))
+            firsts = " | ".join(
+                f"HEAD_{at}_{n} {self._arguments(n, name)}" for n, name in enumerate(names)
+            )
             rest = self._rest(form)
             closing = self._literal(form.closing + after)
             self._rules += [*heads, f"first_{at}: {firsts}"]
@@ -229,8 +251,22 @@ class _Lark:
             self._rules.append("ID: /[a-zA-Z0-9]{9}/")
 
     def _arguments(self, number: int, name: str) -> str:
-        """One JSON object, or what is written in tags, in the order of the schema."""
-        tags = self._shape.form.tags
+        """One JSON object, or one argument after the other, in the order of the schema."""
+        if number not in self._written:
+            self._written[number] = self._new_arguments(number, name)
+        return self._written[number]
+
+    def _new_arguments(self, number: int, name: str) -> str:
+        form = self._shape.form
+        tags = form.tags
+        if form.literals is not None:
+            rules = LiteralRules(str(number), form.literals, self._literal)
+            try:
+                arguments = rules.arguments(self._shape.parameters(name))
+            except ValueError as error:
+                raise _refused(self._shape.tools, name, str(error)) from error
+            self._rules += rules.rules
+            return arguments
         if tags is None:
             return f"@arguments_{number}"
         parts: list[str] = []

@@ -12,12 +12,12 @@ __all__ = ["Batch", "Rows"]
 
 @dataclass(frozen=True)
 class Rows:
-    """Tokens of one sequence to decode at position `start`; `logits` of the last one if wanted."""
+    """Tokens of one sequence to decode at position `start`; logits of the last `logits` of them."""
 
     sequence: int
     start: int
     tokens: Sequence[int]
-    logits: bool
+    logits: int
 
 
 class Batch:
@@ -51,7 +51,7 @@ class Batch:
             self._token[at:end] = row.tokens
             self._position[at:end] = range(row.start, row.start + len(row.tokens))
             self._sequence[at:end] = row.sequence
-            self._logits[end - 1] = row.logits
+            self._logits[end - row.logits : end] = 1
             at = end
         self._batch.n_tokens = at
         return self._batch

@@ -13,6 +13,8 @@ from models.worker.cores import CoreLock
 from models.worker.faults import as_model_error
 from models.worker.intake import Intake
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.llama_loading import Weights
+from models.worker.messages import Trial
 from models.worker.pace import Pace, Turnover
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
@@ -31,8 +33,12 @@ class GenerationLoop:
     """Requests in, one Step message a step out. Knows nothing of sockets."""
 
     def __init__(
-        self, spec: messages.WorkerSpec, send: Callable[[messages.FromWorker], None]
+        self,
+        spec: messages.WorkerSpec,
+        send: Callable[[messages.FromWorker], None],
+        weights: Weights | None = None,
     ) -> None:
+        self._spec = spec
         self._send = send
         self._cores = CoreLock(spec.core_lock)
         # One more may hold a finished prompt, where that takes no cells of its own.
@@ -52,6 +58,7 @@ class GenerationLoop:
             kv_type=spec.kv_type,
             tensor_split=spec.tensor_split,
             lora=spec.lora,
+            weights=weights,
         )
         self._parked = ParkedPrefixes(spec.prefix_cache_mb * 1_000_000)
         slots = Slots(
@@ -85,28 +92,38 @@ class GenerationLoop:
         """Whether a step would do anything."""
         return bool(self._requests) or self._intake.busy
 
-    def probe(self) -> None:
-        """Decode what serving will decode: a build that crashes on this processor does it now."""
-        llama = self._llama
-        batches = (
-            [Rows(0, 0, [0, 0], True)],
-            [Rows(0, 0, [0] * min(PROBE_TOKENS, BATCH, llama.context), True)],
-            [Rows(n, 0, [0], True) for n in range(min(PROBE_ROWS, self._scheduler.parallel))],
-        )
+    def probe(self) -> Trial:
+        """Decode what serving will decode: a build that crashes on this processor does it now.
+
+        What an earlier load of the same has shown is not shown again; two tokens always are.
+        """
         with self._cores:
-            for batch in batches:
-                llama.clear()
-                begun = time.perf_counter()
-                if llama.decode(batch) != 0:
-                    raise LoadFailed("The model loads but cannot decode its first tokens.")
-                llama.logits(len(batch)).sum()
-                tokens, prefill = (sum(len(r.tokens) for r in batch), len(batch) == 1)
-                elapsed_ms = (time.perf_counter() - begun) * 1000
-                self._pace.observe(tokens, tokens if prefill else 0, elapsed_ms)
-                if prefill:
-                    self._parked.learn(tokens, len(llama.save(0)))
-            llama.try_drawing()
-            llama.clear()
+            self._try([Rows(0, 0, [0, 0], True)])
+            trial = self._spec.trial or self._measure()
+            self._llama.try_drawing()
+            self._llama.clear()
+        self._pace.observe(trial.tokens, trial.tokens, trial.prompt_ms)
+        self._pace.observe(1, 0, trial.step_ms)
+        self._parked.learn(trial.tokens, trial.state_bytes)
+        return trial
+
+    def _measure(self) -> Trial:
+        self._llama.clear()
+        tokens = min(PROBE_TOKENS, BATCH, self._llama.context)
+        prompt_ms = self._try([Rows(0, 0, [0] * tokens, True)])
+        state_bytes = len(self._llama.save(0))
+        rows = min(PROBE_ROWS, self._scheduler.parallel)
+        self._llama.clear()
+        step_ms = self._try([Rows(n, 0, [0], True) for n in range(rows)])
+        return Trial(tokens, prompt_ms, state_bytes, step_ms)
+
+    def _try(self, batch: list[Rows]) -> float:
+        """Milliseconds of it. Raises LoadFailed."""
+        begun = time.perf_counter()
+        if self._llama.decode(batch) != 0:
+            raise LoadFailed("The model loads but cannot decode its first tokens.")
+        self._llama.logits(len(batch)).sum()
+        return (time.perf_counter() - begun) * 1000
 
     def generate(self, message: messages.Generate) -> None:
         """Queue a request; raises errors of models.errors."""
@@ -160,19 +177,25 @@ class GenerationLoop:
             return
         self._scheduler.done(pieces)
         wanted = [piece for piece in pieces if piece.logits]
-        requests = [self._requests[piece.sequence.id] for piece in wanted]
-        self._sample(requests)
+        self._sample(wanted)
         self._report([piece.sequence.id for piece in wanted])
 
-    def _sample(self, requests: list[Request]) -> None:
-        """A token for each, in the order of the batch's rows."""
+    def _sample(self, pieces: list[Piece]) -> None:
+        """A token for each, in the order of the batch's rows; or the scores of those given."""
+        requests = [self._requests[piece.sequence.id] for piece in pieces]
         seen = any(request.recipe is None for request in requests)
-        logits = self._llama.logits(len(requests)) if seen else None
-        for row, request in enumerate(requests):
+        rows = sum(piece.logits for piece in pieces)
+        logits = self._llama.logits(rows) if seen else None
+        row = 0
+        for piece, request in zip(pieces, requests, strict=True):
             if request.recipe is not None:
                 request.take(partial(self._llama.drawn, row))
+            elif logits is not None and request.continuation is not None:
+                end = piece.start + len(piece.tokens)
+                request.score(end - piece.logits, logits[row : row + piece.logits])
             elif logits is not None:
                 request.sample(logits[row])
+            row += piece.logits
 
     def _enqueue(self, request: Request) -> None:
         if not self._scheduler.submit(request.sequence):

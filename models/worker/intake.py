@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from models.errors import ContextOverflow, InvalidRequest, ModelError, QueueFull
 from models.types import ChatPrompt, GenerateRequest, Prompt, TokenPrompt
 from models.worker.answer_grammar import Shape
+from models.worker.continuation import Continuation
 from models.worker.fair_threads import Job
 from models.worker.faults import as_model_error
 from models.worker.llama import Llama
@@ -69,6 +70,8 @@ class Intake:
         """What may queue now; None: `compiled` will give it. Raises InvalidRequest, QueueFull."""
         self._check_size(request.prompt)
         rendered = self._prompts.render(request.prompt, request.owner)
+        if request.continuation:
+            return self._scored(request_id, request, rendered.tokens)
         self._check(request, rendered.tokens)
         shape = self._prompts.shape(request, rendered)
         if request.constraint is None and request.tool_use is None:
@@ -115,23 +118,49 @@ class Intake:
         shape: Shape | None,
         matcher: Matcher | None,
     ) -> Request:
-        sequence = Sequence(
-            request_id,
-            request.owner,
-            tokens,
-            len(tokens),
-            flex=request.flex,
-            scope=EVERYBODY if self._global_scope else request.owner,
-            alone=request.deterministic,
-        )
         return Request.of(
             request,
-            sequence,
+            self._sequence(request_id, request, tokens, len(tokens)),
             self._llama if shape is None else self._spelling,
             self._llama.context,
             Output(request.stop, None if shape is None else shape.parser()),
             matcher,
             model_draws=self._llama.draws,
+        )
+
+    def _sequence(
+        self,
+        request_id: int,
+        request: GenerateRequest,
+        tokens: list[int],
+        prompt_length: int,
+        *,
+        scored: bool = False,
+    ) -> Sequence:
+        return Sequence(
+            request_id,
+            request.owner,
+            tokens,
+            prompt_length,
+            flex=request.flex,
+            scope=EVERYBODY if self._global_scope else request.owner,
+            alone=request.deterministic,
+            scored=scored,
+        )
+
+    def _scored(self, request_id: int, request: GenerateRequest, tokens: list[int]) -> Request:
+        """One whose answer is given. Its last token is not decoded: nobody asks what follows it."""
+        given = self._llama.tokenize(request.continuation, add_special=False, parse_special=False)
+        self._check(request, tokens + given)
+        continuation = Continuation(given)
+        return Request.of(
+            request,
+            self._sequence(request_id, request, tokens + given[:-1], len(tokens), scored=True),
+            self._llama,
+            self._llama.context,
+            Output(),
+            None,
+            continuation=continuation,
         )
 
     def _check_size(self, prompt: Prompt) -> None:

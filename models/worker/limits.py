@@ -5,7 +5,11 @@ from typing import Protocol
 
 from models.errors import LoadFailed
 
-__all__ = ["cache_sizes", "check_rows", "check_sequence", "check_token"]
+__all__ = ["SCORED_ROWS", "cache_sizes", "check_rows", "check_sequence", "check_token"]
+
+# Logits that one batch makes for tokens that are given, beside the one a sequence that draws. There
+# is a row of the vocabulary in memory for each, so what is longer takes several batches.
+SCORED_ROWS = 16
 
 
 class Rows(Protocol):
@@ -17,6 +21,8 @@ class Rows(Protocol):
     def start(self) -> int: ...
     @property
     def tokens(self) -> Sequence[int]: ...
+    @property
+    def logits(self) -> int: ...
 
 
 def check_rows(rows: Sequence[Rows], *, batch: int, sequences: int, cells: int) -> None:
@@ -32,6 +38,9 @@ def check_rows(rows: Sequence[Rows], *, batch: int, sequences: int, cells: int) 
                 f"Sequence {row.sequence}: positions {row.start} to {end} of {cells}; a row has "
                 "one at least."
             )
+    outputs = sum(row.logits for row in rows)
+    if outputs > sequences + SCORED_ROWS or any(row.logits > len(row.tokens) for row in rows):
+        raise ValueError(f"{outputs} rows of logits; at most {sequences + SCORED_ROWS} are made.")
     if len({row.sequence for row in rows}) < len(rows):
         raise ValueError("A sequence has two rows in one batch.")
 
@@ -53,9 +62,15 @@ def cache_sizes(
 ) -> tuple[int, int]:
     """Tokens of one request and cells in all, of a cache in so many equal parts.
 
-    Raises LoadFailed for settings that contradict each other.
+    Raises LoadFailed for a context above what the model was trained for, and for settings that
+    contradict each other.
     """
-    wanted = min(context or trained, trained)
+    wanted = context or trained
+    if wanted > trained:
+        raise LoadFailed(
+            f"context = {wanted}, but the model was trained for {trained} tokens. Set context to "
+            f"{trained} at most, or leave it out."
+        )
     if parts == 1:
         return wanted, max(kv_tokens or 2 * wanted, wanted)
     part = wanted if kv_tokens is None else kv_tokens // parts

@@ -9,6 +9,7 @@ import functools
 import importlib
 import sys
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,9 +20,8 @@ from numpy.typing import NDArray
 from models.errors import LoadFailed, ModelError
 from models.worker.backend_sampling import BackendSamplers, Recipe
 from models.worker.batch import Batch, Rows
-from models.worker.error_lines import ErrorLines
-from models.worker.limits import cache_sizes, check_rows, check_sequence, check_token
-from models.worker.llama_loading import adapt, cache_type, open_model
+from models.worker.limits import SCORED_ROWS, cache_sizes, check_rows, check_sequence, check_token
+from models.worker.llama_loading import Weights, adapt, cache_type
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
@@ -72,14 +72,12 @@ class Llama:
         kv_type: str = "f16",
         tensor_split: Sequence[float] = (),
         lora: Sequence[tuple[str, float]] = (),
+        weights: Weights | None = None,
     ) -> None:
         if not 1 <= sequences <= MAX_SEQUENCES:
             raise LoadFailed(f"{sequences} sequences asked for; llama.cpp allows {MAX_SEQUENCES}.")
-        llama_cpp.llama_backend_init()
-        errors = _listen()
-        self._model = open_model(str(path), gpu_layers, tensor_split, safe_mode=safe_mode)
-        if not self._model:
-            raise LoadFailed(f"{path}: {errors.reason}")
+        weights = weights or Weights(path, gpu_layers, tensor_split, safe_mode=safe_mode)
+        self._model = weights.model()
         trained = int(llama_cpp.llama_model_n_ctx_train(self._model))
         self._sequences = sequences
         recurrent = bool(llama_cpp.llama_model_is_recurrent(self._model))
@@ -87,7 +85,10 @@ class Llama:
         self._window = int(llama_cpp.llama_model_n_swa(self._model))
         self.split = split or recurrent
         self.context, self.kv_tokens = cache_sizes(
-            context, None if recurrent else kv_tokens, trained, sequences if self.split else 1
+            context or self._usual_context(trained),
+            None if recurrent else kv_tokens,
+            trained,
+            sequences if self.split else 1,
         )
         # A recurrent state cannot be cut back. What lies behind a sliding window cannot be
         # copied from one part of a split cache to another.
@@ -95,14 +96,16 @@ class Llama:
         self.shares_prefixes = share_prefixes and not uncuttable
         self._in_windows = self.shares_prefixes and self._window > 0
         self._kv_type = cache_type(kv_type)
-        self._context = self._open(threads)
+        with ThreadPoolExecutor(1, "context") as thread:
+            opening = thread.submit(self._open, threads)
+            self._read_vocabulary()  # takes as long: two calls a token
+            self._context = opening.result()
         if not self._context:
             raise LoadFailed(
-                f"{path}: a context of {self.kv_tokens} tokens ({kv_type}) failed: {errors.reason}"
+                f"{path}: a context of {self.kv_tokens} tokens ({kv_type}) failed: "
+                f"{weights.errors.reason}"
             )
         adapt(self._model, self._context, lora)
-        self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(self._vocab))
         self._memory = llama_cpp.llama_get_memory(self._context)
         size = self.batch_tokens
         self._batch = Batch(llama_cpp.llama_batch_init(size, 0, 1), size)
@@ -114,15 +117,6 @@ class Llama:
         self._outputs = 0  # rows of logits that the last batch made
         self._pieces: dict[int, bytes] = {}
         self._special_pieces: dict[int, bytes] = {}
-        self.end_tokens = frozenset(
-            t for t in range(self.vocabulary) if llama_cpp.llama_vocab_is_eog(self._vocab, t)
-        )
-        unspoken = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-        self.control_tokens = frozenset(
-            t
-            for t in range(self.vocabulary)
-            if llama_cpp.llama_vocab_get_attr(self._vocab, t) & unspoken
-        )
 
     @property
     def batch_tokens(self) -> int:
@@ -367,14 +361,27 @@ class Llama:
         moved = gpu_layers < 0 or gpu_layers > llama_cpp.llama_model_n_layer(self._model)
         return moved and bool(llama_cpp.llama_supports_gpu_offload())
 
+    def _usual_context(self, trained: int) -> int | None:
+        """Where nobody says; None: what it was trained for."""
+        return None
+
+    def _read_vocabulary(self) -> None:
+        vocab = self._vocab = llama_cpp.llama_model_get_vocab(self._model)
+        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(vocab))
+        tokens = range(self.vocabulary)
+        is_end, attributes = llama_cpp.llama_vocab_is_eog, llama_cpp.llama_vocab_get_attr
+        unspoken = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
+        self.end_tokens = frozenset(t for t in tokens if is_end(vocab, t))
+        self.control_tokens = frozenset(t for t in tokens if attributes(vocab, t) & unspoken)
+
     def _open(self, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.kv_tokens
         params.n_batch = params.n_ubatch = BATCH
         # One more for cells on their way to and from host memory, see `save`.
         params.n_seq_max = self._sequences + self._in_windows
-        # The buffer of logits is made for as many rows: a batch has one a sequence at most.
-        params.n_outputs_max = params.n_seq_max
+        # The buffer of logits is made for as many rows: one a sequence, and those of given tokens.
+        params.n_outputs_max = params.n_seq_max + SCORED_ROWS
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = not self.split
         # A window that drops cells cannot be shared or cut back truthfully; keep them all.
@@ -393,15 +400,3 @@ class Llama:
             if count >= 0:
                 return text.raw[:count]
             room = -count
-
-
-def _listen() -> ErrorLines:
-    """From now on llama.cpp's log goes there."""
-    errors = ErrorLines()
-    global _listener  # llama.cpp keeps the pointer: it must outlive this call
-    _listener = llama_cpp.llama_log_callback(errors.take)
-    llama_cpp.llama_log_set(_listener, None)
-    return errors
-
-
-_listener: Any = None

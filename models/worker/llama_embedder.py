@@ -4,7 +4,7 @@ import ctypes
 import importlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,7 +16,7 @@ from models.worker.messages import WorkerSpec
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
 
-__all__ = ["BATCH_ROWS", "LONGEST_WINDOW", "LlamaEncoder", "PooledLlama"]
+__all__ = ["BATCH_ROWS", "LlamaEncoder", "PooledLlama"]
 
 # What a model reads at once if nobody says otherwise: all of a window is one physical batch, and
 # llama.cpp's buffers grow with it.
@@ -28,18 +28,7 @@ class LlamaEncoder:
     """A `models.worker.embedding.TextEncoder`. Raises LoadFailed."""
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._llama = PooledLlama(
-            Path(spec.path),
-            context=spec.context or LONGEST_WINDOW,
-            kv_tokens=None,
-            sequences=BATCH_ROWS,
-            threads=spec.threads,
-            gpu_layers=spec.gpu_layers,
-            safe_mode=spec.safe_mode,
-            tensor_split=spec.tensor_split,
-            lora=spec.lora,
-            pooling=spec.pooling,
-        )
+        self._llama = PooledLlama.of(spec)
         self.dimension = self._llama.dimension
         self.context = self._llama.context
         self.vocabulary = self._llama.vocabulary
@@ -62,11 +51,7 @@ class LlamaEncoder:
         return ""  # GGUF files do not say
 
     def tokenize(self, texts: Sequence[str], *, parse_special: bool = False) -> list[list[int]]:
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
-        return [
-            self._llama.tokenize(text, add_special=False, parse_special=parse_special)
-            for text in clean
-        ]
+        return self._llama.ids(texts, parse_special=parse_special)
 
     def detokenize(self, tokens: Sequence[int], *, special: bool) -> str:
         piece = self._llama.special_piece if special else self._llama.piece
@@ -94,6 +79,22 @@ class PooledLlama(Llama):
         self._wanted = pooling
         super().__init__(path, **options)
 
+    @classmethod
+    def of(cls, spec: WorkerSpec) -> Self:
+        """As a worker is told; no cache outlives a batch."""
+        return cls(
+            Path(spec.path),
+            context=spec.context,
+            kv_tokens=None,
+            sequences=BATCH_ROWS,
+            threads=spec.threads,
+            gpu_layers=spec.gpu_layers,
+            safe_mode=spec.safe_mode,
+            tensor_split=spec.tensor_split,
+            lora=spec.lora,
+            pooling=spec.pooling,
+        )
+
     @property
     def batch_tokens(self) -> int:
         """Tokens that one batch takes: no input is split over two."""
@@ -103,6 +104,13 @@ class PooledLlama(Llama):
     def dimension(self) -> int:
         """Of its vectors; of a reranker, how many figures it gives a sequence."""
         return int(llama_cpp.llama_model_n_embd_out(self._model))
+
+    def ids(self, texts: Sequence[str], *, parse_special: bool = False) -> list[list[int]]:
+        """Tokens of each text, without those that stand around it."""
+        clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
+        return [
+            self.tokenize(text, add_special=False, parse_special=parse_special) for text in clean
+        ]
 
     def embed(self, rows: Sequence[Sequence[int]]) -> NDArray[np.float32]:
         """A vector a row, shape (rows, dimension), as pooled. Raises ModelError."""
@@ -125,6 +133,9 @@ class PooledLlama(Llama):
             vector = llama_cpp.llama_get_embeddings_seq(self._context, at)
             found[at] = np.ctypeslib.as_array(vector, shape=(self.dimension,))
         return found
+
+    def _usual_context(self, trained: int) -> int | None:
+        return min(LONGEST_WINDOW, trained)
 
     def _open(self, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()

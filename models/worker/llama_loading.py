@@ -3,15 +3,41 @@
 import ctypes
 import importlib
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 from models.errors import LoadFailed
+from models.worker.error_lines import ErrorLines
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
 
-__all__ = ["adapt", "cache_type", "open_model"]
+__all__ = ["Weights", "adapt", "cache_type", "open_model"]
 
 BF16 = 30  # ggml's number; llama_cpp has names for the others
+
+
+class Weights:
+    """A file that llama.cpp reads in a thread: the rest of a worker is imported meanwhile."""
+
+    def __init__(
+        self, path: Path, gpu_layers: int, tensor_split: Sequence[float], *, safe_mode: bool
+    ) -> None:
+        llama_cpp.llama_backend_init()
+        self.path = path
+        self.errors = _listen()
+        thread = ThreadPoolExecutor(1, "weights")
+        self._model = thread.submit(
+            open_model, str(path), gpu_layers, tensor_split, safe_mode=safe_mode
+        )
+        thread.shutdown(wait=False)
+
+    def model(self) -> Any:
+        """The llama_model, once it is there. Raises LoadFailed with llama.cpp's own words."""
+        found = self._model.result()
+        if not found:
+            raise LoadFailed(f"{self.path}: {self.errors.reason}")
+        return found
 
 
 def open_model(
@@ -55,3 +81,15 @@ def adapt(model: Any, context: Any, lora: Sequence[tuple[str, float]]) -> None:
     scales = (ctypes.c_float * len(lora))(*(scale for _, scale in lora))
     if llama_cpp.llama_set_adapters_lora(context, adapters, len(lora), scales) != 0:
         raise LoadFailed(f"The LoRA adapters {', '.join(path for path, _ in lora)} do not apply.")
+
+
+def _listen() -> ErrorLines:
+    """From now on llama.cpp's log goes there."""
+    errors = ErrorLines()
+    global _listener  # llama.cpp keeps the pointer: it must outlive this call
+    _listener = llama_cpp.llama_log_callback(errors.take)
+    llama_cpp.llama_log_set(_listener, None)
+    return errors
+
+
+_listener: Any = None

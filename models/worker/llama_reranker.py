@@ -3,7 +3,6 @@
 import functools
 import importlib
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +10,7 @@ from numpy.typing import NDArray
 
 from models.errors import LoadFailed
 from models.worker.llama import BATCH
-from models.worker.llama_embedder import BATCH_ROWS, LONGEST_WINDOW, PooledLlama
+from models.worker.llama_embedder import BATCH_ROWS, PooledLlama
 from models.worker.messages import WorkerSpec
 from models.worker.windows import Window
 
@@ -32,15 +31,7 @@ class LlamaScorer:
     """
 
     def __init__(self, spec: WorkerSpec) -> None:
-        self._llama = _Ranking(
-            Path(spec.path),
-            context=spec.context or LONGEST_WINDOW,
-            kv_tokens=None,
-            sequences=BATCH_ROWS,
-            threads=spec.threads,
-            gpu_layers=spec.gpu_layers,
-            safe_mode=spec.safe_mode,
-        )
+        self._llama = _Ranking.of(spec)
         self.context = self._llama.context
         self.batch_tokens = BATCH
         self.batch_rows = BATCH_ROWS
@@ -48,10 +39,7 @@ class LlamaScorer:
         self.overhead = sum(map(len, self._frame))
 
     def tokenize(self, texts: Sequence[str]) -> list[list[int]]:
-        clean = [text.encode("utf-8", "replace").decode() for text in texts]  # lone surrogates
-        return [
-            self._llama.tokenize(text, add_special=False, parse_special=False) for text in clean
-        ]
+        return self._llama.ids(texts)
 
     def pair(self, query: Sequence[int], document: Sequence[int]) -> tuple[list[int], int]:
         before, between, after = self._frame

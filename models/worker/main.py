@@ -52,7 +52,7 @@ class Loop(Protocol):
     @property
     def dimension(self) -> int | None: ...
 
-    def probe(self) -> None: ...
+    def probe(self) -> messages.Trial | None: ...
 
     def generate(self, message: messages.Generate) -> None: ...
 
@@ -88,11 +88,12 @@ class Worker:
             raise TypeError(f"The first message was {type(first).__name__}, not Load.")
         try:
             loop = self._load(first.spec)
+            trial = loop.probe()
         except ModelError as error:
             self._send(messages.LoadFailure(str(error)))
             self._socket.close()
             return 1
-        self._send(messages.Ready(loop.context, loop.dimension))
+        self._send(messages.Ready(loop.context, loop.dimension, trial))
         while not self._ended:
             self._receive(loop)
             if loop.busy and not self._ended:
@@ -116,10 +117,14 @@ class Worker:
 
             loop = RerankingLoop(_scorer(spec), CoreLock(spec.core_lock), self._send)
         else:
-            from models.worker.generation import GenerationLoop
+            from models.worker.llama_loading import Weights
 
-            loop = GenerationLoop(spec, self._send)
-        loop.probe()
+            weights = Weights(
+                Path(spec.path), spec.gpu_layers, spec.tensor_split, safe_mode=spec.safe_mode
+            )
+            from models.worker.generation import GenerationLoop  # while they are being read
+
+            loop = GenerationLoop(spec, self._send, weights)
         return loop
 
     def _receive(self, loop: Loop) -> None:

@@ -36,6 +36,7 @@ __all__ = [
     "ToWorker",
     "Tokenize",
     "Tokens",
+    "Trial",
     "WorkerSpec",
     "decode_from_worker",
     "decode_to_worker",
@@ -43,6 +44,15 @@ __all__ = [
     "error_of",
     "failure",
 ]
+
+
+class Trial(msgspec.Struct, frozen=True):
+    """What a chat model's trial batches measured. Enough to serve by, until requests tell more."""
+
+    tokens: int  # of one prompt
+    prompt_ms: float
+    state_bytes: int  # of the cache after it
+    step_ms: float  # of a step of streams
 
 
 class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -60,6 +70,7 @@ class WorkerSpec(msgspec.Struct, frozen=True, kw_only=True):
     gpu_layers: int = -1
     chat_template: str | None = None
     safe_mode: bool = False
+    trial: Trial | None = None  # of an earlier load of the same; None: it has to be tried
     core_lock: str | None = None
     kv: str = "unified"  # or "split"
     share_prefixes: bool = True
@@ -166,6 +177,7 @@ class Ready(msgspec.Struct, frozen=True, array_like=True, tag="ready"):
 
     context: int
     dimension: int | None
+    trial: Trial | None = None
 
 
 class LoadFailure(msgspec.Struct, frozen=True, array_like=True, tag="load_failure"):

@@ -2,6 +2,7 @@
 
 from collections import deque
 
+from models.harmony import HarmonyParser
 from models.output_parser import Content, OutputParser, Thought, join_calls
 from models.types import CallDelta, GenerateDelta, GenerateEnd, TokenLogprob
 from models.worker.text import TextStream
@@ -17,7 +18,9 @@ class Output:
     `parser` tells thoughts and calls from text; without one, all is text.
     """
 
-    def __init__(self, stops: tuple[str, ...] = (), parser: OutputParser | None = None) -> None:
+    def __init__(
+        self, stops: tuple[str, ...] = (), parser: OutputParser | HarmonyParser | None = None
+    ) -> None:
         self._stream = TextStream(stops)
         self._parser = parser
         self._text: list[str] = []

@@ -120,6 +120,8 @@ class WorkerProcess:
                 **_visible(self._spec.devices),
                 "GGML_NO_BACKTRACE": "1",  # an assert must not start a debugger
                 "TOKENIZERS_PARALLELISM": "false",
+                # NumPy multiplies no matrices beside llama.cpp; its threads would only be made.
+                **({"OPENBLAS_NUM_THREADS": "1"} if self._spec.runs_llama else {}),
                 "HF_HUB_OFFLINE": "1",  # models were fetched before; a worker never downloads
                 "HF_HUB_DISABLE_TELEMETRY": "1",
             },

@@ -11,6 +11,8 @@ from typing import Any, cast
 
 from models.chat_template import RESERVED, ChatTemplate
 from models.errors import InvalidRequest, ModelError, Unsupported
+from models.harmony import HARMONY, THOUGHTS, is_harmony, turns_with_one_call
+from models.literal_arguments import recognised, speaking
 from models.output_parser import Thinking
 from models.tool_format import ToolFormat, derive, fallback, flatten, reasoning_of
 from models.types import (
@@ -26,12 +28,20 @@ from models.worker.answer_grammar import Shape
 from models.worker.llama import Llama
 from models.worker.sizes import check_token_count, check_tokenize
 
-__all__ = ["Prompts", "Rendered", "Spelling"]
+__all__ = ["PROBE", "Prompts", "Rendered", "Spelling"]
 
 PRESENTED = "zqPresented"
 PROBE: dict[str, Any] = {
     "type": "function",
-    "function": {"name": PRESENTED, "description": "", "parameters": {"type": "object"}},
+    "function": {
+        "name": PRESENTED,
+        "description": "a probe",
+        "parameters": {
+            "type": "object",
+            "properties": {"probe": {"type": "string", "description": "a text"}},
+            "required": ["probe"],
+        },
+    },
 }
 # What templates call the switch for thinking, and what they call how long.
 SWITCHES = ("enable_thinking", "thinking")
@@ -54,12 +64,12 @@ class Spelling:
 
     def __init__(self, llama: Llama, spoken: Mapping[int, bytes]) -> None:
         self._llama = llama
-        self._spoken = spoken
+        self.spoken = spoken
         self.end_tokens = llama.end_tokens
 
     def piece(self, token: int) -> bytes:
         """A token's bytes."""
-        return self._spoken.get(token) or self._llama.piece(token)
+        return self.spoken.get(token) or self._llama.piece(token)
 
 
 class Prompts:
@@ -73,25 +83,23 @@ class Prompts:
         self._model = model
         self._template = ChatTemplate(template or llama.chat_template, llama.bos, llama.eos)
         self._controls = {token: llama.special_text(token) for token in llama.control_tokens}
-        self._first = {text[0] for text in self._controls.values() if text}
         ends = [llama.special_text(token) for token in llama.end_tokens]
         source = self._template.source
-        self.form: ToolFormat = derive(
-            source, lambda messages: self._template.render(messages, [PROBE], prompt=False), ends
-        )
+        self._harmony = is_harmony(source)
+        known = HARMONY if self._harmony else recognised(source)
+        self.form: ToolFormat = known or derive(source, self._shown, ends)
         if self.form.native and not self._presents_tools():
             self.form = fallback(source)  # else the model would never hear of them
-        self.reasoning = reasoning_of(source)
+        self.reasoning = THOUGHTS if self._harmony else reasoning_of(source)
+        if self._harmony:  # llama.cpp takes its marks for ordinary tokens
+            self._controls |= {t: text.decode() for t, text in self.spelling().spoken.items()}
+        self._first = {text[0] for text in self._controls.values() if text}
         self._system = self._takes([_turn("system"), _turn("user")])
         self._last: tuple[str, Prompt, Rendered, float] | None = None
 
     def spelling(self) -> Spelling:
         """The vocabulary as the parser of answers needs it."""
-        form = self.form
-        marks = [form.opening, form.middle, form.closing, form.between or "", form.id_mark]
-        if form.tags is not None:
-            marks += [form.tags.opening, form.tags.middle, form.tags.closing]
-        marks += [text for fence in form.fences for text in fence]
+        marks = list(self.form.marks)
         if self.reasoning is not None:
             marks += [self.reasoning.opening, self.reasoning.closing]
         spoken = {part for mark in marks for part in self._llama.segments(mark)}
@@ -194,6 +202,9 @@ class Prompts:
         if not self.form.native and (tools or calls):
             messages = flatten(messages, tools, self.form, system=self._system)
             tools = []
+        if self._harmony:
+            messages = turns_with_one_call(messages)
+        messages = speaking(messages, self.form)
         variables: dict[str, Any] = self._marked(self._variables(prompt), marks)
         text = self._template.render(messages, tools, variables)
         # A template that writes the BOS itself must not get a second one.
@@ -201,17 +212,32 @@ class Prompts:
         tokens: list[int] = []
         parts = re.split(f"({'|'.join(marks)})", text) if marks else [text]
         for number, part in enumerate(parts):
+            if part in marks:
+                tokens += self._spelled_out(marks[part])
+                continue
             tokens += self._llama.tokenize(
-                marks.get(part, part),
-                add_special=number == 0 and not begins,
-                parse_special=part not in marks,
+                part, add_special=number == 0 and not begins, parse_special=True
             )
         return Rendered(tokens, self._thinking(text))
+
+    def _spelled_out(self, control: str) -> list[int]:
+        """Tokens of a text that spells a control token, without that token."""
+        tokens = self._llama.tokenize(control, add_special=False, parse_special=False)
+        if self._controls.keys().isdisjoint(tokens):
+            return tokens
+        parts = (control[:1], control[1:])
+        return [
+            token
+            for part in parts
+            for token in self._llama.tokenize(part, add_special=False, parse_special=False)
+        ]
 
     def _thinking(self, text: str) -> Thinking:
         """How the prompt leaves the model: some templates begin its thoughts, or end them."""
         if self.reasoning is None:
             return "no"
+        if self._harmony:
+            return "may"  # each message says what it is
         text = text.rstrip()
         if text.endswith(self.reasoning.opening):
             return "open"
@@ -238,6 +264,9 @@ class Prompts:
             return {EFFORT: effort, **dict.fromkeys(switches, True)}
         known = "does not reason" if self.reasoning is None else "cannot be told how long to reason"
         raise Unsupported(f"This model {known}; leave 'reasoning_effort' out.", "reasoning_effort")
+
+    def _shown(self, messages: Sequence[Mapping[str, Any]]) -> str:
+        return self._template.render(messages, [PROBE], prompt=False)
 
     def _presents_tools(self) -> bool:
         """Whether the template tells the model of its tools."""

@@ -19,6 +19,7 @@ from models.types import (
     Usage,
 )
 from models.worker.backend_sampling import Recipe, recipe_of
+from models.worker.continuation import Continuation
 from models.worker.faults import as_model_error
 from models.worker.output import Output
 from models.worker.sampling import Sampler, log_probabilities
@@ -55,6 +56,7 @@ class Request:
     whole: bool
     recipe: Recipe | None  # by which the model draws its tokens itself
     queued_at: float
+    continuation: Continuation | None = None  # given, and only scored
     placed_at: float = 0.0
     first_at: float = 0.0
     thoughts: int = 0  # tokens
@@ -72,6 +74,7 @@ class Request:
         matcher: Matcher | None,
         *,
         model_draws: bool = False,
+        continuation: Continuation | None = None,
     ) -> "Request":
         """Queued now, as asked for, within a context of so many tokens."""
         prompt = sequence.tokens
@@ -87,6 +90,7 @@ class Request:
             whole=request.whole,
             recipe=recipe_of(request, vocabulary.end_tokens) if model_draws else None,
             queued_at=time.perf_counter(),
+            continuation=continuation,
         )
 
     def placed(self) -> None:
@@ -107,6 +111,20 @@ class Request:
         self._begun()
         try:
             self._accept(drawn())
+        except BaseException as error:
+            self.error = as_model_error(error)
+
+    def score(self, at: int, logits: NDArray[np.float32]) -> None:
+        """Score given tokens by rows of shape (count, vocabulary), the first of position `at`."""
+        self._begun()
+        given = self.continuation
+        try:
+            assert given is not None
+            given.score(at + 1 - self.sequence.prompt_length, logits, self.top or 0)
+            if given.done:
+                for token, scored in zip(given.tokens, given.scores, strict=True):
+                    self.output.push(self.vocabulary.piece(token), self._told(token, scored))
+                self.reason = "stop"
         except BaseException as error:
             self.error = as_model_error(error)
 
@@ -174,18 +192,24 @@ class Request:
             self.reason = "length"
 
     def _logprob(self, logits: NDArray[np.float32], token: int, top: int) -> TokenLogprob:
-        logprob, best = log_probabilities(logits, token, top)
+        return self._told(token, log_probabilities(logits, token, top))
+
+    def _told(self, token: int, scored: tuple[float, list[tuple[int, float]]]) -> TokenLogprob:
+        logprob, best = scored
         piece = self.vocabulary.piece
         return TokenLogprob(piece(token), logprob, tuple((piece(t), value) for t, value in best))
 
     def _end(self, reason: FinishReason) -> GenerateEnd:
         now = time.perf_counter()
         sequence = self.sequence
+        prompt, drawn = sequence.prompt_length, len(sequence.tokens) - sequence.prompt_length
+        if self.continuation is not None:
+            prompt, drawn = prompt + len(self.continuation.tokens), 0
         return GenerateEnd(
             reason,
             Usage(
-                prompt_tokens=sequence.prompt_length,
-                completion_tokens=len(sequence.tokens) - sequence.prompt_length,
+                prompt_tokens=prompt,
+                completion_tokens=drawn,
                 cached_tokens=sequence.cached,
                 reasoning_tokens=self.thoughts,
             ),

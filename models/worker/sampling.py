@@ -19,8 +19,7 @@ __all__ = ["Grammar", "Sampler", "log_probabilities"]
 
 Row = NDArray[np.float32]
 
-# top_p usually keeps few tokens: these many are sorted first, all only if they do not suffice.
-SORTED_FIRST = 256
+SURELY = 0.999  # what sums round off must not leave out too much
 GREEDY_BELOW = 1e-5  # a temperature that float32 could not divide by, and nobody could tell from 0
 BLOCK = 256  # sums of blocks are added up in float64, not every weight
 LARGEST = float(np.finfo(np.float32).max)
@@ -125,7 +124,7 @@ class Sampler:
         with np.errstate(over="ignore"):  # to -inf, the weight of which is 0
             scaled: Row = logits - logits[_likeliest(logits)]
             scaled *= np.float32(1 / sampling.temperature)
-        weights: Row = np.exp(scaled)
+        weights: Row = np.exp(scaled, out=scaled)
         for kept in self._kept(weights):
             weights = weights[kept]
             ids = kept if ids is None else ids[kept]
@@ -178,7 +177,7 @@ def _likeliest(logits: Row) -> int:
 
 def _at(weights: Row, uniform: float) -> int:
     """The index at `uniform` of the weights' sum, which is never one of weight zero."""
-    sums = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK), dtype=np.float64)
+    sums = np.add.reduceat(weights, np.arange(0, len(weights), BLOCK)).astype(np.float64)
     heights: NDArray[np.float64] = sums.cumsum()
     drawn = min(uniform * float(heights[-1]), _below(heights[-1]))
     block = int(heights.searchsorted(drawn, side="right"))
@@ -206,14 +205,10 @@ def _typical(weights: Row, mass: float) -> NDArray[np.intp]:
 
 def _nucleus(weights: Row, top_p: float) -> NDArray[np.intp]:
     """Indices of the fewest largest weights that hold `top_p` of the sum, largest first."""
-    target = top_p * float(weights.sum(dtype=np.float64))
-    for size in (SORTED_FIRST, len(weights)):
-        if size < len(weights):
-            largest = np.argpartition(weights, -size)[-size:]
-        else:
-            largest = np.arange(len(weights))
-        order = largest[np.argsort(-weights[largest], kind="stable")]
-        heights = weights[order].cumsum(dtype=np.float64)
-        if heights[-1] >= target or size >= len(weights):
-            return order[: int(heights.searchsorted(target)) + 1]
-    raise AssertionError("unreachable")
+    total = float(weights.sum(dtype=np.float64))
+    # All below this together have less than is left out: only the others need be sorted.
+    least = (1 - top_p) * total / len(weights) * SURELY
+    largest = np.flatnonzero(weights >= least)
+    order = largest[np.argsort(-weights[largest], kind="stable")]
+    heights = weights[order].cumsum(dtype=np.float64)
+    return order[: int(heights.searchsorted(top_p * total)) + 1]

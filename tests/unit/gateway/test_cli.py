@@ -28,6 +28,10 @@ def write_config(folder: Path, text: str = "") -> Path:
     return path
 
 
+def test_every_command_says_what_it_is_for() -> None:
+    assert set(cli.SUMMARIES) == set(cli.commands())
+
+
 def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert cli.main(["--version"]) == 0
     assert capsys.readouterr().out == f"jurat {VERSION}\n"

@@ -6,7 +6,7 @@ from hypothesis import settings as limited
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from models.errors import DoesNotFit
+from models.errors import DoesNotFit, LoadFailed
 from models.fit import fit
 from models.footprint import Footprint, Machine
 from models.layout import Layer, Layout, estimated
@@ -103,9 +103,16 @@ def test_a_context_nobody_set_is_what_fits() -> None:
     assert found.whole
     assert found.placement.context == 65536
     assert "context 65536: of the 131072 it was trained for, no more fit" in found.reason
+
+
+def test_a_context_above_what_it_was_trained_for_is_refused_with_the_numbers() -> None:
     asked = replace(SMALL, context=200_000)
-    found = fit(asked, estimated(asked), room(TWO_48))
-    assert "context 131072: it was trained for no more" in found.reason
+    with pytest.raises(LoadFailed, match=r"'8b' .*context = 200000.*131072 tokens") as caught:
+        fit(asked, estimated(asked), room(TWO_48))
+    assert asked.source in str(caught.value)
+    assert SMALL.shape is not None
+    unknown = replace(asked, shape=replace(SMALL.shape, context=None))
+    assert fit(unknown, estimated(unknown), room(TWO_48)).placement.context == 200_000
 
 
 def test_a_cache_nobody_set_is_smaller_where_it_must_be() -> None:
@@ -126,6 +133,20 @@ def test_what_does_not_fit_is_told_with_numbers_and_a_way_out() -> None:
     hopeless = Footprint(host=100 * MIB)
     with pytest.raises(DoesNotFit, match="No smaller context, cache or precision of it fits"):
         fit(SMALL, estimated(SMALL), hopeless)
+
+
+def test_where_no_single_setting_would_do_several_are_named() -> None:
+    least = replace(SMALL, quant="Q2_K")  # no smaller precision
+    does = replace(least, context=2048, kv_type="q8_0", prefix_cache_mb=0)
+    tight = Footprint(host=fit(does, estimated(does), room(NO_GPU)).estimate.host.total)
+    with pytest.raises(
+        DoesNotFit,
+        match=r'fit with context = \d+ and kv_type = "q8_0" and prefix_cache_mb = 0 together',
+    ) as raised:
+        fit(least, estimated(least), tight)
+    context = int(str(raised.value).rpartition("context = ")[2].split()[0])
+    assert context >= 2048
+    fit(replace(does, context=context), estimated(does), tight)
 
 
 def test_remedies_do_what_they_say() -> None:

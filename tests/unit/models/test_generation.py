@@ -32,6 +32,7 @@ from models.types import (
     Sampling,
     TextPrompt,
     TokenizeRequest,
+    TokenLogprob,
     TokenPrompt,
     Tool,
     ToolCall,
@@ -51,6 +52,7 @@ VOCABULARY = 40
 END = VOCABULARY - 1
 CONTEXT, CELLS, BATCH, PARALLEL = 48, 56, 8, 3
 WORTH_WAITING, WORTH_PARKING = 6, 4
+MOST_SCORED = 3  # given tokens in one batch
 
 
 def next_token(tokens: Sequence[int]) -> int:
@@ -120,13 +122,14 @@ class ArithmeticLlama:
         for row in rows:
             assert 0 <= row.sequence < self.sequences
             self.cache.append(row.sequence, row.start, row.tokens)
-            if row.logits:
+            tokens = self.cache.tokens(row.sequence)
+            for end in range(len(tokens) - row.logits, len(tokens)):
                 logits = np.zeros(VOCABULARY, np.float32)
-                tokens = self.cache.tokens(row.sequence)
-                logits[next_token(tokens)] = 100
+                logits[next_token(tokens[: end + 1])] = 100
                 if self.spoiled and tokens[: len(self.spoiled)] == self.spoiled:
                     logits[:] = np.nan
                 wanted.append(logits)
+        assert len(wanted) <= self.sequences + MOST_SCORED
         self._logits = np.stack(wanted) if wanted else self._logits[:0]
         return 0
 
@@ -148,7 +151,8 @@ class ArithmeticLlama:
         return int(self._logits[row].argmax())
 
     def tokenize(self, text: str, **_: object) -> list[int]:
-        raise AssertionError("counted")
+        assert text.startswith("given "), "counted"
+        return [int(token) for token in text.split()[1:]]
 
     def logits(self, count: int) -> NDArray[np.float32]:
         assert count <= len(self._logits)
@@ -205,6 +209,7 @@ class Answer:
     text: str = ""
     end: GenerateEnd | None = None
     error: messages.Failed | None = None
+    logprobs: tuple[TokenLogprob, ...] = ()
 
 
 class Bench:
@@ -231,6 +236,7 @@ class Bench:
         )
         self.answers: dict[int, Answer] = {}
         self.prompts: dict[int, tuple[list[int], int]] = {}
+        self.given: dict[int, list[int]] = {}  # answers that are only scored
         self.loop = GenerationLoop(spec, self._hear)
         self.loop.probe()
         self.llama: Any = self.loop._llama
@@ -248,6 +254,7 @@ class Bench:
         owner: str = "ann",
         alone: bool = False,
         flex: bool = False,
+        given: Sequence[int] = (),
     ) -> int:
         self._count += 1
         sampling = Sampling(temperature=0)
@@ -258,7 +265,10 @@ class Bench:
             owner=owner,
             flex=flex,
             deterministic=alone,
+            continuation=f"given {' '.join(map(str, given))}" if given else "",
         )
+        if given:
+            self.given[self._count] = list(given)
         self.loop.generate(messages.Generate(self._count, request))
         self.answers[self._count] = Answer()
         self.prompts[self._count] = (prompt, max_tokens)
@@ -289,11 +299,24 @@ class Bench:
         tokens, reason = expected(prompt, wanted)
         assert answer.error is None
         assert answer.end is not None
+        assert 0 <= answer.end.usage.cached_tokens < len(prompt)
+        if request in self.given:
+            self._check_scores(prompt, self.given[request], answer)
+            return
         assert [int(word) for word in answer.text.split()] == tokens
         assert answer.end.reason == reason
         assert answer.end.usage.prompt_tokens == len(prompt)
         assert answer.end.usage.completion_tokens == len(tokens)
-        assert 0 <= answer.end.usage.cached_tokens < len(prompt)
+
+    def _check_scores(self, prompt: list[int], given: list[int], answer: Answer) -> None:
+        assert [int(word) for word in answer.text.split()] == given
+        assert answer.end is not None
+        assert answer.end.reason == "stop"
+        assert answer.end.usage.prompt_tokens == len(prompt) + len(given)
+        assert answer.end.usage.completion_tokens == 0
+        likeliest = [next_token([*prompt, *given[:at]]) for at in range(len(given))]
+        scores = [0.0 if a == b else -100.0 for a, b in zip(given, likeliest, strict=True)]
+        assert [each.logprob for each in answer.logprobs] == pytest.approx(scores, abs=1e-3)
 
     def check_answer_of(self, request: int) -> None:
         """Run it, with whatever else there is, and look at its answer."""
@@ -323,6 +346,7 @@ class Bench:
             assert answer.end is None, "something after the end"
             answer.text += delta.text
             answer.end = delta.end
+            answer.logprobs += delta.logprobs
 
     def _owner_of(self, slot: int) -> str:
         (scope,) = (s.scope for s in self.scheduler.running if s.slot == slot)
@@ -395,6 +419,7 @@ def small_world() -> Iterator[None]:
             BATCH=BATCH,
         ),
         mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
+        mock.patch.object(scheduling, "SCORED_ROWS", MOST_SCORED),
         mock.patch.object(parked, "WORTH_PARKING", WORTH_PARKING),
         mock.patch.object(slots, "WORTH_RESTORING", WORTH_PARKING),
     ):
@@ -421,6 +446,7 @@ submits = st.tuples(
     st.sampled_from(["ann", "ann", "bob"]),
     st.sampled_from([False, False, False, True]),
     st.booleans(),
+    st.one_of(st.just([]), st.lists(st.integers(0, VOCABULARY - 1), max_size=7)),
 )
 actions = st.one_of(
     submits,
@@ -490,6 +516,27 @@ def test_preempted_work_is_recomputed_with_the_same_tokens() -> None:
     for request in requests:
         bench.check_answer(request)
     bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_an_answer_that_is_given_is_scored_though_its_tokens_are_in_the_cache() -> None:
+    bench = Bench()
+    prompt = list(range(10))
+    drawn = bench.submit(prompt, 12)
+    bench.check_answer_of(drawn)
+    tokens, _ = expected(prompt, 12)
+    given = bench.submit(prompt, given=[*tokens, 5, 6])
+    bench.check_answer_of(given)
+    assert bench.cached(given) == len(prompt) - 1
+    bench.check_answer_of(bench.submit([*prompt, *tokens], 5))
+
+
+@pytest.mark.usefixtures("world")
+def test_an_answer_that_is_given_must_fit_the_context() -> None:
+    bench = Bench()
+    with pytest.raises(ContextOverflow, match="48 tokens"):
+        bench.submit([1] * 40, given=[2] * 8)
+    bench.check_answer_of(bench.submit([1] * 40, given=[2] * 7))
 
 
 @pytest.mark.usefixtures("world")

@@ -1,13 +1,13 @@
 import pytest
 
-from models.worker.limits import check_rows, check_token
+from models.worker.limits import SCORED_ROWS, check_rows, check_token
 from models.worker.llama import Rows
 
 LIMITS = {"batch": 8, "sequences": 3, "cells": 20}
 
 
 def rows(*given: tuple[int, int, int]) -> list[Rows]:
-    return [Rows(sequence, start, [5] * count, True) for sequence, start, count in given]
+    return [Rows(sequence, start, [5] * count, count > 0) for sequence, start, count in given]
 
 
 @pytest.mark.parametrize(
@@ -15,6 +15,15 @@ def rows(*given: tuple[int, int, int]) -> list[Rows]:
 )
 def test_what_fits_is_decoded(given: list[tuple[int, int, int]]) -> None:
     check_rows(rows(*given), **LIMITS)
+
+
+def test_more_logits_than_there_is_room_for_are_refused() -> None:
+    limits = {**LIMITS, "batch": 40, "cells": 40}
+    check_rows([Rows(0, 0, [5] * 30, LIMITS["sequences"] + SCORED_ROWS)], **limits)
+    with pytest.raises(ValueError, match="20 rows of logits"):
+        check_rows([Rows(0, 0, [5] * 30, LIMITS["sequences"] + SCORED_ROWS + 1)], **limits)
+    with pytest.raises(ValueError, match="3 rows of logits"):
+        check_rows([Rows(0, 0, [5] * 2, 3)], **limits)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from models.tool_format import (
     flatten,
     reasoning_of,
 )
+from models.worker.prompts import PROBE
 
 TURNS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}CALLS<|im_end|>\n{% endfor %}"
@@ -75,13 +76,24 @@ MINIMAX = chatml(
     "{{ v if v is string else v | tojson }}{{ '</parameter>\n' }}{% endfor %}"
     "{{ '</invoke>\n' }}{% endfor %}{{ '</minimax:tool_call>' }}"
 )
+# The tag that begins a call has a name in it.
+MINICPM = chatml(
+    "{% for c in m.tool_calls %}{{ '\n<function name=\"' + c.function.name + '\">' }}"
+    "{% for k, v in c.function.arguments.items() %}"
+    "{{ '<param name=\"' + k + '\">' ~ v ~ '</param>' }}{% endfor %}{{ '</function>' }}{% endfor %}"
+)
+# A turn begins with what says that there are no thoughts, one with calls does not.
+NEMOTRON = chatml(
+    "<TOOLCALL>[{% for c in m.tool_calls %}"
+    '{"name": "{{ c.function.name }}", "arguments": {{ c.function.arguments | tojson }}}'
+    "{{ ', ' if not loop.last }}{% endfor %}]</TOOLCALL>"
+).replace("{{ m.content }}", "{{ '<think></think>' ~ m.content if m.content }}")
 
 
 def form_of(source: str) -> ToolFormat:
     template = ChatTemplate(source)
-    tool = {"type": "function", "function": {"name": "f", "description": "", "parameters": {}}}
     return derive(
-        source, lambda messages: template.render(messages, [tool], prompt=False), ["<|im_end|>"]
+        source, lambda messages: template.render(messages, [PROBE], prompt=False), ["<|im_end|>"]
     )
 
 
@@ -147,6 +159,29 @@ def test_arguments_between_tags() -> None:
     assert (minimax.opening, minimax.middle) == ('<minimax:tool_call>\n<invoke name="', '">\n')
     assert (minimax.between, minimax.marker) == ('</invoke>\n<invoke name="', "<minimax:tool_call>")
     assert minimax.tags == Tags('<parameter name="', '">', "</parameter>\n")
+
+
+def test_a_tag_may_have_the_name_in_it() -> None:
+    found = form_of(MINICPM)
+    assert (found.opening, found.middle, found.closing) == ('<function name="', '">', "</function>")
+    assert found.marker == found.opening
+    assert found.tags == Tags('<param name="', '">', "</param>")
+
+
+def test_marks_of_thoughts_are_no_part_of_a_call() -> None:
+    found = form_of(NEMOTRON)
+    assert found.opening == '<TOOLCALL>[{"name": "'
+    assert (found.between, found.closing) == ('}, {"name": "', "}]</TOOLCALL>")
+
+
+def test_templates_may_look_into_the_schema_of_a_tool() -> None:
+    """As Seed-OSS's does; and what they select from it may be written as JSON."""
+    listing = (
+        "{% for t in tools %}{{ t.function.parameters.properties.items() | list }}"
+        "{{ t.function.parameters.required | join }}{% endfor %}"
+        "{{ tools | map(attribute='function') | tojson }}"
+    )
+    assert form_of(listing + HERMES) == form_of(HERMES)
 
 
 @pytest.mark.parametrize(

@@ -132,7 +132,9 @@ def test_segments_are_built_joined_and_opened_again(bench: Bench, small_tails: N
     index = bench.indexes.get(bench.store)
     assert index.vectors.built_to == 120
     bench.check()
-    bench.indexes.write(bench.store, lambda: bench.delete([1, 5, 119]))
+    nearest = index.vectors.search(unit(1, 99)[0], 2)[0].tolist()
+    bench.indexes.write(bench.store, lambda: bench.delete([*nearest, 1, 120]))
+    bench.check()
     bench.indexes.write(bench.store, lambda: bench.add(150, seed=1))
     bench.indexes.settle()
     assert index.vectors.built_to == 270
@@ -160,16 +162,17 @@ def test_a_filter_is_complete_in_segments(
     assert set(index.vectors.search(query, 500, within)[0].tolist()) == set(within.tolist())
 
 
-@pytest.mark.parametrize("what", ["garbage", "manifest", "words"])
+@pytest.mark.parametrize("what", ["graph", "vectors", "manifest", "words"])
 def test_what_is_damaged_is_built_anew(bench: Bench, small_tails: None, what: str) -> None:
     bench.indexes.write(bench.store, lambda: bench.add(120))
     bench.indexes.settle()
     folder = bench.folder / "indexes" / bench.store
 
     def spoil() -> None:
-        graph = next((folder / "vectors").glob("*.usearch"))
-        if what == "garbage":
-            spoiled(graph)
+        if what == "graph":
+            spoiled(next((folder / "vectors").glob("*.usearch")))
+        elif what == "vectors":
+            next((folder / "vectors").glob("*.vectors")).unlink()
         elif what == "manifest":
             (folder / "vectors" / "manifest.json").write_text("{")
         else:

@@ -1,23 +1,23 @@
-"""Indexes follow what was committed a little later, so that files in a row share their commits."""
+"""Work that is asked for by a store's id and done a little later, by one thread."""
 
 import threading
 from collections.abc import Callable
 
-__all__ = ["Following"]
-
-_PAUSE_S = 0.5  # a commit of the keyword index costs what embedding a page does
+__all__ = ["Background"]
 
 
-class Following:
-    """`ask` returns at once; a thread calls `follow` for each store that was asked for.
+class Background:
+    """`ask` returns at once; a thread calls `work` for each store, once however often it is asked.
 
-    A search does not wait for it: it brings the index up to date itself.
+    What is asked for while it is at work is done after it.
     """
 
-    def __init__(self, follow: Callable[[str], None]) -> None:
-        """`follow` raises nothing."""
-        self._follow = follow
-        self._asked: set[str] = set()
+    def __init__(self, name: str, work: Callable[[str], None], pause_s: float = 0.0) -> None:
+        """`work` raises nothing. The thread `name` waits `pause_s` for more before it begins."""
+        self._name = name
+        self._work = work
+        self._pause_s = pause_s
+        self._asked: dict[str, None] = {}  # a set in order
         self._changed = threading.Condition()
         self._thread: threading.Thread | None = None
         self._busy = False
@@ -25,13 +25,13 @@ class Following:
         self._closing = False
 
     def ask(self, store_id: str) -> None:
-        """Have a store's index brought up to date soon."""
+        """Have it done soon."""
         with self._changed:
             if self._closing:
                 return
-            self._asked.add(store_id)
+            self._asked[store_id] = None
             if self._thread is None:
-                self._thread = threading.Thread(target=self._run, name="following", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
             self._changed.notify_all()
 
@@ -44,7 +44,7 @@ class Following:
             self._hurried -= 1
 
     def close(self) -> None:
-        """Leaves the rest to who opens the indexes next; waits for the store that is at work."""
+        """Leaves the rest undone; waits for the store that is at work."""
         with self._changed:
             self._closing = True
             self._changed.notify_all()
@@ -57,12 +57,12 @@ class Following:
                 self._busy = False
                 self._changed.notify_all()
                 self._changed.wait_for(lambda: self._asked or self._closing)
-                self._changed.wait_for(lambda: self._hurried or self._closing, _PAUSE_S)
+                self._changed.wait_for(lambda: self._hurried or self._closing, self._pause_s)
                 if self._closing:
                     return
                 self._busy = True
-                asked, self._asked = self._asked, set[str]()
+                asked, self._asked = self._asked, {}
             for store_id in asked:
                 if self._closing:
                     break
-                self._follow(store_id)
+                self._work(store_id)
