@@ -1,3 +1,5 @@
+import time
+
 import pytest
 from msgspec.structs import replace
 
@@ -53,3 +55,11 @@ async def test_what_cannot_say_it_counts_against_the_evidence() -> None:
     assert "No sentence speaks to the question" in declined.explanation
     seen = (await Rig(says("12 seconds"), loose, hits=[ROUTER]).verdict()).report.features
     assert seen["kind"] == 1.0
+
+
+@pytest.mark.parametrize("again", ["how much does ", "what do ", "which isn't ", "1,", "per "])
+def test_no_question_takes_long(again: str) -> None:
+    """A pattern that looks through all of a long question from each of its words takes minutes."""
+    began = time.thread_time()
+    kind_held(again * (100_000 // len(again)), ["It costs 7 pounds."])
+    assert time.thread_time() - began < 2
