@@ -152,6 +152,9 @@ def test_smoke_and_all(
     gateway.says(completion(""))
     assert main(["run", "--smoke", "m", "--url", gateway.url]) == 1
     assert "the answer is empty" in capsys.readouterr().out
+    gateway.model = {"id": "m", "kind": "embedding"}
+    assert main(["run", "--smoke", "--url", gateway.url]) == 0
+    assert "0 passed, 0 failed, 1 skipped" in capsys.readouterr().out
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "good.toml").write_text(f'model = "m"\nquestions = "{questions}"\n')
