@@ -29,7 +29,9 @@ INITIAL_CHARS = 3  # "E." and "St." do not end a name, "Smith." does
 # "How long was it …?" is answered by "until 1796", not by 1796 alone; "What does it do?" by a verb.
 ASKS_SPAN = re.compile(r"\bhow long\b", re.IGNORECASE)
 SPAN_BEFORE = re.compile(r"\b(?:until|since) $")
-ASKS_DEED = re.compile(r"\bwhat (?:do|does|did|can|could|will|would)\b.+\bdo\W*$", re.IGNORECASE)
+ASKS_DEED = re.compile(
+    r"\bwhat (?:do|does|did|can|could|will|would)\b.{1,100}\bdo\W*$", re.IGNORECASE
+)
 DEED_BEFORE = re.compile(r"\b(?:to|can|could|will|would|must|may) (?P<said>\w+ (?:(?:the|an?) )?)$")
 
 

@@ -50,10 +50,10 @@ MAGNITUDE = r"(?: ?(?:thousand|million|billion|trillion|bn|m|k)\b)?"
 ASKS_PRICE = _any(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b|\bhow much\b(?! of\b)")
 PRICE = re.compile(
     rf"[£$€] ?\d(?:[\d.,]*\d)?{MAGNITUDE}"
-    rf"|\b\d[\d.,]*{MAGNITUDE} (?:pounds|dollars|euros|pence|cents)\b"
+    rf"|(?<![\w.,])\d[\d.,]*{MAGNITUDE} (?:pounds|dollars|euros|pence|cents)\b"
 )
 ASKS_SHARE = _any(r"\b(?:what|which) (?:percent|percentage|share)\b")
-SHARE = re.compile(r"\d[\d.,]*(?:%| per ?cent\b)")
+SHARE = re.compile(r"(?<![\w.,])\d[\d.,]*(?:%| per ?cent\b)")
 ASKS_DATE = _any(r"^(?:\w+ )?when\b|\b(?:what|which) (?:year|date)\b")
 DATED = re.compile(rf"\b(?:{DATE})|\b(?:1\d|20)\d\d\b(?![–—-]\d)")
 ASKS_PERSON = _any(r"^(?:(?:to|by|for|with|from) )?who\b")

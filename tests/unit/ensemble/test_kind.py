@@ -53,3 +53,8 @@ async def test_what_cannot_say_it_counts_against_the_evidence() -> None:
     assert "No sentence speaks to the question" in declined.explanation
     seen = (await Rig(says("12 seconds"), loose, hits=[ROUTER]).verdict()).report.features
     assert seen["kind"] == 1.0
+
+
+def test_what_is_longer_than_a_question_asks_for_no_kind() -> None:
+    assert not kind_held("What year was it?", ["The mayor opened it."])
+    assert kind_held("What year was it? " * 40, ["The mayor opened it."])
