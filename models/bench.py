@@ -1,8 +1,8 @@
 """`jurat bench-models`: how long a model takes to load, and how two on the same cores go fastest.
 
 `load`: a worker as the gateway starts it, until it says that it is ready, against llama.cpp alone
-in a process of its own (or a program like llama-cli), in rounds that take turns. The file is read
-once before, so that it is in the page cache.
+in a process of its own with as many cells (or a program like llama-cli), in rounds that take turns.
+The file is loaded once before, so that it is in the page cache and has been tried on this machine.
 
 `turns`: the same request to two models in two workers, one after the other with all cores each (as
 ensembles ask models that share cores), against both at once.
@@ -34,6 +34,7 @@ from models.worker_spec import worker_spec
 __all__ = ["main"]
 
 MORE, BESIDES_S = 1.15, 0.5  # what a load may take: so many times llama.cpp's, and so much besides
+CELLS = 2  # a worker's, for each token of its context, where nobody says
 STOP_S = 10.0
 TAIL = 2000  # characters of a log
 WORDS = ("river", "stone", "lamp", "court", "harbour", "seven", "report", "winter", "island")
@@ -99,9 +100,9 @@ async def _load(options: argparse.Namespace) -> Comparison:
         def theirs() -> float:
             if options.peer is not None:
                 return _peer(options.peer, path)
-            return _bare(path, options.context, safe=safe)
+            return _bare(path, CELLS * options.context, safe=safe)
 
-        _, safe = await ours()  # the file is in the page cache now, and safe mode found
+        _, safe = await ours()
         theirs()
         for turn in range(options.rounds):
             if turn % 2:
@@ -152,7 +153,12 @@ async def _turns(options: argparse.Namespace) -> Comparison:
 def _engine(source: str, context: int, folder: Path, lock: str) -> LocalEngine:
     """A worker as the gateway would start it, without a memory of prompts."""
     settings = ModelSettings(
-        id=source, kind="chat", source=source, context=context, prefix_cache_mb=0
+        id=source,
+        kind="chat",
+        source=source,
+        context=context,
+        kv_tokens=CELLS * context,
+        prefix_cache_mb=0,
     )
     path = resolve(source, Path())
     spec = worker_spec(settings, path, Path(), folder, None, (), folder / lock)
@@ -169,10 +175,10 @@ async def _ask(engine: LocalEngine, text: str, tokens: int) -> None:
         pass
 
 
-def _bare(path: Path, context: int, *, safe: bool) -> float:
+def _bare(path: Path, cells: int, *, safe: bool) -> float:
     """Seconds, without those that Python takes to start. Raises LoadFailed."""
     mode = "safe" if safe else "fast"
-    argv = ["-P", "-m", "models.worker.bare_load", str(path), str(context), mode]
+    argv = ["-P", "-m", "models.worker.bare_load", str(path), str(cells), mode]
     done = subprocess.run(  # noqa: S603 (our own module)
         [sys.executable, *argv], capture_output=True, text=True, check=False
     )
@@ -211,7 +217,7 @@ def _parser() -> argparse.ArgumentParser:
         "--peer",
         metavar="COMMAND",
         help="a program that loads {file} and ends, instead: "
-        "'llama-cli -m {file} -c 4096 -n 1 -p a -no-cnv'",
+        "'llama-cli -m {file} -c 8192 -n 1 -p a -no-cnv'",
     )
     load.set_defaults(measure=_load)
     turns = commands.add_parser("turns", help="two models in turn against both at once")

@@ -15,6 +15,8 @@ from models.settings import ModelSettings
 __all__ = ["Fit", "fit", "gib"]
 
 LEAST_CONTEXT = 4096  # that a plan lowers a context to, where the settings name none
+WIDE = ("f32", "f16", "bf16")
+LEAST_ADVISED = 256  # that a refusal speaks of
 SMALLER = ("Q8_0", "Q6_K", "Q5_K_M", "Q4_K_M", "Q3_K_M", "Q2_K")
 GIB = 1 << 30
 
@@ -199,11 +201,13 @@ def _refusal(settings: ModelSettings, layout: Layout, room: Footprint) -> str:
         for gpu, part in found.devices.items()
         if part.total > room.devices[gpu]
     ]
-    remedies = list(_remedies(settings, layout, room, placement))
+    remedies = list(_remedies(settings, layout, room, placement)) or list(
+        _together(settings, layout, room, placement)
+    )
     advice = (
         f"It would fit with {' or '.join(remedies)}."
         if remedies
-        else ("No smaller context, cache or precision of it fits.")
+        else "No smaller context, cache or precision of it fits."
     )
     return f"The model '{settings.id}' takes {'; '.join(lacks)}. {advice}"
 
@@ -233,12 +237,12 @@ def _remedies(
         yield "no tensor_split"
     if settings.kind == "chat":
         context = placement.context // 2
-        while context >= 256:
+        while context >= LEAST_ADVISED:
             if helps(replace(settings, context=context, kv_tokens=None)):
                 yield f"context = {context}"
                 break
             context //= 2
-        if settings.kv_type in ("f32", "f16", "bf16") and helps(replace(settings, kv_type="q8_0")):
+        if settings.kv_type in WIDE and helps(replace(settings, kv_type="q8_0")):
             yield 'kv_type = "q8_0"'
         if settings.prefix_cache_mb and helps(replace(settings, prefix_cache_mb=0)):
             yield "prefix_cache_mb = 0"
@@ -247,6 +251,25 @@ def _remedies(
         if BITS[quant] < present and helps(settings, scaled(layout, BITS[quant] / present, quant)):
             yield f"the precision {quant}"
             break
+
+
+def _together(
+    settings: ModelSettings, layout: Layout, room: Footprint, placement: Placement
+) -> Iterator[str]:
+    """The cheaper cache and the largest context beside it, where no single setting would do."""
+    if settings.kind != "chat" or layout.folder:
+        return
+    lean, said = replace(settings, kv_tokens=None), list[str]()
+    if settings.kv_type in WIDE:
+        lean, said = replace(lean, kv_type="q8_0"), ['kv_type = "q8_0"']
+    if settings.prefix_cache_mb:
+        lean, said = replace(lean, prefix_cache_mb=0), [*said, "prefix_cache_mb = 0"]
+    context = placement.context
+    while context >= LEAST_ADVISED:
+        if _first(replace(lean, context=context), layout, room) is not None:
+            yield f"{' and '.join([f'context = {context}', *said])} together"
+            return
+        context //= 2
 
 
 def _names(gpus: Sequence[int]) -> str:

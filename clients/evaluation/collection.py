@@ -7,7 +7,7 @@ from pathlib import Path
 from msgspec import Struct
 
 from clients.api import ClientError
-from clients.evaluation.dataset import DatasetError, Table
+from clients.evaluation.dataset import DatasetError, OtherQuestionsError, Table
 from clients.evaluation.experiment import ROOT, Experiment, find_experiments, interrupted
 from clients.evaluation.options import add_rules, read_submission, read_truth, rules_of, warn
 from clients.evaluation.scoring import Grades, Rules, grade
@@ -22,6 +22,7 @@ class Collection(Struct, frozen=True, kw_only=True):
     rules: Rules
     experiments: list[Experiment]
     partial: bool
+    named: bool  # else they are all that there are, and some may be of other questions
 
 
 class Graded(Struct, frozen=True, kw_only=True):
@@ -51,7 +52,7 @@ def add_runs(parser: argparse.ArgumentParser) -> None:
 
 def collect(options: argparse.Namespace) -> Collection:
     """What the options name. Raises ClientError."""
-    rules = rules_of(options)
+    rules = rules_of(options, options.questions)
     names: list[str] = list(options.experiments)
     submissions: list[str] = options.submissions or []
     for name in submissions:
@@ -64,7 +65,13 @@ def collect(options: argparse.Namespace) -> Collection:
         warn(notes=[f"left out, for they were interrupted: {', '.join(halves)}."])
     experiments = find_experiments(names, options.experiments_dir)
     truth = read_truth(options.questions, rules, ("question",))
-    return Collection(truth=truth, rules=rules, experiments=experiments, partial=options.partial)
+    return Collection(
+        truth=truth,
+        rules=rules,
+        experiments=experiments,
+        partial=options.partial,
+        named=bool(names),
+    )
 
 
 def graded(
@@ -72,13 +79,18 @@ def graded(
 ) -> Iterator[Graded]:
     """Each run, scored, one in memory at a time. Raises DatasetError.
 
-    With `skip`, a run that cannot be scored is left out and the reason put there under its name.
+    Runs of other questions are left out where they were not named. With `skip`, a run that cannot
+    be scored is left out, and the reason put there under its name.
     """
+    others: list[str] = []
     for experiment in collection.experiments:
         try:
             table = read_submission(experiment.submission, collection.rules, tuple(also))
             grades = grade(collection.truth, table, collection.rules, partial=collection.partial)
         except DatasetError as error:
+            if isinstance(error, OtherQuestionsError) and not collection.named:
+                others.append(experiment.name)
+                continue
             if skip is None:
                 raise
             skip[experiment.name] = str(error)
@@ -86,3 +98,7 @@ def graded(
         if skip is None:
             warn(table)
         yield Graded(experiment=experiment, submission=table, grades=grades)
+    if others:
+        warn(notes=[f"left out, for they are of other questions: {', '.join(others)}."])
+    if len(others) == len(collection.experiments):
+        raise DatasetError(f"No experiment is of the questions of {collection.truth.path}.")

@@ -15,7 +15,17 @@ from msgspec import Struct
 
 from clients.api import ClientError
 
-__all__ = ["DatasetError", "Pairing", "Table", "aligned", "index_of", "pair", "read_table"]
+__all__ = [
+    "DatasetError",
+    "OtherQuestionsError",
+    "Pairing",
+    "Table",
+    "aligned",
+    "index_of",
+    "pair",
+    "read_head",
+    "read_table",
+]
 
 ID = "id"
 MAX_FIELD_CHARS = 16 * 2**20
@@ -24,6 +34,10 @@ SHOWN = 5  # of many ids, in a message
 
 class DatasetError(ClientError):
     """A file that cannot be used as it is; the message says where and why."""
+
+
+class OtherQuestionsError(DatasetError):
+    """A run that has none of the truth's questions."""
 
 
 class Table(Struct, frozen=True, kw_only=True):
@@ -57,6 +71,12 @@ class Pairing(Struct, frozen=True, kw_only=True):
     extra: list[str]  # in the submission alone
 
 
+def read_head(path: Path) -> tuple[str, ...]:
+    """The names of a file's columns. Raises DatasetError."""
+    _, header = next(_records(path, _text(path)[0]), (1, list[str]()))
+    return tuple(name.strip() for name in header)
+
+
 def read_table(
     path: Path, required: Sequence[str] = (), optional: Sequence[str] | None = None
 ) -> Table:
@@ -65,7 +85,7 @@ def read_table(
     Raises DatasetError.
     """
     text, warnings = _text(path)
-    records = _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
+    records = _records(path, text)
     line, header = next(records, (1, list[str]()))
     names = tuple(name.strip() for name in header)
     if not any(names):
@@ -124,7 +144,9 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
     missing = [key for key in known if key not in given] if len(rows) < len(known) else []
     extra = [key for key in given if key not in known] if len(rows) < len(given) else []
     if not rows:
-        raise DatasetError(f"{truth.path} and {submission.path} have no '{column}' in common.")
+        raise OtherQuestionsError(
+            f"{truth.path} and {submission.path} have no '{column}' in common."
+        )
     if not partial and (missing or extra):
         parts: list[str] = []
         for ids, index, table in ((missing, known, truth), (extra, given, submission)):
@@ -170,7 +192,10 @@ def missing_columns(path: Path, names: Sequence[str], header: Sequence[str]) -> 
     hint = ""
     if len(header) == 1 and any(mark in header[0] for mark in ";\t"):
         hint = " Columns must be separated by commas."
-    return f"{path}, line 1: there is no column {wanted}; it has: {', '.join(header)}.{hint}"
+    has = "".join(
+        one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in ", ".join(header)
+    )
+    return f"{path}, line 1: there is no column {wanted}; it has: {has}.{hint}"
 
 
 def _text(path: Path) -> tuple[str, tuple[str, ...]]:
@@ -192,6 +217,11 @@ def _text(path: Path) -> tuple[str, tuple[str, ...]]:
         name = "Windows-1252" if encoding == "cp1252" else "Latin-1"
         return text, (f"{path} is not UTF-8; it was read as {name}.",) if guessed else ()
     raise DatasetError(f"{path} is neither UTF-8, UTF-16 nor Latin-1 text.")
+
+
+def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+    """The lines that records begin in, and their fields; the head is the first."""
+    return _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:

@@ -47,6 +47,7 @@ from clients.evaluation.replay import (
     weights_of,
 )
 from clients.evaluation.scoring import Grades, Rules, grade, report
+from clients.evaluation.wattbot import is_blank
 from clients.show import console
 from gateway.ensemble.vote import References, Strategy
 
@@ -69,7 +70,7 @@ class Replay(Struct, frozen=True, kw_only=True):
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Raises ClientError."""
     options = _parser().parse_args(argv)
-    rules = rules_of(options)
+    rules = rules_of(options, options.questions)
     if options.strategy is None:
         options.strategy = DEFAULT_GROUNDED if options.corpus else DEFAULT
     if options.strategy == "grounded" and options.corpus is None:
@@ -166,6 +167,7 @@ def records_of(replay: Replay, answers: Sequence[Answer]) -> list[Record]:
                 answer_unit=texts["answer_unit"],
                 is_blank=answer.value == BLANK,
                 ref_id=answer.references,
+                ref_url=_addresses(texts["ref_url"]),
                 supporting_materials=texts["supporting_materials"],
                 explanation=texts["explanation"] or answer.explanation,
                 ensemble={
@@ -177,6 +179,16 @@ def records_of(replay: Replay, answers: Sequence[Answer]) -> list[Record]:
             )
         )
     return found
+
+
+def _addresses(text: str) -> list[str]:
+    """The addresses in a list, or the one that stands there."""
+    if is_blank(text):
+        return []
+    try:
+        return msgspec.json.decode(text, type=list[str])
+    except msgspec.DecodeError:
+        return [text.strip()]
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -345,6 +357,7 @@ def show(found: dict[str, Any]) -> None:
     names = [name for name in found["oracle"] if isinstance(found["oracle"][name], float)]
     heads = [name.replace("_", " ") for name in names[:4]]
     sheet = Sheet("", *heads, "less the best member", "", f"ahead in {FOLDS} folds")
+    sheet.columns[0].overflow = "fold"
     for name, one in found["strategies"].items():
         mark = " *" if name == found["strategy"] else ""
         _row(sheet, names[:4], f"{name}{mark}", one)

@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 from clients.evaluation.cases import Case, Place
 from clients.evaluation.dataset import Table
 from clients.evaluation.scoring import Rules, grade, nearly_right
-from gateway.ensemble.confidence import FEATURES, features_of_votes
+from gateway.ensemble.confidence import FEATURES, NEUTRAL, features_of_votes, standing
 from gateway.ensemble.vote import Ballot, NoVotes, References, Strategy, agreed_references, vote
+from gateway.ensemble.whole import asks_of_whole
 from gateway.schema.ensemble import Vote
 
 __all__ = ["Decision", "Given", "Labelled", "decide"]
@@ -59,6 +60,7 @@ class Labelled:
         strategy: str,
         references: References = "winners",
         missing_names: float = 0.0,
+        missing_kind: float = 0.0,
     ) -> None:
         self.rules = rules
         self.features = FEATURES
@@ -67,7 +69,10 @@ class Labelled:
         self._cases = cases
         self._strategy = strategy
         self._references: References = references
-        self._missing_names = missing_names
+        self._missing = missing_names, missing_kind
+        # No one sentence speaks of a whole document, so none is held against the floor.
+        asked = truth.columns.get("question", [""] * len(truth))
+        self._whole = np.array([asks_of_whole(question) for question in asked])
         self._given: dict[tuple[object, ...], Given] = {}
         self._members: dict[int, Flags] = {}
         self.declined = self._grade([None] * len(truth), [()] * len(truth))[0]
@@ -118,14 +123,17 @@ class Labelled:
             gives=np.array([one.value is not None for one in found]),
             right=right,
             features=np.clip(
-                [[one.features.get(name, 0.0) for name in FEATURES] for one in found], 0, 1
+                [
+                    [one.features.get(name, NEUTRAL.get(name, 0.0)) for name in FEATURES]
+                    for one in found
+                ],
+                0,
+                1,
             ),
-            standing=np.array([self._standing(one.features) for one in found]),
+            standing=np.where(
+                self._whole, 1.0, [standing(one.features, *self._missing) for one in found]
+            ),
         )
-
-    def _standing(self, seen: Mapping[str, float]) -> float:
-        """The score of the best sentence, less what it loses for names it lacks, as live."""
-        return seen.get("evidence", 1.0) - self._missing_names * (1 - seen.get("names", 1.0))
 
     def _grade(
         self, values: Sequence[str | None], references: Sequence[Sequence[str]]

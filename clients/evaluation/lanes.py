@@ -61,7 +61,7 @@ class _Turns:
         with self._lock:
             if url not in self._listed:
                 with connect(url, self.options.api_key) as client:
-                    self._listed[url] = models_of(client, url)
+                    self._listed[url] = models_of(client, url, "provider", "local")
             return self._listed[url].get(model)
 
 
@@ -98,11 +98,14 @@ def run_all(options: argparse.Namespace, done: Callable[[str], None]) -> dict[st
     return {name: results[name] for name in order if name in results}
 
 
-def models_of(client: openai.OpenAI, url: str) -> dict[str, str]:
-    """An endpoint's models, and who runs each. Raises ClientError."""
+def models_of(client: openai.OpenAI, url: str, field: str, usual: str) -> dict[str, str]:
+    """An endpoint's models, and what it says in a field of each; `usual` where it says nothing.
+
+    Raises ClientError.
+    """
     try:
         return {
-            model.id: str((model.model_extra or {}).get("provider") or "local")
+            model.id: str((model.model_extra or {}).get(field) or usual)
             for model in client.models.list()
         }
     except openai.OpenAIError as error:

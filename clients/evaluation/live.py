@@ -44,6 +44,8 @@ ALONE = Overrides(evidence_floor=-1.0, confidence_floor=0.0, whole_phrases=False
 ABLATIONS: Mapping[str, Overrides] = {
     "no evidence floor": Overrides(evidence_floor=-1.0),
     "names not looked for": Overrides(missing_names=0.0),
+    "kinds not looked for": Overrides(missing_kind=0.0),
+    "not scored without passages": Overrides(contrast=False),
     "no confidence floor": Overrides(confidence_floor=0.0),
     "values as they were written": Overrides(whole_phrases=False),
     "whole passages shown": Overrides(excerpt_sentences=50, excerpt_margin=0.0),

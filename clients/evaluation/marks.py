@@ -23,6 +23,7 @@ COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#0
 MARKERS = {"local": "s", "upstream": "o"}
 FONT = 9.0
 LINE_CHARS = 32  # of a run's name; a name has two lines at most
+GAP = 2.0  # pixels around a number: 2 and 3 side by side must not read as 23
 LINE_INCHES = 0.2  # of the list of names
 # Where a label may stand around its mark, in points: the first place that is free is taken.
 PLACES = [
@@ -148,9 +149,10 @@ def _place(text: Any, radius: float, taken: list[Any], frame: Any, renderer: Any
 
 
 def _text_box(text: Any, renderer: Any) -> Any:
-    """The label's own box, without its line to the mark."""
+    """The label's own box and a gap around it, without its line to the mark."""
     text.update_positions(renderer)
-    return importlib.import_module("matplotlib.text").Text.get_window_extent(text, renderer)
+    box = importlib.import_module("matplotlib.text").Text.get_window_extent(text, renderer)
+    return box.padded(GAP)
 
 
 def size_axis(axes: Any) -> None:

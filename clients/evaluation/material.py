@@ -9,7 +9,7 @@ from msgspec import Struct
 
 from clients.api import ClientError
 from clients.evaluation.cases import Case, ask_all, recorded_cases
-from clients.evaluation.dataset import Table, aligned, read_table
+from clients.evaluation.dataset import Table, aligned
 from clients.evaluation.experiment import (
     SUMMARY,
     Experiment,
@@ -55,7 +55,7 @@ def from_asked(options: argparse.Namespace, base: EnsembleSettings) -> Material:
         if getattr(options, option) is not None:
             raise ClientError(f"--{option} is for recorded runs.")
     questions = read_questions(options.questions)
-    rules = _rules(options, questions)
+    rules = rules_of(options, options.questions)
     if rules.columns != Columns():
         raise ClientError("--columns is for recorded runs; a run's own columns have fixed names.")
     if not 1 <= options.concurrency <= MAX_CONCURRENCY:
@@ -107,7 +107,7 @@ def from_recorded(options: argparse.Namespace, base: EnsembleSettings) -> Materi
         runs = [Experiment(name=path.stem, submission=path) for path in files]
     if len(runs) < 2:
         raise ClientError("An ensemble needs two recorded runs or more.")
-    rules = _rules(options, read_table(options.questions))
+    rules = rules_of(options, options.questions)
     truth = read_truth(options.questions, rules, ("question",))
     tables = [read_submission(run.submission, rules, ALSO) for run in runs]
     warn(truth, *tables)
@@ -136,13 +136,6 @@ def _members(base: EnsembleSettings, runs: Sequence[Experiment]) -> tuple[Member
             model = str(summary.get("model", model))
         found.append(known.get(run.name) or Member(model=model, name=run.name))
     return tuple(found)
-
-
-def _rules(options: argparse.Namespace, questions: Table) -> Rules:
-    """By the metric that is named, else the one that the questions have columns for."""
-    if options.metric is None:
-        options.metric = "squad" if Columns().answers in questions.columns else "wattbot"
-    return rules_of(options)
 
 
 def _needed(questions: Table, rules: Rules) -> list[str]:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from clients.api import ClientError
-from clients.evaluation.dataset import Table, read_table
+from clients.evaluation.dataset import Table, read_head, read_table
 from clients.evaluation.scoring import ROUNDS, Columns, Rules, Weights
 
 __all__ = [
@@ -34,9 +34,9 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--metric",
         choices=("wattbot", "squad", "retrieval"),
-        default="wattbot",
-        help="WattBot's value, reference and NA recall (default), SQuAD's F1 and exact match, or "
-        "nDCG, recall and MRR of the references in their order",
+        help="WattBot's value, reference and NA recall, SQuAD's F1 and exact match, or nDCG, "
+        "recall and MRR of the references in their order (default: SQuAD's where the truth has a "
+        "list of answers, else WattBot's)",
     )
     group.add_argument(
         "--weights",
@@ -67,8 +67,8 @@ def add_rules(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--seed", type=int, default=0, help="of the bootstrap (default: 0)")
 
 
-def rules_of(options: argparse.Namespace) -> Rules:
-    """The rules that the options say. Raises ClientError."""
+def rules_of(options: argparse.Namespace, truth: Path) -> Rules:
+    """The rules that the options say, and else the columns of the truth. Raises ClientError."""
     if options.rounds < 0 or options.rounds > 10**6:
         raise ClientError("--rounds must be between 0 and 1000000.")
     weights: dict[str, float] = {}
@@ -79,17 +79,16 @@ def rules_of(options: argparse.Namespace) -> Rules:
             raise ClientError(f"--weights: '{text}' is no number.") from error
         if not 0 <= weights[part] < float("inf"):
             raise ClientError(f"--weights: '{text}' is not a weight of 0 or more.")
-    rules: dict[str, Any] = {"metric": options.metric}
+    rules: dict[str, Any] = {}
     if options.evidence is not None:
         rules["evidence"] = tuple(n.strip() for n in options.evidence.split(",") if n.strip())
     try:
-        return Rules(
-            weights=msgspec.convert(weights, Weights),
-            columns=msgspec.convert(_pairs("--columns", options.columns), Columns),
-            **rules,
-        )
+        rules["weights"] = msgspec.convert(weights, Weights)
+        columns = msgspec.convert(_pairs("--columns", options.columns), Columns)
     except msgspec.ValidationError as error:
         raise ClientError(f"--weights or --columns: {error}.") from error
+    metric = options.metric or ("squad" if columns.answers in read_head(truth) else "wattbot")
+    return Rules(metric=metric, columns=columns, **rules)
 
 
 def read_truth(path: Path, rules: Rules, also: tuple[str, ...] = ()) -> Table:

@@ -47,9 +47,16 @@ def _enough(runs: Sequence[Run]) -> list[Run]:
     return list(runs)
 
 
+def _parts(runs: Sequence[Run]) -> list[str]:
+    """The overall score and the first three figures that are not the same by another name."""
+    whole = [run.figures["overall"] for run in runs]
+    others = [n for n in runs[0].figures if [run.figures[n] for run in runs] != whole]
+    return ["overall", *others][:4]
+
+
 def _size_scores(figure: Any, runs: Sequence[Run]) -> None:
     known = _sized(runs, lambda run: run.figures["overall"])
-    names = list(known[0].figures)[:4]
+    names = _parts(known)
     figure.set_size_inches(13, 8)
     panels = figure.subplots(2, 2).flat
     for axes, name in itertools.zip_longest(panels, names):
@@ -117,12 +124,13 @@ def _ranking(figure: Any, runs: Sequence[Run]) -> None:
 
 def _breakdown(figure: Any, runs: Sequence[Run]) -> None:
     ordered = sorted(runs, key=lambda run: run.figures["overall"])
-    names = list(ordered[0].figures)[:4]
+    names = _parts(ordered)
     axes = _bars(figure, ordered)
+    figure.set_size_inches(8, 0.55 * len(ordered) + 2)  # a row holds a mark below the other
     rows = np.arange(len(ordered))
     for at, name in enumerate(names):
         values = [run.figures[name] for run in ordered]
-        shift = ((len(names) - 1) / 2 - at) * 0.16  # equal values stay apart
+        shift = ((len(names) - 1) / 2 - at) * 0.2  # equal values stay apart
         axes.scatter(
             values, rows + shift, marker=PARTS[at], color=colour(at), label=name.replace("_", " ")
         )

@@ -46,7 +46,7 @@ NOT_APPLICABLE = {
 }
 BLANK = "is_blank"
 UNIT = "answer_unit"
-ALSO = (UNIT, "question", "answer", "supporting_materials", "explanation")
+ALSO = (UNIT, "question", "answer", "ref_url", "supporting_materials", "explanation")
 
 
 class Recording(Struct, frozen=True, kw_only=True):

@@ -32,6 +32,7 @@ from clients.evaluation.summary import summary_of
 __all__ = ["Job", "client_of", "read_questions", "rules_for", "run"]
 
 PLAN = "experiment.json"  # what is being run; a run of something else must not resume it
+FREE = ("questions", "concurrency", "retries", "timeout_s")  # settings it may resume without
 CONNECT_S = 10.0
 
 
@@ -110,8 +111,9 @@ def run(
 def _same_plan(job: Job, *, fresh: bool) -> None:
     path = job.folder / PLAN
     questions = "\n".join(job.questions.column("id") + job.questions.column("question"))
+    settings: dict[str, Any] = msgspec.to_builtins(job.settings)
     plan = {
-        "settings": msgspec.to_builtins(msgspec.structs.replace(job.settings, questions="")),
+        "settings": {name: settings[name] for name in settings if name not in FREE},
         "questions": hashlib.sha256(questions.encode()).hexdigest(),
     }
     for name in (SUMMARY, SUBMISSION, *([RESULTS, PLAN, CALLS] if fresh else [])):

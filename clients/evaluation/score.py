@@ -34,7 +34,7 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_rules(parser)
     options = parser.parse_args(argv)
-    rules = rules_of(options)
+    rules = rules_of(options, options.truth)
     truth = read_truth(options.truth, rules)
     found: list[dict[str, Any]] = []
     for path in options.submissions:

@@ -36,6 +36,7 @@ YES = ("1", "1.0", "true", "yes")
 NO = ("0", "0.0", "false", "no", "")
 MAX_NOTES = 5
 RIGHT_F1 = 0.5
+DECIMALS = 12
 RANKS = 10  # the first so many references count
 RANKINGS = (discounted_gain, recall, reciprocal_rank)
 
@@ -283,4 +284,5 @@ def _flags(truth: Table, column: str) -> NDArray[np.bool_]:
 
 
 def _floats(found: Figures) -> dict[str, float]:
-    return {name: float(value) for name, value in found.items()}
+    # A share is a quotient of means: 1.0 and not 0.9999999999999999.
+    return {name: round(float(value), DECIMALS) for name, value in found.items()}

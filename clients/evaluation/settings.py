@@ -27,6 +27,7 @@ class Overrides(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, o
     score_floor: float | None = None
     evidence_floor: float | None = None
     missing_names: float | None = None
+    missing_kind: float | None = None
     contrast: bool | None = None
     confidence_floor: float | None = None
     excerpt_sentences: int | None = None

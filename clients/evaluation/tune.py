@@ -60,6 +60,7 @@ def evaluate(
         ensemble.strategy,
         ensemble.references,
         ensemble.missing_names,
+        ensemble.missing_kind,
     )
     if not 2 <= options.folds <= len(labelled):
         raise ClientError(f"--folds must be between 2 and {len(labelled)}, the questions.")
@@ -138,7 +139,6 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--output", type=Path, default=ROOT, metavar="DIR", help=f"default: {ROOT}")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_rules(parser)
-    parser.set_defaults(metric=None)
     add_gateway_options(parser)
     return parser
 

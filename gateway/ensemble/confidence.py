@@ -9,13 +9,15 @@ from collections.abc import Mapping, Sequence
 
 from gateway.schema.ensemble import Vote
 
-__all__ = ["FEATURES", "SHIPPED", "confidence", "features_of_votes"]
+__all__ = ["FEATURES", "NEUTRAL", "SHIPPED", "confidence", "features_of_votes", "standing"]
 
 FEATURES = (
-    *("evidence", "margin", "names", "retrieval"),
+    *("evidence", "margin", "names", "kind", "retrieval"),
     *("agreement", "grounded", "answered", "likelihood"),
     *("shown", "alone", "lift"),
 )
+# What stands for a feature that was not seen: their means, so that it speaks neither way.
+NEUTRAL: Mapping[str, float] = {"shown": 0.9, "alone": 0.6, "lift": 0.3}
 SHIPPED: Mapping[str, float] = {
     "bias": -3.93,
     "evidence": 3.53,
@@ -28,8 +30,19 @@ SHIPPED: Mapping[str, float] = {
 def confidence(seen: Mapping[str, float], coefficients: Mapping[str, float]) -> float:
     """The probability that the answer is right, 0..1. What has no coefficient does not count."""
     score = coefficients.get("bias", 0.0)
-    score += sum(coefficients.get(name, 0.0) * value for name, value in seen.items())
+    for name in FEATURES:
+        score += coefficients.get(name, 0.0) * seen.get(name, NEUTRAL.get(name, 0.0))
     return 1 / (1 + math.exp(-max(-60.0, min(60.0, score))))
+
+
+def standing(seen: Mapping[str, float], missing_names: float, missing_kind: float) -> float:
+    """What is held against an evidence floor: the best sentence's score, less what it loses for the
+    question's names that it lacks, and where it cannot say what is asked for. Where no evidence
+    was looked for, nothing speaks against it.
+    """
+    lost = missing_names * (1 - seen.get("names", 1.0))
+    lost += missing_kind * (1 - seen.get("kind", 1.0))
+    return seen.get("evidence", 1.0) - lost
 
 
 def features_of_votes(votes: Sequence[Vote], agreement: float) -> dict[str, float]:

@@ -32,6 +32,7 @@ AS_SET = (
     "score_floor",
     "evidence_floor",
     "missing_names",
+    "missing_kind",
     "confidence_floor",
     "excerpt_sentences",
     "excerpt_margin",

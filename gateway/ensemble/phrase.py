@@ -7,17 +7,12 @@ A small model finds where an answer stands better than where it begins and ends:
 import re
 
 from gateway.ensemble.evidence import terms
+from gateway.ensemble.sought import DATE, sought
 
 __all__ = ["whole_phrase"]
 
-MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-DAY = r"\d{1,2}(?:st|nd|rd|th)?"
 # What is one value, however little of it was said.
-WHOLE = re.compile(
-    rf"\b(?:{DAY} (?:of )?{MONTH}|{MONTH} {DAY})(?:,? \d{{4}})?\b"
-    rf"|\b{MONTH},? \d{{4}}\b"
-    r"|(?<![\w.,–—])\d[\d.,]*[–—]\d+(?:[.,]\d+)*(?![\w–—])"
-)
+WHOLE = re.compile(rf"\b(?:{DATE})|(?<![\w.,–—])\d[\d.,]*[–—]\d+(?:[.,]\d+)*(?![\w–—])")
 NAME_GOES_ON = re.compile(r" (?:[A-Z][\w'’.-]*\w|[A-Z]\.?|[IVX]+\b)")
 NAME_BEFORE = re.compile(r"(?<=\S )(?:[A-Z][\w'’-]*) $")
 LAST_WORD = re.compile(r"\S+$")
@@ -27,14 +22,17 @@ DANGLING = re.compile(
     r"[ ,]+(?:an?|the|of|and|or|but|than|that|which|is|are|was|were"
     r"|to|from|by|with|for|at|in|on|as|after|before|until|since|while|when|where|if|because)$"
 )
-# "What does R-23 mean?" of a sentence that says so, and "What does it cost?" of one with a price.
-ASKS_MEANING = re.compile(
-    r"\b(?:mean|means|meaning|stands? for|wrong|happened|why)\b", re.IGNORECASE
-)
-MEANING = re.compile(r"\bmeans(?: that)? (?P<said>[^.;:]+\w)")
-ASKS_PRICE = re.compile(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b", re.IGNORECASE)
-PRICE = re.compile(r"[£$€] ?\d[\d.,]*\b|\b\d[\d.,]* (?:pounds|dollars|euros|pence|cents)\b")
+INITIAL = re.compile(r"(?:^|\W)[A-Z]$")
 INITIAL_CHARS = 3  # "E." and "St." do not end a name, "Smith." does
+
+
+# "How long was it …?" is answered by "until 1796", not by 1796 alone; "What does it do?" by a verb.
+ASKS_SPAN = re.compile(r"\bhow long\b", re.IGNORECASE)
+SPAN_BEFORE = re.compile(r"\b(?:until|since) $")
+ASKS_DEED = re.compile(
+    r"\bwhat (?:do|does|did|can|could|will|would)\b.{1,100}\bdo\W*$", re.IGNORECASE
+)
+DEED_BEFORE = re.compile(r"\b(?:to|can|could|will|would|must|may) (?P<said>\w+ (?:(?:the|an?) )?)$")
 
 
 def whole_phrase(text: str, start: int, end: int, question: str) -> tuple[int, int]:
@@ -44,25 +42,27 @@ def whole_phrase(text: str, start: int, end: int, question: str) -> tuple[int, i
     the answer. Dates, ranges and names are completed. What says nothing of its own is left out:
     function words at its end, and clauses after or before a comma that repeat the question.
     """
-    if asked := _asked_for(text, start, end, question):
-        return asked
+    if asked := sought(text, start, end, question):
+        return _without_dangling(text, *asked)
     for found in WHOLE.finditer(text):
         if found.start() <= start and end <= found.end():
             return found.span()
-    low, high = _name(text, start, end)
+    low, high = _with_before(text, *_name(text, start, end), question)
     low, high = _without_echo(text, low, high, question)
     return _without_dangling(text, low, high)
 
 
-def _asked_for(text: str, start: int, end: int, question: str) -> tuple[int, int] | None:
-    if ASKS_MEANING.search(question) and (found := MEANING.search(text)):
-        return found.span("said")
-    prices = list(PRICE.finditer(text)) if ASKS_PRICE.search(question) else []
-    said = any(found.start() < end and start < found.end() for found in prices)
-    return prices[0].span() if len(prices) == 1 and not said else None
+def _with_before(text: str, start: int, end: int, question: str) -> tuple[int, int]:
+    if ASKS_SPAN.search(question) and (before := SPAN_BEFORE.search(text[:start])):
+        start = before.start()
+    if ASKS_DEED.search(question) and (before := DEED_BEFORE.search(text[:start])):
+        start = before.start("said")
+    return start, end
 
 
 def _name(text: str, start: int, end: int) -> tuple[int, int]:
+    if INITIAL.search(text[start:end]) and text[end : end + 1] == ".":
+        end += 1
     while (more := NAME_GOES_ON.match(text, end)) and _is_open_name(text[start:end]):
         end = more.end()
     while text[start].isupper() and (before := NAME_BEFORE.search(text[:start])):

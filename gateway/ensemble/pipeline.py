@@ -19,7 +19,7 @@ from gateway.ensemble.features import features
 from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.judge import Judgement, candidates_of, judge
 from gateway.ensemble.members import overridden, questions
-from gateway.ensemble.plan import Execution, Plan, plan
+from gateway.ensemble.plan import Execution, Plan, plan, slowest
 from gateway.ensemble.prompt import (
     Conversation,
     Passage,
@@ -371,18 +371,10 @@ def _usage(parts: Sequence[Usage]) -> Usage:
 
 
 def _timings(replies: Sequence[Reply], schedule: Plan, ends: Sequence[GenerateEnd]) -> Timings:
-    def spent(of: Callable[[Timings], float]) -> float:
-        """The slowest of each wave, one after the other, or who ran beside them; then the ends."""
-        by_place = {reply.place: of(reply.timings) for reply in replies}
-
-        def slowest(places: Sequence[int]) -> float:
-            return max((by_place[at] for at in places if at in by_place), default=0.0)
-
-        waves = sum(slowest(wave) for wave in schedule.waves)
-        return max(waves, slowest(schedule.beside)) + sum(of(end.timings) for end in ends)
-
+    taken = slowest(schedule, {reply.place: reply.timings for reply in replies})
+    taken += [end.timings for end in ends]
     return Timings(
-        queue_ms=spent(lambda timings: timings.queue_ms),
-        prefill_ms=spent(lambda timings: timings.prefill_ms),
-        decode_ms=spent(lambda timings: timings.decode_ms),
+        queue_ms=sum(one.queue_ms for one in taken),
+        prefill_ms=sum(one.prefill_ms for one in taken),
+        decode_ms=sum(one.decode_ms for one in taken),
     )

@@ -1,11 +1,13 @@
 """Which members run at once, and in what order models take turns. Pure."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Literal
 
 from msgspec import Struct
 
-__all__ = ["Execution", "Plan", "plan"]
+from models.types import Timings
+
+__all__ = ["Execution", "Plan", "plan", "slowest"]
 
 Execution = Literal["parallel", "sequential", "swapped"]
 
@@ -49,3 +51,22 @@ def plan(
     return Plan(
         execution if together else "swapped", tuple(tuple(places[each]) for each in turns), beside
     )
+
+
+def slowest(schedule: Plan, timings: Mapping[int, Timings]) -> list[Timings]:
+    """The times that passed, of members' `timings` by their places: the slowest one's of each wave,
+    one wave after the other, or those of who ran beside them if that took longer.
+
+    A member's times stay together: one waits while another reads the same prompt, and to take the
+    longest of each kind would count that twice.
+    """
+
+    def of(places: Sequence[int]) -> list[Timings]:
+        return sorted((timings[at] for at in places if at in timings), key=_whole)[-1:]
+
+    waves = [one for wave in schedule.waves for one in of(wave)]
+    return max(waves, of(schedule.beside), key=lambda some: sum(map(_whole, some)))
+
+
+def _whole(timings: Timings) -> float:
+    return timings.queue_ms + timings.prefill_ms + timings.decode_ms

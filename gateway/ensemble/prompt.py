@@ -70,6 +70,11 @@ def number_passages(hits: Sequence[Hit]) -> tuple[Passage, ...]:
     return tuple(Passage(n, hit, neutral(hit.text)) for n, hit in enumerate(ordered, 1))
 
 
+def best_of(ranked: Sequence[Sentence], limit: int, margin: float) -> list[Sentence]:
+    """At most `limit` sentences, none of which scores less than `margin` times the first."""
+    return [s for s in ranked[:limit] if s.score >= margin * ranked[0].score]
+
+
 def excerpts(
     passages: Sequence[Passage], ranked: Sequence[Sentence], limit: int, margin: float
 ) -> list[Passage]:
@@ -77,7 +82,7 @@ def excerpts(
 
     The best are at most `limit`, none of which scores less than `margin` times the first.
     """
-    near = [s for s in ranked[:limit] if s.score >= margin * ranked[0].score]
+    near = best_of(ranked, limit, margin)
     best = sorted(near, key=lambda sentence: (sentence.n, sentence.start))
     found: list[Passage] = []
     for passage in passages:

@@ -88,6 +88,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
     # What that score loses where the sentence has none of the question's names and figures.
     missing_names: Annotated[float, Meta(ge=0, le=1)] = 0.0
+    # What it loses where no sentence that is shown can say what is asked for: no figure, say.
+    missing_kind: Annotated[float, Meta(ge=0, le=1)] = 0.0
     extractive: bool | None = None
     max_value_words: Annotated[int, Meta(ge=1, le=100)] = 12
     # An extracted value is read as the whole date, range or name that it is of.

@@ -6,14 +6,16 @@ from collections.abc import Sequence
 from msgspec import Struct
 from msgspec.structs import replace
 
+from gateway.ensemble import confidence
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
 from gateway.ensemble.evidence import Sentence, echoes, names_held
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
+from gateway.ensemble.kind import kind_held
 from gateway.ensemble.phrase import whole_phrase
-from gateway.ensemble.prompt import Passage
+from gateway.ensemble.prompt import Passage, best_of
 from gateway.ensemble.settings import EnsembleSettings, labels
 from gateway.ensemble.text import one_line
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
@@ -26,6 +28,7 @@ __all__ = [
     "ballots",
     "conclude",
     "count",
+    "held_kind",
     "held_names",
     "speaks",
     "standing",
@@ -77,10 +80,16 @@ def speaks(poll: Poll) -> bool:
 
 
 def standing(poll: Poll) -> float:
-    """The score of the best sentence, less what it loses for names it lacks; 0 without any."""
+    """The score of the best sentence, less what it loses for what it lacks; 0 without any."""
     if not poll.ranked:
         return 0.0
-    return poll.ranked[0].score - poll.settings.missing_names * (1 - held_names(poll))
+    settings = poll.settings
+    seen = {
+        "evidence": poll.ranked[0].score,
+        "names": held_names(poll),
+        "kind": float(held_kind(poll)),
+    }
+    return confidence.standing(seen, settings.missing_names, settings.missing_kind)
 
 
 def held_names(poll: Poll) -> float:
@@ -90,6 +99,13 @@ def held_names(poll: Poll) -> float:
     best = poll.ranked[0]
     hit = next(passage.hit for passage in poll.passages if passage.n == best.n)
     return names_held(poll.question, f"{best.text} {hit.heading} {hit.document_id}")
+
+
+def held_kind(poll: Poll) -> bool:
+    """Whether the best sentences can say what is asked for by its form."""
+    settings = poll.settings
+    shown = best_of(poll.ranked, settings.excerpt_sentences, settings.excerpt_margin)
+    return kind_held(poll.question, [sentence.text for sentence in shown])
 
 
 def count(poll: Poll, reply: Reply) -> Counted:

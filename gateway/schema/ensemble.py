@@ -31,6 +31,7 @@ class EnsembleOverride(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     score_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] | UnsetType = UNSET
     missing_names: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
+    missing_kind: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET
     excerpt_sentences: Annotated[int, Meta(ge=1, le=50)] | UnsetType = UNSET
     excerpt_margin: Annotated[float, Meta(ge=0, le=1)] | UnsetType = UNSET

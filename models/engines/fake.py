@@ -217,24 +217,37 @@ class FakeEngine:
 
 def minimal_instance(schema: object) -> object:
     """The smallest instance of the common JSON-schema keywords that this engine needs."""
+    return _minimal(schema, schema)
+
+
+def _minimal(schema: object, root: object) -> object:
     if not isinstance(schema, dict):
         return {}
     node = cast("dict[str, Any]", schema)
+    if "$ref" in node:
+        found: Any = root
+        for part in str(node["$ref"]).removeprefix("#").strip("/").split("/"):
+            found = found[part] if part else found
+        return _minimal(found, root)
     if "const" in node:
         return node["const"]
     if "enum" in node:
         return node["enum"][0]
     for key in ("anyOf", "oneOf", "allOf"):
         if key in node:
-            return minimal_instance(node[key][0])
+            return _minimal(node[key][0], root)
     kind: Any = node.get("type", "object")
-    match cast("list[str]", kind)[0] if isinstance(kind, list) else str(kind):
+    return _minimal_of(cast("list[str]", kind)[0] if isinstance(kind, list) else kind, node, root)
+
+
+def _minimal_of(kind: object, node: dict[str, Any], root: object) -> object:
+    match kind:
         case "object":
             properties = cast("dict[str, object]", node.get("properties", {}))
             required = cast("list[str]", node.get("required", []))
-            return {name: minimal_instance(properties.get(name)) for name in required}
+            return {name: _minimal(properties.get(name), root) for name in required}
         case "array":
-            return [minimal_instance(node.get("items"))] * int(node.get("minItems", 0))
+            return [_minimal(node.get("items"), root)] * int(node.get("minItems", 0))
         case "string":
             return "x" * int(node.get("minLength", 0))
         case "integer" | "number":
@@ -270,7 +283,7 @@ def _default_reply(request: GenerateRequest) -> str:
             if not isinstance(schema, (dict, bool)):
                 raise TypeError("a schema is an object or a boolean")
             return json.dumps(minimal_instance(cast("object", schema)))
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
+        except (ValueError, TypeError, LookupError, AttributeError, RecursionError) as error:
             raise InvalidRequest(
                 f"The grammar cannot be compiled: {error}", "response_format"
             ) from error

@@ -13,9 +13,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest, LoadFailed, ModelError, QueueFull, Unsupported
+from models.errors import InvalidRequest, LoadFailed, ModelError, Unsupported
 from models.types import ChatPrompt, EmbedRequest, EmbedResult, TokenizeRequest
 from models.worker import messages
+from models.worker.backlog import CHARACTERS_OF_A_TOKEN, Backlog
 from models.worker.cores import CoreLock
 from models.worker.long_texts import LongTexts
 from models.worker.windows import Window, WindowQueue
@@ -23,14 +24,10 @@ from models.worker.windows import Window, WindowQueue
 __all__ = ["EmbeddingLoop", "TextEncoder"]
 
 MAX_WINDOWS = 256  # of one input; beyond that the input is refused
-MAX_WAITING = 4_000_000  # characters of an owner's requests, about a million tokens; then 429
 MAX_CHARACTERS = 4_000_000  # of one input: its ids take some 40 bytes each, and seconds to find
 TOKENIZED_AT_ONCE = 20_000  # characters between two forward passes: some 20 ms
 CHARACTERS_OF_A_CALL = 40  # what a text costs beside its length, however short
 IDLE_S = 0.02  # between looks at the socket while only a long text is being tokenised
-CHARACTERS_OF_A_TOKEN = 4  # about
-FIRST_GUESS = 4000.0  # tokens a second, until they are measured
-LONGEST_RETRY_S = 600.0
 
 
 class TextEncoder(Protocol):
@@ -144,8 +141,7 @@ class EmbeddingLoop:
         # next of them is a long text.
         self._texts: deque[_Request] = deque()
         self._long = LongTexts(lambda text: encoder.tokenize([text])[0])
-        self._waiting: dict[str, int] = {}  # size of each owner's requests
-        self._pace = FIRST_GUESS
+        self._backlog = Backlog("embedded")
 
     @property
     def dimension(self) -> int:
@@ -171,13 +167,13 @@ class EmbeddingLoop:
                 self._encoder.forward(batch)
 
     def embed(self, message: messages.Embed) -> None:
-        """Queue a request; raises InvalidRequest, QueueFull."""
+        """Queue a request; raises InvalidRequest."""
         request = self._accept(message.id, message.request)
         if not request.inputs:  # no step would ever finish it
             self._send(messages.Embedded(request.id, self._result(request)))
             return
         self._requests[request.id] = request
-        self._waiting[request.owner] = self._waiting.get(request.owner, 0) + request.size
+        self._backlog.add(request.owner, request.size)
         self._texts.append(request)
 
     def generate(self, message: messages.Generate) -> None:
@@ -233,7 +229,7 @@ class EmbeddingLoop:
                 return
             elapsed_s = time.perf_counter() - begun
         tokens = sum(len(window.tokens) for window in batch)
-        self._pace += 0.2 * (tokens / elapsed_s - self._pace)
+        self._backlog.observe(tokens, elapsed_s)
         self._collect(batch, vectors)
 
     def _accept(self, request_id: int, request: EmbedRequest) -> _Request:
@@ -246,15 +242,7 @@ class EmbeddingLoop:
                 self._check_count(row, len(item))
                 self._check_ids(item, "input")
                 size += CHARACTERS_OF_A_TOKEN * len(item)
-        waiting = self._waiting.get(request.owner, 0)
-        # One that finds nothing of its owner's before it is taken whatever its size.
-        if waiting and waiting + size > MAX_WAITING:
-            seconds = waiting / CHARACTERS_OF_A_TOKEN / self._pace
-            raise QueueFull(
-                f"{waiting} characters already wait to be embedded, and this request has {size}; "
-                f"at most {MAX_WAITING} may wait.",
-                min(max(1.0, seconds), LONGEST_RETRY_S),
-            )
+        self._backlog.check(request.owner, size)
         rows = len(request.inputs)
         sums = np.zeros((rows, self._encoder.dimension), dtype=np.float32)
         prompt = self._prompts.get(request.kind)
@@ -337,9 +325,7 @@ class EmbeddingLoop:
         self._long.remove(request.id)
         if request.at < len(request.inputs):
             self._texts = deque(each for each in self._texts if each is not request)
-        self._waiting[request.owner] -= request.size
-        if not self._waiting[request.owner]:
-            del self._waiting[request.owner]
+        self._backlog.remove(request.owner, request.size)
 
     def _result(self, request: _Request) -> EmbedResult:
         vectors = _unit(request.sums[:, : self._dimensions]).astype("<f4", copy=False)

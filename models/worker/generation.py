@@ -108,16 +108,17 @@ class GenerationLoop:
         return trial
 
     def _measure(self) -> Trial:
+        self._llama.clear()
         tokens = min(PROBE_TOKENS, BATCH, self._llama.context)
         prompt_ms = self._try([Rows(0, 0, [0] * tokens, True)])
         state_bytes = len(self._llama.save(0))
         rows = min(PROBE_ROWS, self._scheduler.parallel)
+        self._llama.clear()
         step_ms = self._try([Rows(n, 0, [0], True) for n in range(rows)])
         return Trial(tokens, prompt_ms, state_bytes, step_ms)
 
     def _try(self, batch: list[Rows]) -> float:
-        """Milliseconds of it, in an empty cache. Raises LoadFailed."""
-        self._llama.clear()
+        """Milliseconds of it. Raises LoadFailed."""
         begun = time.perf_counter()
         if self._llama.decode(batch) != 0:
             raise LoadFailed("The model loads but cannot decode its first tokens.")

@@ -12,9 +12,10 @@ from typing import NoReturn, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import InvalidRequest, ModelError, QueueFull, Unsupported
+from models.errors import InvalidRequest, ModelError, Unsupported
 from models.types import RerankRequest, RerankResult, TokenizeRequest
 from models.worker import messages
+from models.worker.backlog import Backlog
 from models.worker.cores import CoreLock
 from models.worker.windows import Window, WindowQueue
 
@@ -23,12 +24,8 @@ __all__ = ["PairScorer", "RerankingLoop"]
 MAX_WINDOWS = 256  # of one document; beyond that it is refused
 MAX_DOCUMENT = 500_000  # characters of one: read whole between two forward passes
 MAX_QUERY = 20_000  # characters
-MAX_WAITING = 4_000_000  # characters of an owner's requests; then 429
 TOKENIZED_AT_ONCE = 20_000  # characters between two forward passes: some 20 ms
 CHARACTERS_OF_A_CALL = 40  # what a document costs beside its length, however short
-CHARACTERS_OF_A_TOKEN = 4  # about
-FIRST_GUESS = 4000.0  # tokens a second, until they are measured
-LONGEST_RETRY_S = 600.0
 
 
 class PairScorer(Protocol):
@@ -94,8 +91,7 @@ class RerankingLoop:
         self._queue = WindowQueue(scorer.batch_tokens, scorer.batch_rows)
         self._requests: dict[int, _Request] = {}
         self._texts: deque[_Request] = deque()  # those with documents that are not yet windows
-        self._waiting: dict[str, int] = {}  # size of each owner's requests
-        self._pace = FIRST_GUESS
+        self._backlog = Backlog("rated")
         self.dimension = None
 
     @property
@@ -118,14 +114,14 @@ class RerankingLoop:
                 self._scorer.score([Window(0, 0, pair, second)] * count)
 
     def rerank(self, message: messages.Rerank) -> None:
-        """Queue a request; raises InvalidRequest, QueueFull."""
+        """Queue a request; raises InvalidRequest."""
         asked = message.request
         request = self._accept(message.id, asked)
         if not request.documents:  # no step would ever finish it
             self._send(messages.Reranked(request.id, RerankResult((), 0)))
             return
         self._requests[request.id] = request
-        self._waiting[request.owner] = self._waiting.get(request.owner, 0) + request.size
+        self._backlog.add(request.owner, request.size)
         self._texts.append(request)
 
     def generate(self, message: messages.Generate) -> None:
@@ -172,7 +168,7 @@ class RerankingLoop:
                 return
             elapsed_s = time.perf_counter() - begun
         tokens = sum(len(window.tokens) for window in batch)
-        self._pace += 0.2 * (tokens / elapsed_s - self._pace)
+        self._backlog.observe(tokens, elapsed_s)
         for window, score in zip(batch, scores.tolist(), strict=True):
             self._collect(window, score)
 
@@ -192,15 +188,7 @@ class RerankingLoop:
             )
             raise InvalidRequest(message, "query")
         size = sum(map(len, asked.documents)) + CHARACTERS_OF_A_CALL * len(asked.documents)
-        waiting = self._waiting.get(asked.owner, 0)
-        # One that finds nothing of its owner's before it is taken whatever its size.
-        if waiting and waiting + size > MAX_WAITING:
-            seconds = waiting / CHARACTERS_OF_A_TOKEN / self._pace
-            raise QueueFull(
-                f"{waiting} characters already wait to be rated, and this request has {size}; "
-                f"at most {MAX_WAITING} may wait.",
-                min(max(1.0, seconds), LONGEST_RETRY_S),
-            )
+        self._backlog.check(asked.owner, size)
         return _Request(
             request_id, asked.owner, size, query, asked.documents, [0.0] * len(asked.documents)
         )
@@ -256,9 +244,7 @@ class RerankingLoop:
         self._queue.remove(request.id)
         if request.at < len(request.documents):
             self._texts = deque(each for each in self._texts if each is not request)
-        self._waiting[request.owner] -= request.size
-        if not self._waiting[request.owner]:
-            del self._waiting[request.owner]
+        self._backlog.remove(request.owner, request.size)
 
 
 def _refuse(verb: str) -> NoReturn:

@@ -71,8 +71,6 @@ class Scheduler:
     _arrivals: int = 0
     _passed_over: int = 0  # since flex's last turn: normal ones before it, and its preemptions
     _unfed: int = 0  # steps in a row in which a running flex prompt got no piece
-    _saved: int = 0  # tokens of long prompts that the last steps might have had and did not take
-    _saving: int = 0  # the same, once the step that was planned last is done
     _changed: bool = True  # since it was last found that nobody can be admitted
 
     def submit(self, sequence: Sequence) -> bool:
@@ -143,7 +141,13 @@ class Scheduler:
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
         prompts = [s for s in self.running if not s.streaming]
-        paced, burst = self._beside(streams, prompts, budget, room)
+        paced = burst = room
+        if streams:
+            paced, burst = budget.paced, budget.short
+            crowd = len(prompts) / len(streams)
+            if crowd > 1:  # more wait to begin than stream, and these bear longer pauses
+                paced = int(max(paced, WHOLE_TILE) * crowd)
+                burst = int(burst * crowd)
         for sequence in sorted(prompts, key=self._turn_to_prefill):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))
@@ -153,22 +157,6 @@ class Scheduler:
                 paced -= count
             room -= count
         return pieces
-
-    def _beside(
-        self, streams: Seq[Sequence], prompts: Seq[Sequence], budget: Budget, room: int
-    ) -> tuple[int, int]:
-        """How many tokens of long prompts, and of short ones, may join a step."""
-        self._saving = 0
-        crowd = len(prompts) / len(streams) if streams else 0.0
-        if crowd <= 1:
-            return (budget.paced, budget.short) if streams else (room, room)
-        # More wait to begin than stream, and these bear longer pauses: what would be small pieces
-        # in several steps is one whole batch, which costs less.
-        saved = self._saved + int(max(budget.paced, WHOLE_TILE) * crowd)
-        long = sum(each.pending for each in prompts if each.to_prefill > budget.short)
-        paced = room if saved >= min(room, long) else 0
-        self._saving = 0 if paced else saved
-        return paced, int(budget.short * crowd)
 
     def shortage(self, pieces: Seq[Piece]) -> int:
         """Cells that the step needs and the cache has not free."""
@@ -195,8 +183,6 @@ class Scheduler:
 
     def done(self, pieces: Seq[Piece]) -> None:
         """The step was decoded."""
-        self._saved = self._saving
-        prefilled = any(not piece.sequence.streaming for piece in pieces)
         for piece in pieces:
             sequence, count = piece.sequence, len(piece.tokens)
             assert sequence.slot is not None
@@ -210,8 +196,7 @@ class Scheduler:
                 self._changed = True  # somebody may wait for this prefill
         fed = {id(piece.sequence) for piece in pieces}
         unfed = any(s.flex and s.past < s.known and id(s) not in fed for s in self.running)
-        if prefilled or not unfed:
-            self._unfed = self._unfed + 1 if unfed and self._unfed < FLEX_TURN else 0
+        self._unfed = self._unfed + 1 if unfed and self._unfed < FLEX_TURN else 0
 
     def restart(self, sequence: Sequence) -> None:
         """A prefix that was to be copied back is not there: all is decoded again."""

@@ -59,6 +59,8 @@ def prepare(text: str) -> str:
         raise _refused(f"it is not JSON: {error}") from error
     if schema is True:
         return "{}"
+    if schema is False:
+        raise _refused("nothing satisfies 'false'")
     if isinstance(schema, dict) and "x-guidance" in schema:
         # llguidance's own switches; one of them has it ignore what it cannot do.
         raise _refused("'x-guidance' is not taken")

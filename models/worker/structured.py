@@ -246,4 +246,6 @@ def _refused(why: str, param: str) -> InvalidRequest:
     first = lines[0] if "panic" not in why else "llguidance gave up on it"
     if first.startswith("oneOf"):  # it names a switch of its own that nobody here can set
         first = "'oneOf' is taken only where no value can match two of its branches"
+    if "lexer" in first:  # nor its limits
+        first = "it is too complex"
     return InvalidRequest(f"'{param}' cannot be compiled: {first[:300]}", param)

@@ -527,6 +527,20 @@ async def test_log_probabilities_agree_with_greedy_choice(smollm2: Engine) -> No
         assert sum(np.exp([value for _, value in each.top])) <= 1 + 1e-5
 
 
+async def test_a_given_answer_is_scored_as_if_it_had_been_drawn(smollm2: Engine) -> None:
+    sampling = Sampling(temperature=0, logprobs=0)
+    drawn = await ask(smollm2, chat("Name a colour."), max_tokens=8, sampling=sampling)
+    given = await ask(smollm2, chat("Name a colour."), continuation=drawn.text)
+    assert given.text == drawn.text
+    assert given.end.usage.completion_tokens == 0
+    scores = [each.logprob for delta in given.deltas for each in delta.logprobs]
+    assert scores == pytest.approx(
+        [each.logprob for delta in drawn.deltas for each in delta.logprobs], abs=0.1
+    )
+    odd = await ask(smollm2, chat("Name a colour."), continuation="xylophone" + drawn.text)
+    assert odd.deltas[-1].logprobs[0].logprob < scores[0]
+
+
 async def test_a_banned_token_never_comes_and_a_favoured_one_always(smollm2: Engine) -> None:
     plain = await ask(smollm2, chat("Name a colour."), max_tokens=4)
     (first, *_) = await smollm2.tokenize(TokenizeRequest(TextPrompt(plain.text)))

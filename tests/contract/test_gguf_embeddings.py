@@ -91,4 +91,5 @@ def test_it_reads_no_more_at_once_than_it_is_told(tmp_path: Path) -> None:
     path = write_minilm(tmp_path / "m.gguf")
     assert encoder(path).context == 256
     assert encoder(path, context=64).context == 64
-    assert encoder(path, context=1000).context == 256
+    with pytest.raises(LoadFailed, match="context = 1000, but the model was trained for 256"):
+        encoder(path, context=1000)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, Literal
 
 import httpx
 import jsonschema
 import openai
 import pytest
 from msgspec.structs import replace
+from pydantic import BaseModel, Field
 
 from tests.contract.conftest import Gateway, running
 from tests.contract.serving import configuration
@@ -165,6 +166,38 @@ def test_streamed_the_calls_are_the_same(gateway: Gateway, model: str) -> None:
     assert "".join(call.function.arguments or "" for call in deltas) == whole.arguments
     assert final.finish_reason == "tool_calls"
     check(final.message.tool_calls)
+
+
+class Place(BaseModel):
+    north: bool
+    name: str = Field(max_length=8)
+
+
+class Look(BaseModel):
+    """Look the weather up."""
+
+    place: Place | None
+    unit: Literal["C", "F"]
+
+
+@pytest.mark.parametrize("model", ["hermes", "python"])
+def test_arguments_are_parsed_into_a_model(gateway: Gateway, model: str) -> None:
+    fields: Any = {
+        "messages": ASK,
+        "tools": [openai.pydantic_function_tool(Look)],
+        "tool_choice": "required",
+        "parallel_tool_calls": False,
+        "max_tokens": 100,
+        "temperature": 0,
+    }
+    whole = gateway.client.chat.completions.parse(model=model, **fields).choices[0].message
+    (call,) = whole.tool_calls or ()
+    assert isinstance(call.function.parsed_arguments, Look)
+    with gateway.client.chat.completions.stream(model=model, **fields) as stream:
+        events = [event.type for event in stream]
+        (streamed,) = stream.get_final_completion().choices[0].message.tool_calls or ()
+    assert "tool_calls.function.arguments.done" in events
+    assert streamed.function.parsed_arguments == call.function.parsed_arguments
 
 
 @pytest.mark.parametrize("model", PARALLEL)

@@ -143,6 +143,24 @@ def test_the_matrix_of_partial_runs(
         assert [row["half right"] for row in csv.DictReader(file)][4:6] == ["0", ""]
 
 
+def test_runs_of_other_questions_are_left_out_unless_they_are_named(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    runs = tmp_path / "runs"
+    write_run(runs / "far", [Record(id="else", answer_value="1", explanation="x")], {})
+    argv = ["--questions", str(truth), "--experiments-dir", str(runs)]
+    assert main(["matrix", *argv, "--output", str(tmp_path / "m")]) == 1
+    assert "No experiment is of the questions of" in capsys.readouterr().err
+    write_run(runs / "mine", records(), {})
+    assert main(["matrix", *argv, "--output", str(tmp_path / "m"), "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)["runs"]) == ["mine"]
+    assert "of other questions: far" in err
+    assert audited(capsys, *argv) == []
+    assert main(["matrix", "far", "mine", *argv, "--output", str(tmp_path / "m")]) == 1
+    assert "in common" in capsys.readouterr().err
+
+
 def test_interrupted_and_unknown_runs_are_named(
     truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

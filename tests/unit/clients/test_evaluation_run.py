@@ -63,7 +63,7 @@ def test_an_interrupted_run_goes_on(
     lines = results.read_text().splitlines(keepends=True)
     results.write_text(lines[0] + lines[1] + lines[2][:20])  # the last line was cut off
     before = len(gateway.bodies)
-    assert ran(capsys, *argv)["asked"] == 1
+    assert ran(capsys, *argv, "--concurrency", 1, "--retries", 0)["asked"] == 1
     assert len(gateway.bodies) == before + 1
     assert len(results.read_text().splitlines()) == 3
     assert main(["run", *map(str, argv), "--top-k", "9"]) == 1
@@ -128,6 +128,21 @@ def test_answers_of_plain_models(
     assert line.get("ref_id", []) == ([documents] if documents else [])
 
 
+@pytest.mark.parametrize("body", [{}, {"choices": []}, {"choices": [{"message": {"content": 4}}]}])
+def test_what_is_no_completion_is_an_error(
+    gateway: Gateway,
+    questions: Path,
+    tmp_path: Path,
+    body: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway.says(body)
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    assert ran(capsys, *argv)["errors"] == 3
+    line = json.loads((tmp_path / "m" / "results.jsonl").read_text().splitlines()[0])
+    assert "no chat completion" in line["error"]
+
+
 def test_smoke_and_all(
     gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -137,6 +152,9 @@ def test_smoke_and_all(
     gateway.says(completion(""))
     assert main(["run", "--smoke", "m", "--url", gateway.url]) == 1
     assert "the answer is empty" in capsys.readouterr().out
+    gateway.model = {"id": "m", "kind": "embedding"}
+    assert main(["run", "--smoke", "--url", gateway.url]) == 0
+    assert "0 passed, 0 failed, 1 skipped" in capsys.readouterr().out
     configs = tmp_path / "configs"
     configs.mkdir()
     (configs / "good.toml").write_text(f'model = "m"\nquestions = "{questions}"\n')
@@ -168,6 +186,14 @@ def test_bad_settings_are_named(
     message = capsys.readouterr().err
     assert str(config) in message
     assert told in message
+
+
+@pytest.mark.parametrize("option", [["--concurrency", "0"], ["--retries", "21"]])
+def test_numbers_out_of_range_are_named(
+    questions: Path, option: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", "--model", "m", "--questions", str(questions), *option]) == 1
+    assert f"{option[0]} must be between" in capsys.readouterr().err
 
 
 def test_an_empty_question_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

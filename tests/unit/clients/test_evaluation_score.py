@@ -201,7 +201,8 @@ def test_squad_from_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str
     said = {"a": "in Paris", "b": "", "c": "is_blank", "d": "42"}
     lines = [json.dumps({"id": i, "answer_value": v}) for i, v in said.items()]
     run.write_text("\n".join(lines))
-    found = scored(capsys, truth, run, "--metric", "squad")
+    assert scored(capsys, truth, run, "--metric", "squad") == scored(capsys, truth, run)
+    found = scored(capsys, truth, run)
     assert found["f1"] == found["overall"] == pytest.approx((2 / 3 + 1) / 4)
     assert found["exact_match"] == 0.25
     assert found["f1_answerable"] == pytest.approx(1 / 3)

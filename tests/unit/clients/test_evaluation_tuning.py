@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from numpy.typing import NDArray
 
 from clients.evaluation import tuning
@@ -18,7 +19,7 @@ from clients.evaluation.dataset import Table
 from clients.evaluation.labelled import Labelled, decide
 from clients.evaluation.scoring import Rules
 from clients.evaluation.tuning import Learnt, Trial, Tuner, weights_by_labels
-from gateway.ensemble.confidence import FEATURES, SHIPPED, confidence
+from gateway.ensemble.confidence import FEATURES, NEUTRAL, SHIPPED, confidence
 from gateway.schema.ensemble import EnsembleReport, Source, Vote
 
 QUESTIONS = 36
@@ -95,6 +96,21 @@ def floors_of(answers: Sequence[str], seed: int, *, telling: bool) -> list[Case]
         )
         for at, answer in enumerate(answers)
     ]
+
+
+def test_what_is_held_against_a_floor_is_what_the_gateway_holds() -> None:
+    asked = replace(
+        truth(["a", "b"]),
+        columns={**truth(["a", "b"]).columns, "question": ["What is R-77?", "What is this about?"]},
+    )
+    seen = [case(["x"] * 3, evidence=0.5), case(["x"] * 3, evidence=0.5)]
+    seen = [replace(one, seen={**one.seen, "names": 0.5, "kind": 0.0}) for one in seen]
+    labelled = Labelled(asked, Rules(metric="squad"), {5: seen}, "majority", "winners", 0.1, 0.3)
+    given = labelled.given(5, (1.0, 1.0, 1.0), -1.0)
+    # No one sentence speaks of a whole document.
+    assert given.standing == pytest.approx([0.5 - 0.05 - 0.3, 1.0])
+    # What was not scored speaks neither way.
+    assert given.features[0][FEATURES.index("lift")] == NEUTRAL["lift"]
 
 
 def test_a_planted_floor_is_found() -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from gateway.ensemble.confidence import FEATURES, SHIPPED, confidence
+from gateway.ensemble.confidence import FEATURES, NEUTRAL, SHIPPED, confidence, standing
 from tests.unit.ensemble.passages import ROUTER
 from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says
 
@@ -66,3 +66,13 @@ async def test_names_that_the_best_sentence_lacks_count_against_it() -> None:
     found = await Rig(says("12 seconds"), strict).verdict(question=asked)
     assert found.report.is_blank
     assert "No sentence speaks to the question" in found.report.explanation
+    # What `tune` holds against a floor is worked out from what the report says.
+    assert f"(the best {standing(found.report.features, 0.1, 0.0):.3f}," in found.report.explanation
+
+
+def test_what_was_not_seen_speaks_neither_way() -> None:
+    known = {"bias": 0.5, "lift": 3.0, "evidence": 1.0}
+    without = confidence({"evidence": 0.4}, known)
+    assert without == confidence({"evidence": 0.4, "lift": NEUTRAL["lift"]}, known)
+    assert confidence({"evidence": 0.4, "lift": 0.0}, known) < without
+    assert confidence({"evidence": 0.4, "lift": 1.0}, known) > without

@@ -1,6 +1,7 @@
 """The winner's value, scored with the passages and without them."""
 
 import math
+from collections.abc import Callable
 
 import pytest
 from msgspec.structs import replace
@@ -19,10 +20,14 @@ def likelier_with_passages(request: GenerateRequest) -> float:
     return -0.5 if "12 seconds" in request.prompt.messages[-1].content else -3.0
 
 
+def constant(score: float) -> Callable[[GenerateRequest], float]:
+    return lambda _: score
+
+
 def rig(score: float | None = None, **changes: object) -> Rig:
     made = Rig(says("12 seconds"), replace(SETTINGS, **changes), hits=[ROUTER])
     for engine in made.engines.values():
-        engine.score = likelier_with_passages if score is None else lambda request: score
+        engine.score = likelier_with_passages if score is None else constant(score)
     return made
 
 

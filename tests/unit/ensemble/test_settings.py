@@ -4,8 +4,9 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from gateway.ensemble.plan import Plan, plan
+from gateway.ensemble.plan import Plan, plan, slowest
 from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
+from models.types import Timings
 
 CONFIGS = Path(__file__).parents[3] / "configs"
 
@@ -92,3 +93,13 @@ def test_models_that_do_not_fit_together_take_turns_the_resident_one_first() -> 
 def test_what_runs_elsewhere_waits_for_no_swap() -> None:
     found = plan(["a", "far", "b"], ["a", "b"], together=False, elsewhere=["far"])
     assert found == Plan("swapped", ((0,), (2,)), (1,))
+
+
+def test_the_time_that_passed_is_the_slowest_ones_of_each_wave() -> None:
+    schedule = Plan("sequential", ((0, 1), (2,)), (3,))
+    first, waited = Timings(0.0, 100.0, 20.0), Timings(95.0, 10.0, 30.0)
+    other, remote = Timings(0.0, 40.0, 5.0), Timings(0.0, 10.0, 500.0)
+    assert slowest(schedule, {0: first, 1: waited, 2: other}) == [waited, other]
+    assert slowest(schedule, {0: first, 2: other, 3: remote}) == [remote]
+    assert slowest(schedule, {1: waited}) == [waited]
+    assert slowest(schedule, {}) == []

@@ -17,6 +17,7 @@ from models.settings import at_precision
 from tests.real_models import SMOLLM2
 from tests.unit.models.recorded_machines import GIB, NO_GPU, ONE_24, TWO_48
 
+ROOT = Path(__file__).parents[3]
 CHAT = """id = "{id}"
 kind = "chat"
 source = "hf:org/{id}"
@@ -68,9 +69,9 @@ def test_the_tables_say_where_and_why(config: Path, capsys: pytest.CaptureFixtur
     assert [cell.strip() for cell in row.split("│")[2:8]] == [
         "4.6 GiB",
         "2.0 GiB",
-        "293 MiB",
+        "301 MiB",
         "488 MiB",
-        "7.3 GiB",
+        "7.4 GiB",
         "8192",
     ]
     assert "not pulled" in row
@@ -158,3 +159,11 @@ def test_measuring_needs_a_worker_for_each_model(
     assert list(found) == ["all-minilm-l6-v2", "small"]
     assert found["small"]["measured"] == 200 * MIB
     assert "one: Source 'hf:org/one' is not on this machine" in printed.err
+
+
+def test_the_table_in_the_readme_is_what_is_printed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("JURAT_DATA_DIR", str(tmp_path))  # nothing was pulled: all is estimated
+    assert main(["plan", "--config", str(ROOT / "configs" / "gateway.toml"), "--table"]) == 0
+    assert capsys.readouterr().out in (ROOT / "README.md").read_text()

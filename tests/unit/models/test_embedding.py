@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from models.errors import InvalidRequest, LoadFailed, ModelError, QueueFull
 from models.types import EmbedRequest, TextPrompt, TokenizeRequest
-from models.worker import embedding, messages
+from models.worker import backlog, embedding, messages
 from models.worker.cores import CoreLock
 from models.worker.embedding import EmbeddingLoop
 
@@ -293,7 +293,7 @@ def test_a_cancelled_request_costs_nothing_more(worker: Worker) -> None:
 def test_more_than_may_wait_is_refused_by_owner(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(embedding, "MAX_WAITING", 100)
+    monkeypatch.setattr(backlog, "MAX_WAITING", 100)
     worker.embed(1, "x" * 300, owner="ann")  # alone: it can never be told to come back later
     with pytest.raises(QueueFull, match="300 characters already wait") as raised:
         worker.embed(2, "y", owner="ann")
@@ -307,6 +307,13 @@ def test_more_than_may_wait_is_refused_by_owner(
         worker.embed(6, (121,) * 5, owner="ann")
     worker.loop.cancel(5)
     worker.embed(7, (121,) * 20, owner="ann")
+
+
+def test_two_empty_texts_of_one_owner_are_embedded(worker: Worker) -> None:
+    worker.embed(1, "", owner="ann")
+    worker.embed(2, "", owner="ann")
+    worker.run()
+    assert sorted(worker.order()) == [1, 2]
 
 
 def test_an_input_beyond_all_windows_fails_its_request_alone(

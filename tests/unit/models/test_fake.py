@@ -101,6 +101,7 @@ async def test_only_json_schemas_are_followed() -> None:
         '{"type": 12}',
         '{"enum": []}',
         '{"type": "array", "minItems": "x"}',
+        '{"$ref": "#"}',
     ):
         with pytest.raises(InvalidRequest):
             await answer(engine, ask("x", constraint=Constraint("json_schema", grammar)))
@@ -115,9 +116,11 @@ def test_the_smallest_instance() -> None:
             "e": {"enum": ["b", "a"]},
             "l": {"type": "array", "items": {"type": "boolean"}, "minItems": 2},
             "any": {"anyOf": [{"const": 4}, {"type": "null"}]},
+            "r": {"$ref": "#/$defs/four"},
             "not_required": {"type": "string"},
         },
-        "required": ["n", "s", "e", "l", "any"],
+        "required": ["n", "s", "e", "l", "any", "r"],
+        "$defs": {"four": {"type": "integer", "minimum": 4}},
     }
     assert minimal_instance(schema) == {
         "n": 3,
@@ -125,6 +128,7 @@ def test_the_smallest_instance() -> None:
         "e": "b",
         "l": [False, False],
         "any": 4,
+        "r": 4,
     }
 
 

@@ -135,6 +135,20 @@ def test_what_does_not_fit_is_told_with_numbers_and_a_way_out() -> None:
         fit(SMALL, estimated(SMALL), hopeless)
 
 
+def test_where_no_single_setting_would_do_several_are_named() -> None:
+    least = replace(SMALL, quant="Q2_K")  # no smaller precision
+    does = replace(least, context=2048, kv_type="q8_0", prefix_cache_mb=0)
+    tight = Footprint(host=fit(does, estimated(does), room(NO_GPU)).estimate.host.total)
+    with pytest.raises(
+        DoesNotFit,
+        match=r'fit with context = \d+ and kv_type = "q8_0" and prefix_cache_mb = 0 together',
+    ) as raised:
+        fit(least, estimated(least), tight)
+    context = int(str(raised.value).rpartition("context = ")[2].split()[0])
+    assert context >= 2048
+    fit(replace(does, context=context), estimated(does), tight)
+
+
 def test_remedies_do_what_they_say() -> None:
     tight = Footprint(host=int(5.9 * GIB))
     with pytest.raises(DoesNotFit, match=r"with context = 4096 .*or prefix_cache_mb = 0"):

@@ -14,7 +14,7 @@ from models.types import (
     TextPrompt,
     TokenizeRequest,
 )
-from models.worker import messages, reranking
+from models.worker import backlog, messages
 from models.worker.cores import CoreLock
 from models.worker.reranking import RerankingLoop
 from models.worker.windows import Window
@@ -83,7 +83,7 @@ def test_scores_come_in_the_order_of_the_documents(worker: Worker) -> None:
     assert isinstance(message, messages.Reranked)
     assert message.result.tokens == 4 * (2 + 3) + 6
     assert not worker.loop._requests
-    assert not worker.loop._waiting
+    assert not worker.loop._backlog
 
 
 def test_a_long_document_is_as_good_as_its_best_part(worker: Worker) -> None:
@@ -160,7 +160,7 @@ def test_what_fails_in_the_model_fails_those_in_the_batch(worker: Worker) -> Non
 def test_more_than_may_wait_of_one_owner_is_refused(
     worker: Worker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reranking, "MAX_WAITING", 100)
+    monkeypatch.setattr(backlog, "MAX_WAITING", 100)
     worker.rerank(1, "ab", "x" * 90)
     with pytest.raises(QueueFull) as raised:
         worker.rerank(2, "ab", "x")

@@ -137,26 +137,19 @@ def test_a_short_prompt_is_prefilled_whole_beside_a_stream_and_a_long_one_in_pie
         assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [(stream.id, 1), (2, piece)]
 
 
-def test_where_more_wait_than_stream_long_prompts_come_in_whole_batches() -> None:
+def test_where_more_wait_than_stream_the_pieces_are_larger() -> None:
     subject = scheduler(cells=2000, parallel=8, batch=500)
     stream = streaming(subject, 1)
-    for number, length in ((2, 700), (3, 700)):
+    for number, length in ((2, 300), (3, 20), (4, 20)):
         subject.submit(sequence(number, length))
     admit(subject)
-    budget = Budget(paced=7, short=20)
-    steps: list[list[tuple[int, int]]] = []
-    for _ in range(7):
-        pieces = subject.plan(budget)
-        assert subject.plan(budget) == pieces  # a step may be planned again
-        assert pieces[0].sequence is stream
-        steps.append([(p.sequence.id, len(p.tokens)) for p in pieces[1:]])
-        subject.done(pieces)
-        stream.tokens.append(7)
-    # Each step adds 64 tokens for each prompt that waits.
-    assert 3 * 2 * WHOLE_TILE < 499 <= 4 * 2 * WHOLE_TILE
-    assert steps == [[], [], [], [(2, 499)], [], [], []]
-    pieces = subject.plan(budget)
-    assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [(1, 1), (2, 201), (3, 298)]
+    pieces = subject.plan(Budget(paced=7, short=20))
+    assert [(p.sequence.id, len(p.tokens)) for p in pieces] == [
+        (stream.id, 1),
+        (2, 3 * WHOLE_TILE),
+        (3, 20),
+        (4, 20),
+    ]
 
 
 def finish(subject: Scheduler) -> None:

@@ -265,6 +265,7 @@ CROSS = json.dumps(
         ("regex", "(?=a)b"),
         ("regex", r"[^\s\S]"),
         ("regex", "a" * 40_000),
+        ("json_schema", "false"),
         ("json_schema", CROSS),
         ("json_schema", references(2500, **{"$ref": "NEXT"}).replace('"null"', '"banana"')),
     ],
@@ -277,7 +278,13 @@ def test_what_is_too_much_is_refused_and_named(kind: Any, text: str) -> None:
     names = {"json_schema": "response_format", "regex": "regex"}
     assert caught.value.param == names.get(kind, "grammar")
     assert len(str(caught.value)) < 500
-    assert "panic" not in str(caught.value)
+    assert not any(word in str(caught.value) for word in ("panic", "fuel", "Expecting object"))
+
+
+def test_limits_that_nobody_can_set_are_not_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("models.worker.structured.LEXER_FUEL", 10)
+    with pytest.raises(InvalidRequest, match=r"it is too complex$"):
+        vocabulary().grammars.compile(Constraint("regex", "(a*)*" * 500 + "b")).result()
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,9 @@ class Loop:
         self._clock = clock
         self._takes_s = takes_s
 
+    def probe(self) -> None:
+        """Nothing to try."""
+
     def generate(self, message: messages.Generate) -> None:
         self._clock.now += self._takes_s
         self.done.append(message.id)

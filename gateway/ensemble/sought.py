@@ -1,0 +1,134 @@
+"""What a question asks for by its form, where a sentence has it just once: a price, a date. Pure.
+
+So small a model finds the right sentence better than the right words of it. Where a question asks
+for a price and the sentence has one, that is the answer, whatever else of it was said. How
+questions and reasons are put is known of English alone.
+"""
+
+import re
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from gateway.ensemble.evidence import WORD, stem, terms
+
+__all__ = ["DATE", "sought"]
+
+MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
+DAY = r"\d{1,2}(?:st|nd|rd|th)?"
+DATE = rf"(?:{DAY} (?:of )?{MONTH}|{MONTH} {DAY})(?:,? \d{{4}})?\b|\b{MONTH},? \d{{4}}\b"
+
+
+class Clause(NamedTuple):
+    """What is asked for as a whole clause: its question, and how a sentence says it (`said`)."""
+
+    asks: re.Pattern[str]
+    says: re.Pattern[str]
+
+
+def _any(pattern: str) -> re.Pattern[str]:
+    return re.compile(pattern, re.IGNORECASE)
+
+
+CLAUSES = (
+    Clause(
+        _any(
+            r"\b(?:mean|means|meaning|stands? for|wrong|happened|why|complain(?:s|ing)?"
+            r"|indicate[sd]?|problem|trouble)\b"
+        ),
+        re.compile(r"\b(?:means(?: that)?|in the sense that) (?P<said>[^.;:]+\w)"),
+    ),
+    Clause(
+        _any(r"^why\b|\bwhat (?:was|is|were|are) the (?:reason|cause)|\bwhat caused\b"),
+        re.compile(r"\b(?:because(?: of)?|due to|owing to) (?P<said>[^.;:,]+\w)"),
+    ),
+    Clause(
+        _any(r"\b(?:under|on|in|by) what (?:condition|circumstance)s?\b"),
+        re.compile(r"\bif (?P<said>[^.;:]+\w)"),
+    ),
+)
+MAGNITUDE = r"(?: ?(?:thousand|million|billion|trillion|bn|m|k)\b)?"
+ASKS_PRICE = _any(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b|\bhow much\b(?! of\b)")
+PRICE = re.compile(
+    rf"[£$€] ?\d(?:[\d.,]*\d)?{MAGNITUDE}"
+    rf"|(?<![\w.,])\d[\d.,]*{MAGNITUDE} (?:pounds|dollars|euros|pence|cents)\b"
+)
+ASKS_SHARE = _any(r"\b(?:what|which) (?:percent|percentage|share)\b")
+SHARE = re.compile(r"(?<![\w.,])\d[\d.,]*(?:%| per ?cent\b)")
+ASKS_DATE = _any(r"^(?:\w+ )?when\b|\b(?:what|which) (?:year|date)\b")
+DATED = re.compile(rf"\b(?:{DATE})|\b(?:1\d|20)\d\d\b(?![–—-]\d)")
+ASKS_PERSON = _any(r"^(?:(?:to|by|for|with|from) )?who\b")
+CAPITALISED = r"[A-Z][\w'’.-]*\w"
+NAME = rf"{CAPITALISED}(?:(?: (?:de|la|of|van|von|du|le))? {CAPITALISED}| [A-Z]\.)*"
+PERSON = re.compile(rf"\b{NAME}")
+ASKS_PLACE = _any(r"^(?:(?:in|at|to|from|on) )?where\b")
+PLACE = re.compile(rf"\b(?:in|at|to|from|near|on|into|outside|around) (?:the )?(?P<said>{NAME})")
+ASKS_COUNT = _any(r"\bhow many (?P<counted>(?:[\w'-]+ ?){1,3})")
+COUNTED = re.compile(
+    r"(?<![\w.,-])(?:[£$€] ?)?\d(?:[\d.,]*\d)?(?:%| percent\b)?"
+    rf"{MAGNITUDE}(?![\w-])"
+)
+NEAR = 3  # words behind a number, one of which is what is counted
+
+
+def sought(text: str, start: int, end: int, question: str) -> tuple[int, int] | None:
+    """The span of what is asked for, if `text`, a sentence, has it once, and `text[start:end]`,
+    what was said of it, does not."""
+    for clause in CLAUSES:
+        if clause.asks.search(question) and (found := clause.says.search(text)):
+            return found.span("said")
+    for asks, spans in KINDS:
+        if asks.search(question):
+            spans_there = list(spans(text, question))
+            said = any(low < end and start < high for low, high in spans_there)
+            return spans_there[0] if len(spans_there) == 1 and not said else None
+    return None
+
+
+Spans = Callable[[str, str], Iterator[tuple[int, int]]]
+
+
+def _matching(pattern: re.Pattern[str]) -> Spans:
+    return lambda text, question: (found.span() for found in pattern.finditer(text))
+
+
+def _dates(text: str, question: str) -> Iterator[tuple[int, int]]:
+    asked = set(WORD.findall(question))
+    for found in DATED.finditer(text):
+        if not asked.issuperset(WORD.findall(found.group())):
+            yield found.span()
+
+
+def _people(text: str, question: str) -> Iterator[tuple[int, int]]:
+    """Names that the question does not have. What begins the sentence may be none."""
+    asked = terms(question)
+    for found in PERSON.finditer(text):
+        named = terms(found.group())
+        if named and not named & asked and (found.start() or " " in found.group()):
+            yield found.span()
+
+
+def _places(text: str, question: str) -> Iterator[tuple[int, int]]:
+    asked = terms(question)
+    for found in PLACE.finditer(text):
+        named = terms(found["said"])
+        if named and not named & asked and not DATED.search(found["said"]):
+            yield found.span("said")
+
+
+def _counts(text: str, question: str) -> Iterator[tuple[int, int]]:
+    asked = ASKS_COUNT.search(question)
+    counted = terms(asked["counted"]) if asked else set[str]()
+    for found in COUNTED.finditer(text):
+        behind = WORD.findall(text[found.end() : found.end() + 60])[:NEAR]
+        if counted & {stem(word) for word in behind}:
+            yield found.span()
+
+
+KINDS: tuple[tuple[re.Pattern[str], Spans], ...] = (
+    (ASKS_PRICE, _matching(PRICE)),
+    (ASKS_SHARE, _matching(SHARE)),
+    (ASKS_DATE, _dates),
+    (ASKS_COUNT, _counts),
+    (ASKS_PERSON, _people),
+    (ASKS_PLACE, _places),
+)

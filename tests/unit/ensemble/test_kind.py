@@ -1,0 +1,60 @@
+import pytest
+from msgspec.structs import replace
+
+from gateway.ensemble.kind import kind_held
+from tests.unit.ensemble.passages import ROUTER, WIFI
+from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says
+
+
+@pytest.mark.parametrize(
+    ("question", "sentence", "held"),
+    [
+        ("How many ports does the R200 have?", "It has 4 ports.", True),
+        ("How many ports does the R200 have?", "It has four ports.", True),
+        ("How many ports does the R200 have?", "Its ports are on the back.", False),
+        ("What year was the bridge opened?", "The bridge was opened in 1931.", True),
+        ("What year was the bridge opened?", "The mayor opened the bridge.", False),
+        ("Which city wasn't rebuilt?", "Only Warsaw was not rebuilt.", True),
+        ("Which city wasn't rebuilt?", "Warsaw was rebuilt at once.", False),
+        ("Which box can no longer be sold?", "The box can be sold.", False),
+        ("What can't the P30 print on?", "The P30 is unable to print on glass.", True),
+        ("What does a new R200 cost?", "The R200 costs 79 pounds.", True),
+        ("What does a new R200 cost?", "Replacements are free of charge.", True),
+        ("What does a new R200 cost?", "The R200 needs 10 cm of free air.", False),
+        ("What is the price of a P30?", "The P30 prints.", False),  # its own figure is none
+        ("How many pages per minute does it print?", "It prints 20 pages a minute.", True),
+        ("How many pages per minute does it print?", "Its roller lasts 60,000 pages.", False),
+        ("How loud is the S4 in decibels?", "It draws 34 watts.", False),
+        ("How heavy is the V32?", "It weighs 7.4 kg.", True),
+        ("How heavy is the V32?", "It has 3 ports.", False),
+        ("How many primes are there?", "There are infinitely many primes.", True),
+        # The negation is in a clause of its own, or what is asked is why: support questions.
+        ("What should I do if my printer doesn't print?", "Check the cable.", True),
+        ("What is wrong with a laptop that does not start?", "Its battery is empty.", True),
+        ("Why isn't my printer printing?", "The cable is loose.", True),
+        ("My router has no internet. What does the red light mean?", "It is offline.", True),
+        ("Who painted the wall?", "The wall is white.", True),
+    ],
+)
+def test_what_is_asked_for_can_be_said_or_not(question: str, sentence: str, held: bool) -> None:
+    assert kind_held(question, [sentence]) is held
+    assert kind_held(question, ["It is grey.", sentence]) is held
+
+
+async def test_what_cannot_say_it_counts_against_the_evidence() -> None:
+    asked = "How many lamps does the Wi-Fi of the router have?"
+    wordy = replace(WIFI, text="The Wi-Fi of the router has lamps in its front.")
+    loose = replace(SETTINGS, evidence_floor=0.0)
+    seen = (await Rig(says("lamps"), loose, hits=[wordy]).verdict(question=asked)).report.features
+    assert seen["kind"] == 0.0
+    floor = seen["evidence"] - 0.01
+    strict = replace(loose, evidence_floor=floor, missing_kind=0.1)
+    declined = (await Rig(says("lamps"), strict, hits=[wordy]).verdict(question=asked)).report
+    assert "No sentence speaks to the question" in declined.explanation
+    seen = (await Rig(says("12 seconds"), loose, hits=[ROUTER]).verdict()).report.features
+    assert seen["kind"] == 1.0
+
+
+def test_what_is_longer_than_a_question_asks_for_no_kind() -> None:
+    assert not kind_held("What year was it?", ["The mayor opened it."])
+    assert kind_held("What year was it? " * 40, ["The mayor opened it."])

@@ -1,0 +1,76 @@
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from gateway.ensemble.sought import sought
+
+TEXTS = st.lists(
+    st.sampled_from(
+        ["In 1931", "Ann Lee", "paid", "$2.2 million", "because", "if", "20%", "9 keys"]
+    )
+).map(" ".join)
+QUESTIONS = st.sampled_from(
+    [
+        "When was it?",
+        "Who paid?",
+        "How much?",
+        "Why?",
+        "How many keys?",
+        "What percentage?",
+        "Where?",
+    ]
+)
+
+
+def found(question: str, text: str, said: str) -> str | None:
+    at = text.index(said)
+    span = sought(text, at, at + len(said), question)
+    return None if span is None else text[slice(*span)]
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "said", "wanted"),
+    [
+        ("What does it cost?", "With 2 drives it costs 7 pounds.", "2 drives", "7 pounds"),
+        ("How much was the aid?", "In 1973 the aid was $2.2 billion.", "1973", "$2.2 billion"),
+        ("What percentage is forest?", "Of 90 parts 49.6% are forest.", "90 parts", "49.6%"),
+        ("When did it open?", "The mayor opened it on 4 May 1931.", "mayor", "4 May 1931"),
+        ("In what year did it open?", "The mayor opened it in 1931.", "mayor", "1931"),
+        (
+            "Who opened the bridge?",
+            "The bridge was opened by Ann de Vries.",
+            "bridge",
+            "Ann de Vries",
+        ),
+        (
+            "Where is the tower?",
+            "The tower, a ruin, is in the Saxon Garden.",
+            "ruin",
+            "Saxon Garden",
+        ),
+        ("How many keys are there?", "It has 2 doors and 9 keys.", "2 doors", "9"),
+        ("Why is it red?", "It is red because of the iron in it.", "iron", "the iron in it"),
+        (
+            "Under what condition is it odd?",
+            "It is odd if no two divide it.",
+            "two",
+            "no two divide it",
+        ),
+        # What was said is of the kind that is asked for, or there is more than one, or none.
+        ("When did it open?", "It opened in 1931.", "1931", None),
+        ("When did it open?", "It opened in 1931 and closed in 1950.", "It", None),
+        ("When did it close in 1931?", "In 1931 the mayor closed it.", "mayor", None),
+        ("Who opened it?", "The mayor opened it.", "it", None),
+        ("What is it?", "It costs 7 pounds since 1931.", "It", None),
+    ],
+)
+def test_what_is_asked_for_is_found_where_it_stands_once(
+    question: str, text: str, said: str, wanted: str | None
+) -> None:
+    assert found(question, text, said) == wanted
+
+
+@given(TEXTS, QUESTIONS, st.integers(0, 40), st.integers(1, 9))
+def test_it_is_a_span_of_the_text(text: str, question: str, start: int, length: int) -> None:
+    span = sought(text, start, start + length, question)
+    assert span is None or 0 <= span[0] < span[1] <= len(text)
