@@ -19,6 +19,7 @@ from retrieval.indexes import Indexes
 from retrieval.ingest import Ingester, Progress
 from retrieval.lock import DirectoryLock
 from retrieval.memo import VectorMemo
+from retrieval.parse import prepare
 from retrieval.queue import IngestQueue
 from retrieval.search import Asked, Rerank, search
 from retrieval.settings import RetrievalSettings
@@ -114,6 +115,7 @@ class Library:
 
     def start(self) -> None:
         """Begin to ingest in the background what `catalog` was given; needs an event loop."""
+        prepare()
         self._queue.start()
 
     async def stop(self) -> None:

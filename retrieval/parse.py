@@ -14,7 +14,7 @@ from retrieval.document import Document
 from retrieval.errors import FileRejected
 from retrieval.parser_pool import ParserPool
 
-__all__ = ["Document", "clean_filename", "parse"]
+__all__ = ["Document", "clean_filename", "parse", "prepare"]
 
 _LONGEST_NAME = 255  # bytes; what file systems take
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -31,6 +31,11 @@ async def parse(data: bytes | Path, name: str) -> Document:
     except FileRejected as rejected:
         message = f"{name}: {rejected}"
         raise FileRejected(message, unsupported=rejected.unsupported) from None
+
+
+def prepare() -> None:
+    """Starts a parser process, so that the first file need not wait for it. Returns at once."""
+    _pool().prepare()
 
 
 def clean_filename(name: str) -> str:

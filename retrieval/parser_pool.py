@@ -50,7 +50,8 @@ class _Task(NamedTuple):
 class ParserPool:
     """Reads files in processes of their own, at most `size` at once, first come, first served.
 
-    Threads and processes begin with the first file. A process that a file kills is replaced.
+    Threads and processes begin with the first file, or with `prepare`; another only when all are
+    busy. A process that a file kills is replaced.
     """
 
     def __init__(self, size: int = 2, limits: Limits | None = None) -> None:
@@ -60,7 +61,14 @@ class ParserPool:
         self._lock = threading.Lock()
         self._parsers: list[_Parser] = []
         self._threads: list[threading.Thread] = []
+        self._unfinished = 0  # files
         self._closed = False
+
+    def prepare(self) -> None:
+        """Starts a process, so that the first file need not wait for it. Waits for nothing."""
+        with self._lock:
+            if not self._closed and not self._parsers:
+                self._add(prepared=True)
 
     def submit(self, data: bytes | Path, name: str) -> "Future[Document]":
         """Raises through the future: FileRejected, or RetrievalError when no parser starts."""
@@ -68,15 +76,9 @@ class ParserPool:
         with self._lock:
             if self._closed:
                 raise RetrievalError(_CLOSED)
-            if len(self._parsers) < self._size:
-                parser = _Parser(self._limits)
-                self._parsers.append(parser)
-                # Daemon threads: a file that takes its time must not hold up the program's end.
-                thread = threading.Thread(
-                    target=self._run, args=(parser,), name="parser", daemon=True
-                )
-                self._threads.append(thread)
-                thread.start()
+            self._unfinished += 1
+            if len(self._parsers) < min(self._size, self._unfinished):
+                self._add()
         self._tasks.put(_Task(future, data, name))
         return future
 
@@ -95,18 +97,38 @@ class ParserPool:
         """Ids of the processes that there are now."""
         return [pid for parser in self._parsers if (pid := parser.pid) is not None]
 
-    def _run(self, parser: "_Parser") -> None:
+    def _add(self, *, prepared: bool = False) -> None:
+        parser = _Parser(self._limits)
+        self._parsers.append(parser)
+        # Daemon threads: a file that takes its time must not hold up the program's end.
+        thread = threading.Thread(
+            target=self._run, args=(parser, prepared), name="parser", daemon=True
+        )
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self, parser: "_Parser", prepared: bool) -> None:
+        if prepared:
+            with contextlib.suppress(OSError, RetrievalError):  # said of the first file
+                parser.prepare()
         while (task := self._tasks.get()) is not None:
-            if not task.future.set_running_or_notify_cancel():
-                continue  # nobody waits for it any more
-            try:
-                document = parser.parse(task.data, task.name)
-            except BaseException as error:
-                task.future.set_exception(error)
-            else:
-                task.future.set_result(document)
-            del task
+            wanted = task.future.set_running_or_notify_cancel()
+            found = _read(parser, task) if wanted else None
+            with self._lock:  # before whoever waits for it goes on
+                self._unfinished -= 1
+            if isinstance(found, BaseException):
+                task.future.set_exception(found)
+            elif found is not None:
+                task.future.set_result(found)
+            del task, found
         parser.end()
+
+
+def _read(parser: "_Parser", task: _Task) -> Document | BaseException:
+    try:
+        return parser.parse(task.data, task.name)
+    except BaseException as error:
+        return error
 
 
 class _Parser:
@@ -123,6 +145,10 @@ class _Parser:
     def pid(self) -> int | None:
         process = self._process
         return None if process is None else process.pid
+
+    def prepare(self) -> None:
+        """Starts the process."""
+        self._running()
 
     def parse(self, data: bytes | Path, name: str) -> Document:
         process = self._running()

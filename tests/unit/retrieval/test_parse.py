@@ -237,3 +237,14 @@ def test_a_closed_pool_ends_what_it_was_doing(tmp_path: Path) -> None:
             future.result(60)
     with pytest.raises(RetrievalError, match="closed"):
         pool.submit(b"fine", "b.txt")
+
+
+def test_one_parser_is_enough_for_one_file_after_the_other() -> None:
+    pool = ParserPool(2)
+    try:
+        pool.prepare()
+        for _ in range(3):
+            assert pool.submit(b"plain", "a.txt").result(60).text == "plain"
+        assert len(pool.processes()) == 1
+    finally:
+        pool.close()
