@@ -23,8 +23,11 @@ def test_it_is_logistic() -> None:
 
 def test_the_shipped_coefficients_are_of_features_and_speak_for_evidence() -> None:
     assert set(SHIPPED) <= {"bias", *FEATURES}
-    weak, strong = dict.fromkeys(FEATURES, 0.2), dict.fromkeys(FEATURES, 0.8)
-    assert confidence(weak, SHIPPED) < 0.3 < 0.8 < confidence(strong, SHIPPED)
+    weak = {"evidence": 0.35, "margin": 0.0, "names": 0.0, "agreement": 0.5, "retrieval": 0.4}
+    strong = {"evidence": 0.8, "margin": 0.2, "names": 1.0, "agreement": 1.0, "retrieval": 0.8}
+    assert confidence(weak, SHIPPED) < 0.3 < 0.7 < confidence(strong, SHIPPED)
+    likely, unlikely = {**strong, "shown": 0.95}, {**strong, "shown": 0.5}
+    assert confidence(unlikely, SHIPPED) < confidence(likely, SHIPPED)
 
 
 async def test_what_is_too_uncertain_is_withheld() -> None:
