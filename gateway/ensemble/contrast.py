@@ -48,13 +48,15 @@ async def contrast(
     owner: str,
     *,
     flex: bool,
+    swapped: bool = False,
 ) -> Contrast | None:
     """The winner's value, scored by the first member's model.
 
-    None where there is nothing to score, or the model cannot: no answer fails for this.
+    None where there is nothing to score, or the model cannot: no answer fails for this. Where
+    models are `swapped` it would be a load more, and is left out.
     """
     settings = poll.settings
-    if not settings.contrast or finding.answer is None or poll.schema is not None:
+    if swapped or not settings.contrast or finding.answer is None or poll.schema is not None:
         return None
     extractive = poll.modes[0]
     passages: Sequence[Passage] = poll.passages

@@ -169,7 +169,13 @@ class Ensemble:
         finding = await self._conclude(request, poll, counted)
         vote_ms = (time.thread_time() - counting) * 1000 + sum(one.took_ms for one in counted)
         scored = await contrast(
-            poll, talk, finding, self._engines, request.owner, flex=request.flex
+            poll,
+            talk,
+            finding,
+            self._engines,
+            request.owner,
+            flex=request.flex,
+            swapped=schedule.execution == "swapped",
         )
         seen = features(poll, counted, finding, scored)
         likely = confidence(seen, settings.calibration)

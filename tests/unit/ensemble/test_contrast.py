@@ -2,11 +2,13 @@
 
 import math
 from collections.abc import Callable
+from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
 from gateway.ensemble.confidence import FEATURES
+from gateway.ensemble.plan import plan
 from gateway.schema.ensemble import EnsembleOverride
 from models.types import ChatPrompt, GenerateRequest
 from tests.unit.ensemble.passages import ROUTER
@@ -69,6 +71,14 @@ async def test_it_can_be_turned_off() -> None:
     assert SCORED.isdisjoint((await rig(contrast=False).verdict()).report.features)
     override = EnsembleOverride(contrast=False)
     assert SCORED.isdisjoint((await rig().verdict(override=override)).report.features)
+
+
+async def test_where_models_are_swapped_none_is_loaded_for_it() -> None:
+    made = rig()
+    made.ensemble._schedule = partial(plan, together=False)
+    verdict = await made.verdict()
+    assert verdict.report.execution == "swapped"
+    assert SCORED.isdisjoint(verdict.report.features)
 
 
 async def test_what_is_declined_is_not_scored() -> None:
