@@ -13,6 +13,11 @@ __all__ = ["decode", "read_json"]
 T = TypeVar("T")
 
 PLACE = re.compile(r"^(?P<text>.*?)(?: - at `(?P<path>.*)`)?$", re.DOTALL)
+# One half of a surrogate pair without the other, in JSON's escapes.
+HALF = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])"
+    rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+)
 MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
 
 
@@ -34,11 +39,20 @@ def decode(body: bytes, kind: type[T]) -> T:
     except msgspec.ValidationError as error:
         raise _misfit(str(error)) from error
     except msgspec.DecodeError as error:
-        raise BadRequest(f"The body is not valid JSON: {error}.", code="invalid_json") from error
+        reason = _half_a_pair(body, str(error)) or str(error)
+        raise BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json") from error
     except UnicodeDecodeError as error:
         raise BadRequest("The body is not valid UTF-8.", code="invalid_json") from error
     except RecursionError as error:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from error
+
+
+def _half_a_pair(body: bytes, reason: str) -> str | None:
+    """What is wrong where msgspec speaks of an end, or of a pair, and means this."""
+    half = HALF.search(body) if "truncated" in reason or "surrogate" in reason else None
+    if half is None:
+        return None
+    return f"{half.group().decode()} (byte {half.start()}) is half of a surrogate pair"
 
 
 def _misfit(message: str) -> BadRequest:

@@ -51,6 +51,14 @@ def test_a_bad_body_is_a_400(body: bytes, param: str | None) -> None:
     assert caught.value.message
 
 
+@pytest.mark.parametrize("half", ["\\ud800", "\\udc00", "\\uD83D\\u0041", "\\ud83d\\ud83d\\ude00"])
+@pytest.mark.parametrize("rest", ["", " and more"])
+def test_half_of_a_pair_is_named(half: str, rest: str) -> None:
+    with pytest.raises(BadRequest) as caught:
+        decode(f'{{"name": "\\ud83d\\ude00{half}{rest}"}}'.encode(), Outer)
+    assert f"{half[:6]} (byte 22) is half of a surrogate pair" in caught.value.message
+
+
 def test_unknown_fields_are_ignored() -> None:
     assert decode(b'{"name": "a", "new": {"x": [1]}}', Outer) == Outer("a")
 
