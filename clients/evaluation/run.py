@@ -20,6 +20,7 @@ from rich.progress import (
 from rich.table import Table as Sheet
 
 from clients.api import ClientError, add_gateway_options, connect, explain
+from clients.evaluation.endpoint import until_ready
 from clients.evaluation.experiment import ROOT, experiment_folder
 from clients.evaluation.lanes import models_of, run_all
 from clients.evaluation.options import parser_of, print_json
@@ -37,6 +38,7 @@ __all__ = ["main", "progress_bar"]
 
 LIMIT_S = 1800.0
 MAX_RETRIES = 20
+READY_S = 600.0  # for a gateway that loads models or fills stores
 SILENT = ("embedding", "rerank")
 
 
@@ -176,6 +178,7 @@ def _smoke(options: argparse.Namespace) -> int:
         reachable_gateway(options.url) as url,
         connect(url, options.api_key) as client,
     ):
+        until_ready(url, READY_S)
         kinds = dict.fromkeys(options.smoke, "chat") or models_of(client, url, "kind", "chat")
         results = {
             model: _try(client, url, model, question)
