@@ -75,6 +75,8 @@ async def contrast(
     ]
     try:
         engine = engines(settings.members[0].model)
+        if engine.stats().state != "ready":
+            return None  # others had their turn in its memory: a load would cost more than it tells
         async with asyncio.timeout(settings.timeout_s):
             (shown, one), (alone, other) = await asyncio.gather(
                 *(_scored(engine.generate(request)) for request in requests)

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from gateway.ensemble.confidence import FEATURES
 from gateway.schema.ensemble import EnsembleOverride
-from models.types import ChatPrompt, GenerateRequest
+from models.types import ChatPrompt, EngineStats, GenerateRequest
 from tests.unit.ensemble.passages import ROUTER
 from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says, writes
 
@@ -63,6 +63,14 @@ async def test_a_model_that_scores_nothing_answers_all_the_same() -> None:
     assert verdict.report.answer_value == "12 seconds"
     assert SCORED.isdisjoint(verdict.report.features)
     assert "without" not in verdict.reasoning
+
+
+async def test_no_model_is_loaded_to_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rig()
+    monkeypatch.setattr(made.engines["m"], "stats", lambda: EngineStats(state="unloaded"))
+    verdict = await made.verdict()
+    assert verdict.report.answer_value == "12 seconds"
+    assert SCORED.isdisjoint(verdict.report.features)
 
 
 async def test_it_can_be_turned_off() -> None:
