@@ -48,15 +48,13 @@ async def contrast(
     owner: str,
     *,
     flex: bool,
-    swapped: bool = False,
 ) -> Contrast | None:
     """The winner's value, scored by the first member's model.
 
-    None where there is nothing to score, or the model cannot: no answer fails for this. Where
-    models are `swapped` it would be a load more, and is left out.
+    None where there is nothing to score, or the model cannot: no answer fails for this.
     """
     settings = poll.settings
-    if swapped or not settings.contrast or finding.answer is None or poll.schema is not None:
+    if not settings.contrast or finding.answer is None or poll.schema is not None:
         return None
     extractive = poll.modes[0]
     passages: Sequence[Passage] = poll.passages
@@ -77,6 +75,8 @@ async def contrast(
     ]
     try:
         engine = engines(settings.members[0].model)
+        if engine.stats().state != "ready":
+            return None  # others had their turn in its memory: a load would cost more than it tells
         async with asyncio.timeout(settings.timeout_s):
             (shown, one), (alone, other) = await asyncio.gather(
                 *(_scored(engine.generate(request)) for request in requests)

@@ -169,13 +169,7 @@ class Ensemble:
         finding = await self._conclude(request, poll, counted)
         vote_ms = (time.thread_time() - counting) * 1000 + sum(one.took_ms for one in counted)
         scored = await contrast(
-            poll,
-            talk,
-            finding,
-            self._engines,
-            request.owner,
-            flex=request.flex,
-            swapped=schedule.execution == "swapped",
+            poll, talk, finding, self._engines, request.owner, flex=request.flex
         )
         seen = features(poll, counted, finding, scored)
         likely = confidence(seen, settings.calibration)

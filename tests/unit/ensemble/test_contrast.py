@@ -2,15 +2,13 @@
 
 import math
 from collections.abc import Callable
-from functools import partial
 
 import pytest
 from msgspec.structs import replace
 
 from gateway.ensemble.confidence import FEATURES
-from gateway.ensemble.plan import plan
 from gateway.schema.ensemble import EnsembleOverride
-from models.types import ChatPrompt, GenerateRequest
+from models.types import ChatPrompt, EngineStats, GenerateRequest
 from tests.unit.ensemble.passages import ROUTER
 from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says, writes
 
@@ -67,18 +65,18 @@ async def test_a_model_that_scores_nothing_answers_all_the_same() -> None:
     assert "without" not in verdict.reasoning
 
 
+async def test_no_model_is_loaded_to_score(monkeypatch: pytest.MonkeyPatch) -> None:
+    made = rig()
+    monkeypatch.setattr(made.engines["m"], "stats", lambda: EngineStats(state="unloaded"))
+    verdict = await made.verdict()
+    assert verdict.report.answer_value == "12 seconds"
+    assert SCORED.isdisjoint(verdict.report.features)
+
+
 async def test_it_can_be_turned_off() -> None:
     assert SCORED.isdisjoint((await rig(contrast=False).verdict()).report.features)
     override = EnsembleOverride(contrast=False)
     assert SCORED.isdisjoint((await rig().verdict(override=override)).report.features)
-
-
-async def test_where_models_are_swapped_none_is_loaded_for_it() -> None:
-    made = rig()
-    made.ensemble._schedule = partial(plan, together=False)
-    verdict = await made.verdict()
-    assert verdict.report.execution == "swapped"
-    assert SCORED.isdisjoint(verdict.report.features)
 
 
 async def test_what_is_declined_is_not_scored() -> None:
