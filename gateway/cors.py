@@ -24,7 +24,10 @@ class CrossOrigin:
         self._origins = frozenset(origin.encode() for origin in origins)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        origin = self._allowed(scope) if scope["type"] == "http" else None
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        origin = self._allowed(scope)
         if origin is None:
             await self._app(scope, receive, send)
             return
