@@ -5,7 +5,7 @@ can be its answer.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from gateway.ensemble.evidence import WORD, asked_about, expects_number
 from gateway.ensemble.values import NUMBER_WORDS
@@ -37,29 +37,58 @@ infinite infinitely several many few most all both half double once twice dozen 
 daily weekly monthly yearly annually hourly always
 """
 AMOUNTS = NUMBER_WORDS.keys() | frozenset(AMOUNT_WORDS.split())
-# What is measured, and the units that it is measured in.
-MEASURED = tuple(
-    (_any(asks), _any(says))
-    for asks, says in (
-        (
+# What is measured: how it is asked for, its units, their signs behind a figure, and other words
+# that speak of it. Asked for by a unit, any unit of the same will do.
+QUANTITIES = (
+    ("how loud", r"decibels?", r"dBA?", r"loud\w*|quiet\w*|silen\w*|noise"),
+    (
+        r"how heavy|how much (?:do|does|did)\b.{0,80}\bweigh",
+        r"(?:kilo|milli)?grams?|kilos?|ounces?|tonnes?",
+        r"kg|mg|g|lbs?|oz|t",
+        r"pounds?|tons?|heav\w+|light\w*|weigh\w*",
+    ),
+    (
+        "how hot|how cold",
+        r"(?:degrees )?(?:celsius|fahrenheit|centigrade|kelvin)",
+        r"° ?[CFK]?|K",
+        r"degrees?|hot\w*|cold\w*|warm\w*",
+    ),
+    (
+        "how tall|how wide|how thick",
+        r"(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|feet|miles?",
+        r"mm|cm|km|m|in|ft|\"|'",
+        r"foot|yards?|stor(?:e?ys?|ies)|tall\w*|wide\w*|thick\w*|high\w*|deep\w*|broad\w*",
+    ),
+    ("", r"(?:kilo)?watt-?hours?|joules?", r"k?Wh|k?J", ""),
+    ("", r"(?:kilo|mega|giga)?watts?", r"[kMG]?W", ""),
+    ("", r"(?:kilo)?volts?", r"k?V", ""),
+    ("", r"(?:kilo|mega|giga|tera)(?:bytes?|bits?)", r"[KMGTk]i?[Bb]", ""),
+)
+
+
+def _measured() -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
+    """How each quantity is asked for, and what a sentence has that may say it."""
+    yield (
+        _any(
             r"\b(?:how much|what) (?:do|does|did|is|are|was|will|would)\b.{0,80}\bcosts?\b"
-            r"|\bwhat (?:is|was) the price of\b",
+            r"|\bwhat (?:is|was) the price of\b"
+        ),
+        _any(
             r"[£$€]\s?\d|\b(?:pounds?|dollars?|euros?|cents?|pence|francs?|yen|nothing)\b"
-            r"|\bcharge\b|\b(?:is|are|for) free\b|\b(?:GBP|USD|EUR|CHF|JPY)\b",
-        ),
-        (r"\bhow loud\b|\bin decibels\b", r"\bd(?:eci)?b(?:els?)?\b|\bloud|\bquiet|\bsilent"),
-        (
-            r"\bhow heavy\b|\bhow much (?:do|does|did)\b.{0,80}\bweigh\b|\bin (?:kilo)?grams\b",
-            r"\d\s?(?:kg|g|lbs?|t|oz)\b|\b(?:kilo)?gram|\bkilos?\b|\bounces?\b|\bpounds?\b|\btons?\b"
-            r"|\btonnes?\b|\bheav|\blight",
-        ),
-        (r"\bin watt-?hours\b|\bhow many watt-?hours\b", r"\bwatt-?hours?\b|\bWh\b"),
-        *(
-            (rf"\bper {unit}\b", rf"(?:\bper|\ban?|\bevery|\beach|/) ?{unit[:3]}|ly\b")
-            for unit in ("second", "minute", "hour", "day", "week", "month", "year")
+            r"|\bcharge\b|\b(?:is|are|for) free\b|\b(?:GBP|USD|EUR|CHF|JPY)\b"
         ),
     )
-)
+    for asked, units, signs, others in QUANTITIES:
+        asks = rf"\b(?:in|how many) (?:{units})\b" + (rf"|\b(?:{asked})\b" if asked else "")
+        says = rf"\b(?:{units})\b|\d\s?(?:{signs})(?!\w)"
+        says += rf"|\b(?:{others})\b" if others else ""
+        yield _any(asks), _any(says)
+    for unit in ("second", "minute", "hour", "day", "week", "month", "year"):
+        says = rf"(?:\bper|\ban?|\bevery|\beach|/) ?{unit[:3]}|ly\b"
+        yield _any(rf"\bper {unit}\b"), _any(says)
+
+
+MEASURED = tuple(_measured())
 
 
 def kind_held(question: str, sentences: Sequence[str]) -> bool:
