@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from models.engine import Engine
 from models.errors import EngineCrashed
-from models.output_parser import join_calls
+from models.parts import join_calls
 from models.types import (
     CallDelta,
     GenerateDelta,

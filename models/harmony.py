@@ -9,10 +9,10 @@ and what is said before them, `final` the answer. The recipient may stand in the
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
-from models.output_parser import Content, Part, Thought, new_id
+from models.parts import Content, Part, PartParser, Thought, new_id
 from models.tagged_arguments import JsonValue, overlap
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta
@@ -86,8 +86,8 @@ def turns_with_one_call(messages: Sequence[dict[str, Any]]) -> list[dict[str, An
     return found
 
 
-class HarmonyParser:
-    """Takes text as it is written and gives back parts; as `OutputParser`, for this format.
+class HarmonyParser(PartParser):
+    """Thoughts, calls and an answer, each a message on its channel.
 
     `names` are the functions that may be called. A call of any other is content, as is all that
     follows no header: nothing is lost but headers.
@@ -95,40 +95,18 @@ class HarmonyParser:
 
     def __init__(self, names: Sequence[str] = ()) -> None:
         self._names = names
-        self._held = ""
-        self._at = 0  # of the held text's first character
         self._thoughts = 0  # messages of them
-        self._value = JsonValue()
-        self.calls = 0
-        self._states: dict[str, Callable[[bool], Iterator[Part]]] = {
+        states = {
             "header": self._header,
             "thought": self._body,
             "content": self._body,
-            "arguments": self._arguments,
             "after": self._after,
         }
-        self._state = "header"
+        super().__init__(states, "header")
 
     @property
     def thinking(self) -> bool:
-        """Whether what comes next belongs to the thoughts."""
         return self._state == "thought"
-
-    def push(self, text: str) -> list[Part]:
-        """Parts that are now certain."""
-        self._held += text
-        return list(self._parts(last=False))
-
-    def finish(self) -> list[Part]:
-        """The rest; nothing comes after."""
-        return list(self._parts(last=True))
-
-    def _parts(self, *, last: bool) -> Iterator[Part]:
-        while True:
-            before = (self._state, self._at)
-            yield from self._states[self._state](last)
-            if (self._state, self._at) == before:
-                return
 
     def _header(self, last: bool) -> Iterator[Part]:
         header, found, _ = self._held.partition(MESSAGE)
@@ -171,14 +149,6 @@ class HarmonyParser:
             self._skip(len(END))
             self._state = "header"
 
-    def _arguments(self, last: bool) -> Iterator[Part]:
-        length, arguments = self._value.read(self._held)
-        self._skip(length)
-        if arguments:
-            yield CallDelta(self.calls - 1, arguments=arguments)
-        if self._value.ended:
-            self._state = "after"
-
     def _after(self, last: bool) -> Iterator[Part]:
         """After a call, whose message something closes."""
         closed = min((at for end in (END, CALL) if (at := self._held.find(end)) >= 0), default=-1)
@@ -186,8 +156,3 @@ class HarmonyParser:
             self._skip(self._held.index("|>", closed) + 2)
             self._state = "header"
         yield from ()
-
-    def _skip(self, length: int) -> str:
-        taken, self._held = self._held[:length], self._held[length:]
-        self._at += length
-        return taken

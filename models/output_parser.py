@@ -1,46 +1,27 @@
 """What a model wrote, told apart while it comes: thoughts, text, and calls of tools. Pure."""
 
 import re
-import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
 
 from models.literal_arguments import LiteralArguments
+from models.parts import ID_LENGTH, Content, Part, PartParser, Thought, new_id
 from models.tagged_arguments import JsonValue, TaggedArguments, overlap
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta
 
-__all__ = ["Content", "OutputParser", "Part", "Thinking", "Thought", "join_calls", "new_id"]
+__all__ = ["OutputParser", "Thinking"]
 
 # Whether the model may begin with thoughts, is amid them (the prompt began them), or must not.
 Thinking = Literal["may", "open", "no"]
-ID_LENGTH = 9  # of ids that a model writes itself
 NAME = re.compile(r"[A-Za-z0-9_-]")  # of a function
-ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 
 
-@dataclass(frozen=True)
-class Content:
-    """Text of the answer; `at` is where it began in all that was written."""
-
-    text: str
-    at: int
-
-
-@dataclass(frozen=True)
-class Thought:
-    """Text before the answer."""
-
-    text: str
-
-
-Part = Content | Thought | CallDelta
 _Found = tuple[int, str, str]  # length, name, id
 
 
-class OutputParser:
-    """Takes text as it is written and gives back parts, each as soon as it is certain.
+class OutputParser(PartParser):
+    """Thoughts, then an answer with calls, each in the model's own marks.
 
     What looks like a call and turns out to be none is content: nothing is lost. `names` are the
     functions that may be called; without a `form` nothing is taken for a call. `texts` says of each
@@ -60,47 +41,28 @@ class OutputParser:
         self._form = form
         self._names = names
         self._texts = texts or {}
-        self._held = ""
-        self._at = 0  # of the held text's first character
         self._strip = False  # whitespace that comes next only separates
         self._fence = ""  # what closes the calls, beside the format's own closing
-        self._value: JsonValue | TaggedArguments | LiteralArguments = JsonValue()
-        self.calls = 0
-        self._states: dict[str, Callable[[bool], Iterator[Part]]] = {
+        states = {
             "begin": self._begin,
             "think": self._think,
             "answer": self._answer,
             "text": self._text,
             "plain": self._plain,
-            "arguments": self._arguments,
             "after": self._after,
         }
-        if reasoning is None or thinking == "no":
-            self._state = "answer"
-        else:
-            self._state = "think" if thinking == "open" else "begin"
+        first = "answer"
+        if reasoning is not None and thinking != "no":
+            first = "think" if thinking == "open" else "begin"
             self._strip = thinking == "open"
+        super().__init__(states, first)
 
     @property
     def thinking(self) -> bool:
-        """Whether what comes next belongs to the thoughts."""
         return self._state == "think"
 
-    def push(self, text: str) -> list[Part]:
-        """Parts that are now certain."""
-        self._held += text
-        return list(self._parts(last=False))
-
-    def finish(self) -> list[Part]:
-        """The rest; nothing comes after."""
-        return list(self._parts(last=True))
-
-    def _parts(self, *, last: bool) -> Iterator[Part]:
-        while True:
-            before = (self._state, self._at, self._strip)
-            yield from self._states[self._state](last)
-            if (self._state, self._at, self._strip) == before:
-                return
+    def _place(self) -> tuple[object, ...]:
+        return *super()._place(), self._strip
 
     def _begin(self, last: bool) -> Iterator[Part]:
         assert self._reasoning is not None
@@ -178,14 +140,6 @@ class OutputParser:
             certain = len(self._held) - overlap(self._held, form.marker)
             yield from self._say(len(self._held[:certain].rstrip()))
 
-    def _arguments(self, last: bool) -> Iterator[Part]:
-        length, arguments = self._value.read(self._held)
-        self._skip(length)
-        if arguments:
-            yield CallDelta(self.calls - 1, arguments=arguments)
-        if self._value.ended:
-            self._state = "after"
-
     def _after(self, last: bool) -> Iterator[Part]:
         """After a call: another one, or the end."""
         form = self._form
@@ -259,24 +213,6 @@ class OutputParser:
             self._skip(len(self._held) - len(self._held.lstrip()))
             self._strip = not self._held
 
-    def _skip(self, length: int) -> str:
-        taken, self._held = self._held[:length], self._held[length:]
-        self._at += length
-        return taken
-
-
-def join_calls(deltas: Sequence[CallDelta]) -> tuple[CallDelta, ...]:
-    """One delta a call."""
-    found: dict[int, CallDelta] = {}
-    for delta in deltas:
-        begun = found.get(delta.index)
-        found[delta.index] = (
-            delta
-            if begun is None
-            else CallDelta(delta.index, begun.id, begun.name, begun.arguments + delta.arguments)
-        )
-    return tuple(found.values())
-
 
 def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
     """How much of `text` the pattern takes; whitespace counts in neither."""
@@ -292,10 +228,3 @@ def _match(pattern: str, text: str) -> "int | Literal['partial'] | None":
             return None
         at += 1
     return at
-
-
-def new_id(*, short: bool) -> str:
-    """Of a call; nine letters and digits where a template takes no other."""
-    if short:
-        return "".join(secrets.choice(ALPHABET) for _ in range(ID_LENGTH))
-    return f"call_{secrets.token_hex(12)}"

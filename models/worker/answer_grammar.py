@@ -15,6 +15,7 @@ from typing import Any, cast
 from models.errors import InvalidRequest
 from models.harmony import HARMONY, HarmonyParser
 from models.output_parser import OutputParser, Thinking
+from models.parts import PartParser
 from models.tagged_arguments import Parameter, parameters_of
 from models.tool_format import Reasoning, Tags, ToolFormat
 from models.types import Tool, ToolUse
@@ -40,7 +41,7 @@ class Shape:
     reasoning: Reasoning | None = None
     thinking: Thinking = "no"
 
-    def parser(self) -> OutputParser | HarmonyParser:
+    def parser(self) -> PartParser:
         """Tells the parts of such an answer apart."""
         names = () if self.use is None else self.use.names
         if self.form == HARMONY:

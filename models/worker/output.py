@@ -2,8 +2,7 @@
 
 from collections import deque
 
-from models.harmony import HarmonyParser
-from models.output_parser import Content, OutputParser, Thought, join_calls
+from models.parts import Content, PartParser, Thought, join_calls
 from models.types import CallDelta, GenerateDelta, GenerateEnd, TokenLogprob
 from models.worker.text import TextStream
 
@@ -18,9 +17,7 @@ class Output:
     `parser` tells thoughts and calls from text; without one, all is text.
     """
 
-    def __init__(
-        self, stops: tuple[str, ...] = (), parser: OutputParser | HarmonyParser | None = None
-    ) -> None:
+    def __init__(self, stops: tuple[str, ...] = (), parser: PartParser | None = None) -> None:
         self._stream = TextStream(stops)
         self._parser = parser
         self._text: list[str] = []

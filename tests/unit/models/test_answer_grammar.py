@@ -9,7 +9,8 @@ import llguidance
 import pytest
 
 from models.errors import InvalidRequest
-from models.output_parser import Content, Part, Thinking, Thought
+from models.output_parser import Thinking
+from models.parts import Content, Part, Thought
 from models.tool_format import Reasoning, ToolFormat
 from models.types import CallDelta, Constraint, Tool, ToolUse
 from models.worker.answer_grammar import Shape, compose

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from models.errors import InvalidRequest
 from models.literal_arguments import GEMMA4, LFM, LLAMA_PYTHON, recognised, speaking
-from models.output_parser import OutputParser, join_calls
+from models.output_parser import OutputParser
+from models.parts import join_calls
 from models.tool_format import ToolFormat
 from models.types import CallDelta, Tool, ToolUse
 from models.worker.answer_grammar import Shape

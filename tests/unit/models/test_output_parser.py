@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models.output_parser import Content, OutputParser, Part, Thought
+from models.output_parser import OutputParser
+from models.parts import Content, Part, Thought
 from models.tool_format import GEMMA, GENERIC, Reasoning, ToolFormat
 from models.types import CallDelta
 
