@@ -101,7 +101,8 @@ def test_a_silent_stream_is_kept_alive(watched: httpx.Client, engine: WatchedEng
 def test_a_streaming_client_that_goes_cancels(watched: httpx.Client, engine: WatchedEngine) -> None:
     body = ask("fake", "hold on", stream=True)
     with watched.stream("POST", "/v1/chat/completions", json=body) as answer:
-        assert next(answer.iter_lines())
+        lines = answer.iter_lines()  # kept: a generator that is dropped closes the connection
+        assert next(lines)
         assert not engine.closed.is_set()
     assert engine.closed.wait(10)
     assert engine.stats().running == 0
