@@ -3,6 +3,7 @@
 import math
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
@@ -95,6 +96,9 @@ RANGE = re.compile(
     rf"^(?:from\s+|between\s+|\[\s*)?(?P<low>[£$€]?(?:{FIGURE})[kKMBbT%]?)"
     rf"\s*(?:-|to|and|,)\s*(?P<high>[£$€]?(?:{FIGURE})[kKMBbT]?)(?P<unit>(?![\d.,-]).*?)\]?$"
 )
+SEPARATORS = re.compile(r"[^\d.+-]")
+LEADING_ZERO = re.compile(r"[+-]?0\d")
+UNIT = re.compile(r"(?:(?!\d)\w|[°%])[^\d]*|")
 OUTER = " \t\n.,;:!?\"'“”‘’`*_()"
 HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 ABBREVIATION = re.compile(r"(?<=\w)\s*\([a-z][a-z0-9-]{1,7}\)?$")
@@ -119,6 +123,7 @@ def is_blank(value: str) -> bool:
     return text in BLANKS or text.startswith(BLANK_OPENINGS)
 
 
+@lru_cache(maxsize=1024)  # a vote is compared many times
 def normalise(value: str, unit: str = "") -> Value:
     """The canonical form of a value, with the unit given beside it if it carries none itself."""
     if is_blank(value):
@@ -143,13 +148,14 @@ def parse_number(text: str, unit: str = "") -> Value | None:
     if found is None:
         return None
     figure, behind = found["figure"], found["unit"].strip()
-    plain = re.sub(r"[^\d.+-]", "", figure)
+    plain = SEPARATORS.sub("", figure)
     # "007", "01632 960140", "192.168.40.1" and "3-4-2" are names, not amounts.
-    if re.match(r"[+-]?0\d", plain) or not re.fullmatch(r"(?:(?!\d)\w|[°%])[^\d]*|", behind):
+    if LEADING_ZERO.match(plain) or not UNIT.fullmatch(behind):
         return None
     if len(behind.split()) > 3:
         return None
-    glued = found.end("magnitude") < 0 and re.match(r"\w", text[found.end("figure") :])
+    after = text[found.end("figure") : found.end("figure") + 1]
+    glued = found.end("magnitude") < 0 and (after.isalnum() or after == "_")
     if glued and behind.casefold() not in UNITS and not found["power"]:
         return None  # "802.11ac": letters right behind a number are a unit only if known as one
     number = float(plain) * _power(found["power"])
