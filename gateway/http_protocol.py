@@ -1,7 +1,8 @@
-"""HTTP/1.1 as uvicorn reads it, but: an error of it is one like all others, a head has a limit, and
-an offer to go over to another protocol is no fault.
+"""HTTP/1.1 as uvicorn reads it, but: an error of it is one like all others, a head has a limit in
+size, a request one in time, and an offer to go over to another protocol is no fault.
 """
 
+import asyncio
 from http import HTTPStatus
 from typing import ClassVar, cast
 
@@ -26,7 +27,18 @@ class HttpProtocol(HttpToolsProtocol):
     """
 
     OFFERS: ClassVar = frozenset({b"upgrade", b"http2-settings"})
+    HEAD_S: ClassVar = 60.0  # a request's head is here by then, or the connection ends
+    PAUSE_S: ClassVar = 60.0  # in which some of a body comes that is not whole
     _head_bytes: int | None = None  # of a request whose head has begun and not ended
+    _patience: asyncio.TimerHandle | None = None  # with a request that is not whole
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._wait(self.HEAD_S)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._wait(None)
+        super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
         self._unset_keepalive_if_required()
@@ -48,18 +60,42 @@ class HttpProtocol(HttpToolsProtocol):
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._head_bytes = 0
+        self._wait(self.HEAD_S)
 
     def on_headers_complete(self) -> None:
         self._head_bytes = None
+        self._wait(self.PAUSE_S)
         if not self._offers():
             super().on_headers_complete()
 
+    def on_body(self, body: bytes) -> None:
+        self._wait(self.PAUSE_S)
+        super().on_body(body)
+
     def on_message_complete(self) -> None:
+        self._wait(None)
         if not self._offers():
             super().on_message_complete()
 
     def send_400_response(self, msg: str) -> None:
         self._refuse(BadRequest(msg, code="invalid_http"))
+
+    def _wait(self, seconds: float | None) -> None:
+        """Give up the connection after so long; None: what was waited for is here."""
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        if seconds is not None:
+            self._patience = self.loop.call_later(seconds, self._give_up, seconds)
+
+    def _give_up(self, seconds: float) -> None:
+        if self.flow.read_paused:  # what does not come is not the client's fault
+            self._wait(seconds)
+        elif self._head_bytes is None and self._cycle() is None:
+            self.transport.close()  # nothing was asked
+        else:
+            message = f"The request is not whole, and nothing more came for {seconds:g} seconds."
+            self._refuse(ApiError(408, message, code="request_timeout"))
 
     def _refuse(self, error: ApiError) -> None:
         """Answer before there is a request, and close; an answer that is under way just ends."""
@@ -75,9 +111,14 @@ class HttpProtocol(HttpToolsProtocol):
     def _parser(self) -> httptools.HttpRequestParser:
         return cast("httptools.HttpRequestParser", self.parser)  # None after the connection's end
 
+    def _cycle(self) -> RequestResponseCycle | None:
+        return cast("RequestResponseCycle | None", self.cycle)  # None before the first request
+
     def _answering(self) -> bool:
-        cycle = cast("RequestResponseCycle | None", self.cycle)  # None before the first request
-        return cycle is not None and not cycle.response_complete
+        cycle = self._cycle()
+        if cycle is None or cycle.response_complete:
+            return False
+        return cycle.response_started or not cycle.more_body or bool(self.pipeline)
 
     def _offers(self) -> bool:
         return self._parser().should_upgrade() and self._parser().get_method() != b"CONNECT"
@@ -91,6 +132,7 @@ class HttpProtocol(HttpToolsProtocol):
         for name, value in self.headers:
             if name not in self.OFFERS:
                 head += [name, b": ", value, b"\r\n"]
+        self._wait(None)
         self.connections.discard(self)
         reader = H11Protocol(self.config, self.server_state, self.app_state)
         reader.connection_made(self.transport)

@@ -31,6 +31,7 @@ log = logging.getLogger("jurat.serve")
 
 LAST_PORT = 65535
 DRAIN_SHARE = 0.5  # of the time to shut down; the rest is for the workers
+KEEP_ALIVE_S = 75  # of a connection with no request: longer than clients keep one
 
 
 def main(argv: Sequence[str]) -> int:
@@ -105,6 +106,7 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
         log_config=None,
         access_log=False,  # AccessLog writes it
         server_header=False,
+        timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_s * DRAIN_SHARE)),
     )
     server = Server(config, settings)

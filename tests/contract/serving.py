@@ -61,6 +61,7 @@ class WatchedEngine(FakeEngine):
     async def _speech(self) -> None:
         try:
             if self.mute:
+                self.began.set()
                 await self._released.wait()
         except asyncio.CancelledError:
             self.closed.set()
@@ -131,7 +132,7 @@ def serve(found: Configuration, engines: Mapping[str, Engine] | None = None) -> 
     thread = threading.Thread(target=server.run, args=([sock],), daemon=True)
     thread.start()
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + READY_WITHIN_S
         while not server.started and thread.is_alive() and time.monotonic() < deadline:
             time.sleep(0.01)
         assert server.started, "the gateway did not start"

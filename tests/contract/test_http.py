@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 import httpx
 import pytest
 
-from gateway.http_protocol import MAX_HEAD_BYTES
+from gateway.http_protocol import MAX_HEAD_BYTES, HttpProtocol
 
 BODY = b'{"model": "fake", "max_tokens": 2, "messages": [{"role": "user", "content": "hi"}]}'
 HEAD = (
@@ -64,6 +64,23 @@ def test_what_is_no_request_is_told_so_in_the_form_of_every_error(
     ((found, body),) = answers(watched, sent)
     assert (found, body["error"]["code"]) == (status, code)
     assert watched.get("/health").status_code == 200
+
+
+@pytest.mark.parametrize("sent", [HEAD[:20], HEAD, HEAD + b"\r\n", HEAD + b"\r\n" + BODY[:9]])
+def test_a_request_that_stops_half_way_is_given_up(
+    watched: httpx.Client, monkeypatch: pytest.MonkeyPatch, sent: bytes
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "HEAD_S", 0.2)
+    monkeypatch.setattr(HttpProtocol, "PAUSE_S", 0.2)
+    status, body = answers(watched, sent)[-1]
+    assert (status, body["error"]["code"]) == (408, "request_timeout")
+
+
+def test_a_connection_on_which_nothing_is_asked_is_closed(
+    watched: httpx.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(HttpProtocol, "HEAD_S", 0.2)
+    assert answers(watched) == []
 
 
 @pytest.mark.parametrize("path", ["/health", "/v1/models", "/docs", "/metrics"])

@@ -121,11 +121,11 @@ def test_any_row_of_words_is_found_in_its_text(words: list[str], data: st.DataOb
 @pytest.mark.parametrize("piece", [".", " ", "1,", "| ", "a-", "e.g. ", "A1", "for ", "\n", "*"])
 def test_no_text_takes_long(piece: str) -> None:
     text = piece * (20_000 // len(piece))
-    began = time.perf_counter()
+    began = time.process_time()
     ranked_texts(text, [Text(1, text)])
     find("12", text)
     find(text[:2000], "12")
     spans_of(text)
     neutral(text)
     one_line(f"x{text}x")
-    assert time.perf_counter() - began < 2
+    assert time.process_time() - began < 2

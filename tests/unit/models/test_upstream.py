@@ -250,8 +250,8 @@ async def hang(asked: Asked) -> None:
 
 async def test_a_first_token_that_does_not_come_has_a_limit() -> None:
     async with scripted(hang) as server:
-        one = engine(server.url, first_token_timeout_s=0.3)
-        with pytest.raises(EngineUnavailable, match=r"first_token_timeout_s is 0\.3"):
+        one = engine(server.url, first_token_timeout_s=1.0)
+        with pytest.raises(EngineUnavailable, match=r"first_token_timeout_s is 1"):
             await ask(one)
         assert len(server.asked) == 1  # a slow server is not asked twice
         await one.stop(1)
@@ -264,8 +264,8 @@ async def test_a_whole_answer_has_a_limit() -> None:
         await asked.gone()
 
     async with scripted(begin) as server:
-        one = engine(server.url, timeout_s=0.3)
-        with pytest.raises(EngineCrashed, match=r"timeout_s is 0\.3"):
+        one = engine(server.url, timeout_s=1.0)
+        with pytest.raises(EngineCrashed, match=r"timeout_s is 1"):
             await ask(one)
         await one.stop(1)
 

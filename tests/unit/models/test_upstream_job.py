@@ -104,7 +104,7 @@ async def test_a_start_that_fails_names_the_command_and_what_it_said(folder: Fol
 
 
 async def test_a_start_that_leads_nowhere_has_a_limit(folder: Folder) -> None:
-    settings = replace(folder.settings, ready=["false"], start_timeout_s=0.3)
+    settings = replace(folder.settings, ready=["false"], start_timeout_s=1.5)
     job = Job("far", settings, never)
     with pytest.raises(LoadFailed, match="ready"):
         await job.acquire()
