@@ -30,6 +30,7 @@ MAGIC = b"GGUF"
 STRING, ARRAY = 8, 9
 # struct's letters of the types that have a fixed size, by GGUF's number.
 FIXED = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+ADDRESSES = 2**63  # bytes of the longest file that there can be
 KEPT = 4096  # elements; longer arrays, and those of strings, are only counted
 STRIDE = 1 << 17  # bytes of a vocabulary that are looked at together
 ONE_BY_ONE = 64  # strings, where one is long: looking again after each would take longer
@@ -275,6 +276,11 @@ class _Reader:
                     f"{importlib.metadata.version('gguf')} does not know."
                 ) from None
             length = elements // block * size
+            if offset + length >= ADDRESSES:
+                raise SourceError(
+                    f"{self._path}: the tensor {name} is said to have {length} bytes, {offset} "
+                    "bytes behind the header, which no file can; the header is damaged."
+                )
             tensors.append(_Tensor(name, elements, length, start + offset + length))
         end = max((tensor.end for tensor in tensors), default=0)
         if end > self._size:

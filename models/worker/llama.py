@@ -22,10 +22,10 @@ from models.worker.backend_sampling import BackendSamplers, Recipe
 from models.worker.batch import Batch, Rows
 from models.worker.limits import SCORED_ROWS, cache_sizes, check_rows, check_sequence, check_token
 from models.worker.llama_loading import Weights, adapt, cache_type
+from models.worker.vocabulary import grammar_tokenizer, read_vocabulary
 
 # llama_cpp's signatures are ctypes built at run time; to the type checker they are Any.
 llama_cpp: Any = importlib.import_module("llama_cpp")
-_llguidance: Any = importlib.import_module("llguidance.llamacpp")
 
 __all__ = ["BATCH", "Llama", "Rows", "State"]
 
@@ -98,7 +98,7 @@ class Llama:
         self._kv_type = cache_type(kv_type)
         with ThreadPoolExecutor(1, "context") as thread:
             opening = thread.submit(self._open, threads)
-            self._read_vocabulary()  # takes as long: two calls a token
+            self._read_vocabulary()
             self._context = opening.result()
         if not self._context:
             raise LoadFailed(
@@ -115,8 +115,6 @@ class Llama:
             else None
         )
         self._outputs = 0  # rows of logits that the last batch made
-        self._pieces: dict[int, bytes] = {}
-        self._special_pieces: dict[int, bytes] = {}
 
     @property
     def batch_tokens(self) -> int:
@@ -156,7 +154,7 @@ class Llama:
         ends = [token for token in (eos, *sorted(self.end_tokens - {eos})) if token >= 0]
         if not ends:
             raise ValueError("the file names no token that ends a text")
-        return _llguidance.lltokenizer_from_vocab(self._vocab, eos_token=ends)
+        return grammar_tokenizer(self._vocab, self._known, ends)
 
     def tokenize(self, text: str, *, add_special: bool, parse_special: bool) -> list[int]:
         """Token ids of a text; `add_special` adds BOS where the model wants one."""
@@ -173,20 +171,19 @@ class Llama:
 
     def piece(self, token: int) -> bytes:
         """The bytes of a token; none for a control token."""
-        if token not in self._pieces:
-            self._pieces[token] = self._piece(token, special=False)
-        return self._pieces[token]
+        piece = self.special_piece(token)
+        return b"" if token in self.control_tokens else piece
 
     def special_piece(self, token: int) -> bytes:
         """The bytes of a token; a control token's are how it is spelled."""
-        if token not in self._special_pieces:
-            self._special_pieces[token] = self._piece(token, special=True)
-        return self._special_pieces[token]
+        check_token(token, self.vocabulary)
+        return self._known.pieces[token]
 
     @functools.cached_property
     def longest_piece(self) -> int:
-        """Bytes of the longest token. Reading them all takes a part of a second, once."""
-        return max(len(self.piece(token)) for token in range(self.vocabulary))
+        """Bytes of the longest token that is no control token."""
+        controls = self.control_tokens
+        return max(len(piece) for t, piece in enumerate(self._known.pieces) if t not in controls)
 
     def special_text(self, token: int) -> str:
         """How a control token is spelled; nothing for a token that does not exist."""
@@ -367,12 +364,9 @@ class Llama:
 
     def _read_vocabulary(self) -> None:
         vocab = self._vocab = llama_cpp.llama_model_get_vocab(self._model)
-        self.vocabulary = int(llama_cpp.llama_vocab_n_tokens(vocab))
-        tokens = range(self.vocabulary)
-        is_end, attributes = llama_cpp.llama_vocab_is_eog, llama_cpp.llama_vocab_get_attr
-        unspoken = llama_cpp.LLAMA_TOKEN_ATTR_CONTROL | llama_cpp.LLAMA_TOKEN_ATTR_UNKNOWN
-        self.end_tokens = frozenset(t for t in tokens if is_end(vocab, t))
-        self.control_tokens = frozenset(t for t in tokens if attributes(vocab, t) & unspoken)
+        self._known = read_vocabulary(vocab)
+        self.vocabulary = len(self._known.pieces)
+        self.end_tokens, self.control_tokens = self._known.ends, self._known.controls
 
     def _open(self, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
@@ -390,13 +384,3 @@ class Llama:
         params.type_k = params.type_v = self._kv_type
         params.no_perf = True
         return llama_cpp.llama_init_from_model(self._model, params)
-
-    def _piece(self, token: int, *, special: bool) -> bytes:
-        check_token(token, self.vocabulary)
-        room = 64
-        while True:
-            text = ctypes.create_string_buffer(room)
-            count = llama_cpp.llama_token_to_piece(self._vocab, token, text, room, 0, special)
-            if count >= 0:
-                return text.raw[:count]
-            room = -count

@@ -20,6 +20,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
         "models/worker/llama_embedder.py",
         "models/worker/llama_loading.py",
         "models/worker/llama_reranker.py",
+        "models/worker/vocabulary.py",
         "models/worker/backend_sampling.py",
     ),
     "sentence_transformers": "models/worker/embedder.py",

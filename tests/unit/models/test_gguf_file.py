@@ -1,5 +1,6 @@
 """Reading a GGUF's header: what it says of real and tiny models, and what is wrong with a file."""
 
+import struct
 from pathlib import Path
 
 import gguf
@@ -117,6 +118,21 @@ def test_every_truncation_is_told(tmp_path: Path) -> None:
         path.write_bytes(whole[:size])
         with pytest.raises(SourceError, match=r"cut\.gguf is truncated: it has \d+ bytes"):
             read_layout(path)
+
+
+@pytest.mark.parametrize(("sides", "offset"), [((2**63, 2**63), 0), ((32,), 2**63)])
+def test_a_tensor_that_no_file_can_hold_is_named(
+    tmp_path: Path, sides: tuple[int, ...], offset: int
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(
+        b"GGUF"
+        + struct.pack("<IQQ", 3, 1, 0)
+        + struct.pack("<Q11s", 11, b"output.norm")
+        + struct.pack(f"<I{len(sides)}QIQ", len(sides), *sides, 0, offset)
+    )
+    with pytest.raises(SourceError, match=r"model\.gguf: the tensor output\.norm is said to have"):
+        read_layout(path)
 
 
 def test_damaged_headers_raise_nothing_else(tmp_path: Path) -> None:
