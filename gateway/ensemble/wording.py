@@ -49,8 +49,10 @@ WEEKDAY = re.compile(r"^(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+", re.IGN
 ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
 TEENS = "fifteen sixteen seventeen eighteen nineteen"
 TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
-SPELLED = {word: number for number, word in enumerate(f"{ONES} {TEENS}".split())}
-SPELLED |= {word: 10 * number for number, word in enumerate(TENS.split(), 2)}
+SPELLED = {
+    **{word: number for number, word in enumerate(f"{ONES} {TEENS}".split())},
+    **{word: 10 * number for number, word in enumerate(TENS.split(), 2)},
+}
 ANY_WORD, UNIT_WORD = "|".join(SPELLED), "|".join(list(SPELLED)[1:10])
 BELOW_HUNDRED = rf"(?:(?:{TENS.replace(' ', '|')})(?:[ -](?:{UNIT_WORD}))?|(?:{ANY_WORD}))"
 WORDS = re.compile(
