@@ -188,6 +188,7 @@ REASONS = {
     403: "The store may be searched with this key, but not changed; managing models takes an "
     "administrator's key; or the model hub asks for a licence to be accepted, or for a token",
     404: "There is no such model, store, file, upload or batch",
+    409: "The same is being done already",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",
     500: "The server failed",

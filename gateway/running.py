@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import logging
 import os
 import urllib.error
 import urllib.request
@@ -19,6 +20,8 @@ from retrieval.reindex import Reindexed, Reindexing
 
 __all__ = ["announce", "reindex_there"]
 
+log = logging.getLogger("jurat.serve")
+
 _ADDRESS = "gateway.json"
 _SILENCE_S = 120.0  # many times the pause between two signs of life
 _EVENT = b"data: "
@@ -31,10 +34,15 @@ class _Address(msgspec.Struct, frozen=True):
 
 
 def announce(data_dir: Path, url: str) -> None:
-    """Leaves for commands on this machine where this process listens."""
+    """Leaves for commands on this machine where this process listens, if there are documents."""
     draft = data_dir / f"{_ADDRESS}.new"
-    draft.write_bytes(msgspec.json.encode(_Address(str(os.getpid()), url)))
-    draft.replace(data_dir / _ADDRESS)
+    try:
+        draft.write_bytes(msgspec.json.encode(_Address(str(os.getpid()), url)))
+        draft.replace(data_dir / _ADDRESS)
+    except FileNotFoundError:
+        pass
+    except OSError as error:  # a full disk, say: it can serve
+        log.warning("%s: %s", draft, error.strerror)
 
 
 def reindex_there(
