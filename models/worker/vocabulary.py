@@ -124,10 +124,9 @@ def _ends(vocab: Any, size: int) -> frozenset[int]:
     if not sampler:
         possible = range(size)
     else:
-        pointer: Any = ctypes.POINTER(llama_cpp.llama_token_data)
         for start in range(0, size, ROWS):
             part = rows[start : start + ROWS]
-            first: Any = part.ctypes.data_as(pointer)
+            first: Any = part.ctypes.data_as(llama_cpp.llama_token_data_p)
             table = llama_cpp.llama_token_data_array(first, len(part), -1, False)
             llama_cpp.llama_sampler_apply(sampler, ctypes.byref(table))
         llama_cpp.llama_sampler_free(sampler)
