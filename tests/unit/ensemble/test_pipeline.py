@@ -209,6 +209,15 @@ async def test_a_value_that_repeats_the_question_is_a_blank_vote() -> None:
     assert verdict.report.is_blank
 
 
+async def test_members_end_where_their_votes_are_known_unless_told_not_to() -> None:
+    early, whole = Rig(says("12 seconds")), Rig(says("12 seconds"), WRITTEN_OUT)
+    first, second = await early.verdict(), await whole.verdict()
+    assert {request.stop for request in early.requests} == {('",',)}
+    assert {request.stop for request in whole.requests} == {()}
+    assert first.text == second.text
+    assert first.report.ref_id == second.report.ref_id == ["routers"]
+
+
 async def test_a_citation_moves_to_the_passage_with_the_value() -> None:
     verdict = await Rig(says("12 seconds", 3), WRITTEN_OUT).verdict()
     assert verdict.text.endswith("[1]")
