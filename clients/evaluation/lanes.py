@@ -31,6 +31,7 @@ from clients.private_gateway import private_gateway, running_gateway
 __all__ = ["models_of", "run_all"]
 
 TAIL_CHARS = 300
+LISTING_S = 60.0  # for a list of models; an endpoint that takes longer hangs
 DATA = "data "  # what a line of `jurat check-config` begins with
 
 Result = dict[str, Any]  # passed (None: skipped), why, seconds
@@ -61,7 +62,8 @@ class _Turns:
         with self._lock:
             if url not in self._listed:
                 with connect(url, self.options.api_key) as client:
-                    self._listed[url] = models_of(client, url, "provider", "local")
+                    listing = client.with_options(timeout=LISTING_S)
+                    self._listed[url] = models_of(listing, url, "provider", "local")
             return self._listed[url].get(model)
 
 

@@ -1,6 +1,7 @@
 """How a run is shown in a figure: its name, its colour, its mark. A home of matplotlib.
 
-Colours are Okabe and Ito's, which every eye tells apart, and never the only sign; local models are
+Colours are Okabe and Ito's, which every eye tells apart (grey for their yellow, which is faint on
+white), and never the only sign; local models are
 squares and upstream ones circles, filled where their size is known and hollow where it is
 estimated. Scatter plots number their marks and name the numbers beside the plot: so names may be
 long and marks close.
@@ -19,7 +20,7 @@ from clients.evaluation.calibration import Reliability
 
 __all__ = ["COLOURS", "FONT", "Run", "colour", "label_all", "scatter", "size_axis"]
 
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#999999")
 MARKERS = {"local": "s", "upstream": "o"}
 FONT = 9.0
 LINE_CHARS = 32  # of a run's name; a name has two lines at most
@@ -54,8 +55,12 @@ class Run(Struct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The label in at most two lines."""
-        return "\n".join(textwrap.wrap(self.label, LINE_CHARS, max_lines=2, placeholder="…"))
+        """The label in at most two lines: of a longer one its beginning and its end, where names
+        of many runs differ."""
+        lines = textwrap.wrap(self.label, LINE_CHARS)
+        if len(lines) > 2:
+            lines = [f"{lines[0]}…", textwrap.wrap(self.label[::-1], LINE_CHARS)[0][::-1]]
+        return "\n".join(lines)
 
 
 def colour(at: int) -> str:

@@ -29,12 +29,15 @@ DPI = 160
 SIZE = re.compile(r"(?<![\d.])(\d+(?:\.\d+)?)\s?([bm])(?![a-z0-9])", re.IGNORECASE)
 PAGE = """<!doctype html>
 <html lang="en"><meta charset="utf-8"><title>Evaluation</title>
+<meta name="viewport" content="width=device-width">
 <style>
- body {{ font: 15px/1.5 system-ui, sans-serif; }}
+ body {{ font: 15px/1.5 system-ui, sans-serif; color: #1a1a1a; background: #fff; }}
  body {{ max-width: 68rem; margin: 2rem auto; padding: 0 1rem; }}
  img {{ max-width: 100%; }} figure {{ margin: 2.5rem 0; }} figcaption {{ color: #444; }}
  table {{ border-collapse: collapse; }} td, th {{ border: 1px solid #ccc; padding: .25rem .6rem; }}
- td {{ text-align: right; }} td:first-child, td:last-child {{ text-align: left; }}
+ td {{ text-align: right; white-space: nowrap; }}
+ td:first-child, td:last-child {{ text-align: left; }}
+ td:first-child, td:nth-child(8) {{ white-space: normal; }}
 </style>
 <h1>Evaluation</h1><p>{questions} questions, {runs} runs.{left_out}</p>
 {tables}

@@ -16,6 +16,7 @@ __all__ = ["FIGURES", "draw"]
 
 PARTS = ("o", "s", "^", "D")  # marks of the parts of a score
 PANELS = 3  # beside each other
+LEAST_SPAN = 0.02  # of a heat map's colours
 MAX_WRITTEN = 900  # cells of a heat map with their numbers
 Array = NDArray[Any]
 
@@ -71,12 +72,12 @@ def _size_scores(figure: Any, runs: Sequence[Run]) -> None:
 
 def _size_latency(figure: Any, runs: Sequence[Run]) -> None:
     known = _sized(runs, lambda run: run.latency_s)
-    _one_scatter(figure, known, "size_b", "latency_s", "seconds a question (median)")
+    _against_size(figure, known, "latency_s", "seconds a question (median)", "size and latency")
 
 
 def _size_cost(figure: Any, runs: Sequence[Run]) -> None:
     known = _sized(runs, lambda run: run.cost)
-    _one_scatter(figure, known, "size_b", "cost", "US dollars a question")
+    _against_size(figure, known, "cost", "US dollars a question", "size and cost")
 
 
 def _cost_performance(figure: Any, runs: Sequence[Run]) -> None:
@@ -287,11 +288,12 @@ def _heat(
     figure: Any, grid: Array, columns: Sequence[str], rows: Sequence[str], title: str
 ) -> None:
     axes = figure.subplots()
-    image = axes.imshow(grid, cmap="cividis", aspect="auto")
+    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
+    low = min(low, high - LEAST_SPAN)
+    image = axes.imshow(grid, cmap="cividis", aspect="auto", vmin=low, vmax=high)
     axes.set_xticks(range(len(columns)), columns, rotation=35, ha="right", rotation_mode="anchor")
     axes.set_yticks(range(len(rows)), rows)
     axes.set_title(title, fontsize=FONT + 1)
-    low, high = float(np.nanmin(grid)), float(np.nanmax(grid))
     if grid.size <= MAX_WRITTEN:
         for row, column in np.ndindex(*grid.shape):
             value = grid[row, column]
@@ -309,11 +311,11 @@ def _heat(
     figure.colorbar(image, ax=axes, shrink=0.8)
 
 
-def _one_scatter(figure: Any, runs: Sequence[Run], x: str, y: str, label: str) -> None:
+def _against_size(figure: Any, runs: Sequence[Run], what: str, label: str, title: str) -> None:
     figure.set_size_inches(10, 5.5)
     axes = figure.subplots()
-    scatter(axes, runs, [getattr(run, x) for run in runs], [getattr(run, y) for run in runs])
-    axes.set_ylabel(label)
+    scatter(axes, runs, [run.size_b for run in runs], [getattr(run, what) for run in runs])
+    axes.set(ylabel=label, title=title)
     size_axis(axes)
     axes.set_ylim(bottom=0)
     label_all(figure, runs)

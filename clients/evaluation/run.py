@@ -32,12 +32,14 @@ __all__ = ["main"]
 LIMIT_S = 1800.0
 MAX_RETRIES = 20
 READY_S = 600.0  # for a gateway that loads models or fills stores
+ONE_RUN = ("config", "name", "concurrency", "retries", "members", "strategy", "store", "top_k")
 SILENT = ("embedding", "rerank")
 
 
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Raises ClientError."""
     options = _parser().parse_args(argv)
+    _check_together(options)
     if options.all:
         return _all(options)
     if options.smoke is not None:
@@ -93,6 +95,18 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     add_gateway_options(parser)
     return parser
+
+
+def _check_together(options: argparse.Namespace) -> None:
+    """Raises ClientError on an option that would have no effect."""
+    if not options.limit > 0:
+        raise ClientError("--limit must be more than 0 seconds.")
+    if options.all or options.smoke is not None:
+        many = "--all" if options.all else "--smoke"
+        names = ONE_RUN if options.all else (*ONE_RUN, "model")
+        given = [name.replace("_", "-") for name in names if getattr(options, name) is not None]
+        if given:
+            raise ClientError(f"--{given[0]} is of one run: it does not go with {many}.")
 
 
 def _settings(options: argparse.Namespace) -> ExperimentSettings:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import socket
 import sys
 import threading
 from collections.abc import Generator, Mapping
@@ -114,6 +115,32 @@ def test_an_experiment_that_takes_too_long_is_ended(
     status, found = ran(capsys, *argv, "--limit", "0.01")
     assert status == 1
     assert "not done within 0.01 s" in found["a"]["why"]
+
+
+def test_an_endpoint_that_hangs_before_the_first_question_is_named(
+    configs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(lanes, "LISTING_S", 0.05)
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # it takes a request, and never answers
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        status, found = ran(capsys, "--url", url, "--configs", configs, "--model", "m")
+    assert status == 1
+    assert "did not answer in time" in found["a"]["why"]
+
+
+@pytest.mark.parametrize(
+    ("argv", "told"),
+    [
+        (["--all", "--top-k", "3"], "--top-k is of one run"),
+        (["--smoke", "m", "--model", "m"], "--model is of one run"),
+        (["--all", "--limit", "0"], "--limit must be"),
+    ],
+)
+def test_options_without_effect_are_refused(
+    argv: list[str], told: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["run", *argv]) == 1
+    assert told in capsys.readouterr().err
 
 
 def test_the_data_folder_is_the_one_a_gateway_would_use(

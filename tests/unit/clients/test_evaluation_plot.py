@@ -24,6 +24,20 @@ def runs(tmp_path: Path) -> Path:
     return folder
 
 
+def test_long_names_keep_what_tells_them_apart() -> None:
+    none: Any = np.zeros(1, bool)
+    names = [
+        f"the run of everything that somebody asked on a Monday with qwen-{n}b" for n in (1, 2)
+    ]
+    shown = [
+        Run(label=name, figures={}, intervals={}, right=none, blank=none, evidence={}).name
+        for name in names
+    ]
+    assert shown[0] != shown[1]
+    assert all(len(line) <= 33 for name in shown for line in name.splitlines())
+    assert [name.count("\n") for name in shown] == [1, 1]
+
+
 @pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     """Some of the figures, small: to lay all of them out takes long."""
