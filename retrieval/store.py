@@ -88,54 +88,6 @@ class Store:
         ) as rows:
             return np.fromiter((row[0] for row in rows), np.int64)
 
-    def vectors(
-        self, owner: str, store_id: str, above: int = 0, limit: int | None = None
-    ) -> tuple[Ids, NDArray[np.float32]]:
-        """Chunk ids, shape (n,), ascending, and their vectors, shape (n, dimension).
-
-        An id is there once for each of the chunk's parts, in order. Of chunks whose id is above
-        `above`, the first `limit`. Nothing, shape (0, 0), for a store that is empty or that `owner`
-        may not search. A vector that is none of the present embedder's may be among them until
-        all is embedded anew; then the width is that of the first, and the others are left out.
-        """
-        ids: list[int] = []
-        blobs = bytearray()
-        width = 0
-        with self._database.rows(
-            f"SELECT e.chunk_id, e.vector FROM (SELECT c.id {_OF_STORE} AND c.id > :above"
-            " ORDER BY c.id LIMIT :limit) wanted JOIN embeddings e ON e.chunk_id = wanted.id"
-            " ORDER BY e.chunk_id, e.part",
-            {
-                "owner": owner,
-                "store": store_id,
-                "above": above,
-                "limit": -1 if limit is None else limit,
-            },
-        ) as rows:
-            for chunk_id, blob in rows:
-                width = width or len(blob)
-                if len(blob) == width:
-                    ids.append(chunk_id)
-                    blobs += blob
-        flat = np.frombuffer(blobs, dtype=np.float32)
-        return np.array(ids, np.int64), flat.reshape(len(ids), -1) if ids else flat.reshape(0, 0)
-
-    def texts(
-        self, owner: str, store_id: str, above: int = 0, limit: int | None = None
-    ) -> list[tuple[int, str, str]]:
-        """(chunk id, heading, text) by ascending id; which ones, as in `vectors`."""
-        rows = self._database.query(
-            f"SELECT c.id, c.heading, c.text {_OF_STORE} AND c.id > :above"
-            " ORDER BY c.id LIMIT :limit",
-            {
-                "owner": owner,
-                "store": store_id,
-                "above": above,
-                "limit": -1 if limit is None else limit,
-            },
-        )
-        return [(row[0], row[1], row[2]) for row in rows]
-
     def hits(self, owner: str, scores: Mapping[int, float]) -> list[Hit]:
         """The passages of those chunk ids that are still there and `owner` may see, unordered."""
         rows = self._database.query(

@@ -6,11 +6,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from retrieval.blobs import Blobs
 from retrieval.chunk import Chunk
 from retrieval.database import Database
 from retrieval.files import Files
+from retrieval.index_source import IndexSource
 from retrieval.parse import Document
 from retrieval.store import EmbeddedBy, Passage, Store, Written
 from retrieval.store_files import StoreFiles
@@ -41,6 +43,11 @@ class Collection(NamedTuple):
     stores: VectorStores
     store_files: StoreFiles
     store: Store
+    source: IndexSource
+
+    def vectors(self, store_id: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        """All of a store: chunk ids, one for each part, and their vectors."""
+        return next(self.source.vectors(store_id, 0, self.source.newest(), EMBEDDER.dimension))
 
     def upload(self, owner: str, name: str, content: bytes = b"content") -> FileObject:
         with self.blobs.incoming() as incoming:
@@ -80,6 +87,7 @@ def opened(folder: Path) -> Iterator[Collection]:
     files = Files(database, blobs)
     files.sweep()
     stores = VectorStores(database)
+    source = IndexSource(folder / "db")
     yield Collection(
         clock,
         database,
@@ -89,5 +97,7 @@ def opened(folder: Path) -> Iterator[Collection]:
         stores,
         StoreFiles(database, stores),
         Store(database),
+        source,
     )
+    source.close()
     database.close()

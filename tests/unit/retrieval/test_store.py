@@ -36,7 +36,7 @@ def test_a_file_is_stored_whole_or_not_at_all(collection: Collection) -> None:
     with pytest.raises(OSError, match="power"):
         collection.put("ann", store_id, passages(5, fail_at=0), "b.md")
     assert collection.store_files.all("ann", store_id) == before
-    assert len(collection.store.vectors("ann", store_id)[0]) == 3
+    assert len(collection.vectors(store_id)[0]) == 3
     written = collection.put("ann", store_id, passages(5))
     assert (len(written.removed), len(written.added)) == (3, 5)
     assert not set(written.removed) & set(written.added)
@@ -46,15 +46,11 @@ def test_vectors_come_back_as_they_were_part_by_part(collection: Collection) -> 
     store_id = collection.stores.ensure("ann", "docs").id
     collection.put("ann", store_id, passages(3, parts=2))
     store = collection.store
-    ids, vectors = store.vectors("ann", store_id)
+    ids, vectors = collection.vectors(store_id)
     assert ids.tolist() == [ids[0], ids[0], ids[2], ids[2], ids[4], ids[4]]
     assert vectors.tolist() == [[n] * 4 for n in (0, 0, 1, 1, 2, 2)]
     assert store.chunk_ids("ann", store_id).tolist() == sorted(set(ids.tolist()))
-    assert store.vectors("bob", store_id)[0].tolist() == []
-    assert store.texts("bob", store_id) == []
-    above, limited = int(ids[0]), store.vectors("ann", store_id, above=int(ids[0]), limit=1)
-    assert limited[0].tolist() == [ids[2], ids[2]]
-    assert store.texts("ann", store_id, above=above, limit=1) == [(ids[2], "H", "text 1")]
+    assert store.chunk_ids("bob", store_id).tolist() == []
 
 
 def test_documents_come_back_as_they_were(collection: Collection) -> None:
@@ -179,7 +175,7 @@ def test_a_database_of_version_1_keeps_all_that_is_in_it(tmp_path: Path) -> None
         assert (file.document_id, file.chunk_count, file.usage_bytes) == ("a", 1, 5 + 16)
         assert collection.files.read("ann", "file-1").bytes == 7
         assert collection.store.text("ann", "vs_1", "file-1") == "whole text"
-        assert collection.store.vectors("ann", "vs_1")[1].tolist() == [[5.0] * 4]
+        assert collection.vectors("vs_1")[1].tolist() == [[5.0] * 4]
         assert collection.database.query("PRAGMA foreign_key_check") == []
         # Ids of chunks that were deleted before are not used again.
         assert min(collection.put("ann", "vs_1", passages(1), "c.md").added) > 9
