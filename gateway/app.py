@@ -38,6 +38,7 @@ from gateway.routes.health import health, ready
 from gateway.routes.metrics import metrics
 from gateway.routes.models import list_models, retrieve_model
 from gateway.routes.pull import pull_model
+from gateway.routes.reindex import reindex_stores
 from gateway.routes.rerank import rerank
 from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
@@ -123,6 +124,7 @@ ROUTES = (
     cancel_file_batch,
     list_batch_files,
     pull_model,
+    reindex_stores,
     health,
     ready,
     openapi_json,

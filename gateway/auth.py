@@ -111,8 +111,8 @@ def admins_only(connection: ASGIConnection[Any, Any, Any, Any], _: BaseRouteHand
     if not connection.scope["state"].get("admin"):
         raise ApiError(
             403,
-            f"The API key of '{owner_of(connection.scope)}' may not manage models: that takes a "
-            "key of one whom auth.admins (JURAT_AUTH_ADMINS) names.",
+            f"The API key of '{owner_of(connection.scope)}' may not manage this gateway: that "
+            "takes a key of one whom auth.admins (JURAT_AUTH_ADMINS) names.",
             code="permission_denied",
         )
 

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import msgspec
 
-from gateway.config_files import load_configuration
-from retrieval.doctor import examine, repair
-from retrieval.errors import RetrievalError
+from gateway.config_files import Configuration, load_configuration
+from gateway.running import reindex_there
+from retrieval.doctor import Problem, examine, repair
+from retrieval.errors import RetrievalError, StoreLocked
 
 __all__ = ["main"]
 
@@ -23,7 +24,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(
         prog="jurat doctor",
         description="Check the database, the files and the indexes of the documents. "
-        "A gateway may run meanwhile, but not for --repair.",
+        "A gateway may run meanwhile; it does the repair then.",
     )
     parser.add_argument("--config", type=Path, help="the gateway.toml to read")
     parser.add_argument(
@@ -31,22 +32,32 @@ def main(argv: Sequence[str]) -> int:
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
     options = parser.parse_args(argv)
-    path = load_configuration(options.config).data_dir
+    found = load_configuration(options.config)
+    path = found.data_dir
 
     try:
         problems = examine(path)
         if options.repair and any(problem.cure for problem in problems):
-            repair(path)
+            _repair(found, problems)
     except RetrievalError as error:
         sys.stderr.write(f"jurat doctor: {error}\n")
         return 1
     left = [problem for problem in problems if not (problem.cure and options.repair)]
     if options.json:
-        found = {"problems": msgspec.to_builtins(problems), "repaired": options.repair}
-        sys.stdout.write(json.dumps(found) + "\n")
+        told = {"problems": msgspec.to_builtins(problems), "repaired": options.repair}
+        sys.stdout.write(json.dumps(told) + "\n")
     else:
         for problem in problems:
             mended = "mended" if problem not in left else problem.cure
             sys.stdout.write(problem.what + (f": {mended}" if mended else "") + "\n")
         sys.stdout.write(f"{path}: {len(problems)} problems, {len(left)} of them left\n")
     return 1 if left else 0
+
+
+def _repair(found: Configuration, problems: Sequence[Problem]) -> None:
+    try:
+        repair(found.data_dir)
+    except StoreLocked as locked:
+        damaged = sorted({problem.store for problem in problems if problem.store})
+        for _ in reindex_there(found, locked, damaged):
+            pass

@@ -194,6 +194,8 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
         case retrieval_errors.NotFound():
             name = error.what.replace(" ", "_")
             return ApiError(404, str(error), code=f"{name}_not_found", param=f"{name}_id")
+        case retrieval_errors.ReindexRuns():
+            return ApiError(409, str(error), code="reindex_running")
         case retrieval_errors.FileRejected():
             return BadRequest(str(error), code="file_rejected")
         case retrieval_errors.QuotaExceeded():

@@ -59,11 +59,12 @@ OPERATIONS = (
         "post",
         "/tokenize",
         "tokenize",
-        "Token ids of a text or a chat; `content` is answered as `ContentTokens`",
+        "Token ids of a text or a chat",
         "Tokens",
         PromptTokens,
         TokenizeRequest,
         errors=(400, 401, 404, 413, 500, 503, 504),
+        other_answer=ContentTokens,
     ),
     Operation(
         "post",
@@ -187,6 +188,7 @@ REASONS = {
     403: "The store may be searched with this key, but not changed; managing models takes an "
     "administrator's key; or the model hub asks for a licence to be accepted, or for a token",
     404: "There is no such model, store, file, upload or batch",
+    409: "The same is being done already",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",
     500: "The server failed",
@@ -200,11 +202,10 @@ REASONS = {
 @cache
 def document() -> bytes:
     """The document as JSON."""
-    kinds: set[type[msgspec.Struct]] = {ErrorResponse, ContentTokens}
-    for operation in OPERATIONS:
-        kinds.update(
-            kind for kind in (operation.answer, operation.body, operation.chunk) if kind is not None
-        )
+    kinds: set[type[msgspec.Struct]] = {ErrorResponse}
+    for each in OPERATIONS:
+        found = (each.answer, each.other_answer, each.body, each.chunk)
+        kinds.update(kind for kind in found if kind is not None)
     ordered = sorted(kinds, key=lambda kind: kind.__name__)
     _, components = msgspec.json.schema_components(ordered, ref_template=REFERENCE)
     paths: dict[str, dict[str, Any]] = {}
@@ -232,7 +233,10 @@ def document() -> bytes:
 def _operation(operation: Operation) -> dict[str, Any]:
     content: dict[str, Any] = {"application/octet-stream": {}}
     if operation.answer is not None:
-        content = {"application/json": {"schema": _reference(operation.answer)}}
+        schema: dict[str, Any] = _reference(operation.answer)
+        if operation.other_answer is not None:
+            schema = {"anyOf": [schema, _reference(operation.other_answer)]}
+        content = {"application/json": {"schema": schema}}
     if operation.chunk is not None:
         content["text/event-stream"] = {"schema": _reference(operation.chunk)}
     answers: dict[str, Any] = {"200": {"description": "The answer", "content": content}}

@@ -22,3 +22,4 @@ class Operation(NamedTuple):
     public: bool = False
     form: bool = False  # the body is multipart
     query: tuple[str, ...] = ()
+    other_answer: type[Struct] | None = None  # what another form of the question is answered with

@@ -2,6 +2,7 @@
 
 from gateway.operation import Operation
 from gateway.schema.files import CreateFileForm, FileDeleted, FileList, FileObject
+from gateway.schema.reindex import ReindexRequest
 from gateway.schema.uploads import (
     CompleteUploadRequest,
     CreateUploadRequest,
@@ -26,6 +27,7 @@ from gateway.schema.vector_stores import (
     VectorStoreFileList,
     VectorStoreList,
 )
+from retrieval.reindex import Reindexed, Reindexing
 
 __all__ = ["DOCUMENT_OPERATIONS"]
 
@@ -262,6 +264,18 @@ DOCUMENT_OPERATIONS = (
         "Vector stores",
         FileBatch,
         errors=(401, 403, 404),
+    ),
+    Operation(
+        "post",
+        "/stores/reindex",
+        "reindexStores",
+        "For administrators: vectors and indexes anew; events are `Reindexing`, the last one is "
+        "`Reindexed` or an error",
+        "Vector stores",
+        Reindexed,
+        ReindexRequest,
+        Reindexing,
+        (400, 401, 403, 404, 409, 413, 503),
     ),
     Operation(
         "get",

@@ -3,7 +3,8 @@
 import argparse
 import asyncio
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from pathlib import Path
 
 from rich.console import Console
@@ -11,12 +12,16 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from gateway.config_files import Configuration, load_configuration
 from gateway.embedder import EngineEmbedder, running_embedder
+from gateway.running import reindex_there
 from models.errors import ModelError
 from retrieval.doctor import embedders, rebuild
-from retrieval.errors import RetrievalError
+from retrieval.errors import RetrievalError, StoreLocked
 from retrieval.library import Library
+from retrieval.reindex import Reindexed, Reindexing
 
 __all__ = ["main"]
+
+Show = Callable[[Reindexing], object]
 
 
 def main(argv: Sequence[str]) -> int:
@@ -25,40 +30,61 @@ def main(argv: Sequence[str]) -> int:
         prog="jurat reindex",
         description="Embed anew what another embedder than the configured one did, and build the "
         "indexes of the documents anew from the database. Broken off, it goes on where it was. "
-        "Stop the gateway first: it holds the data directory.",
+        "Where a gateway has the data directory open, it does so, and searches go on.",
     )
     parser.add_argument("--store", metavar="NAME", help="whose index, by id or name (default: all)")
     parser.add_argument("--config", type=Path, help="the gateway.toml to read")
     options = parser.parse_args(argv)
     found = load_configuration(options.config)
+    stores = None if options.store is None else [options.store]
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    console = Console(stderr=True)
     try:
-        embedded = asyncio.run(_reembed(found))
-        count = rebuild(found.data_dir, options.store)
-        if options.store is not None and not count:
-            raise RetrievalError(f"There is no store '{options.store}' with files in it.")
+        with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bar:
+            task = bar.add_task("reindexing", total=None)
+
+            def show(step: Reindexing) -> None:
+                bar.update(task, description=step.step, completed=step.done, total=step.total)
+
+            done = _reindex(found, stores, show)
     except (RetrievalError, ModelError) as error:
         sys.stderr.write(f"jurat reindex: {error}\n")
         return 1
-    if embedded:
-        sys.stdout.write(f"{found.data_dir}: {embedded} files were embedded anew\n")
-    sys.stdout.write(f"{found.data_dir}: the indexes of {count} stores were built\n")
+    if done.embedded:
+        sys.stdout.write(f"{found.data_dir}: {done.embedded} files were embedded anew\n")
+    if done.queued:
+        sys.stdout.write(f"{found.data_dir}: {done.queued} files are ingested again\n")
+    sys.stdout.write(f"{found.data_dir}: the indexes of {done.stores} stores were built\n")
     return 0
 
 
-async def _reembed(found: Configuration) -> int:
-    """How many files had vectors of another embedder. It is loaded only where there are any."""
-    name = found.settings.retrieval.embedder
-    identity = EngineEmbedder.identity_of(found.models[name]) if name in found.models else ""
-    if embedders(found.data_dir) <= {identity}:
-        return 0
-    columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("embedding"))
+def _reindex(found: Configuration, stores: Sequence[str] | None, show: Show) -> Reindexed:
+    try:
+        name = found.settings.retrieval.embedder
+        identity = EngineEmbedder.identity_of(found.models[name]) if name in found.models else ""
+        if embedders(found.data_dir) <= {identity}:  # the embedder need not be loaded
+            count = rebuild(found.data_dir, stores)
+            return Reindexed(embedded=0, stores=count, queued=0)
+        return asyncio.run(_reindex_here(found, stores, show))
+    except StoreLocked as locked:
+        for step in reindex_there(found, locked, stores):
+            if isinstance(step, Reindexed):
+                return step
+            show(step)
+    raise RetrievalError("The gateway broke off; run `jurat reindex` again to go on.")
+
+
+async def _reindex_here(
+    found: Configuration, stores: Sequence[str] | None, show: Show
+) -> Reindexed:
     async with running_embedder(found) as embedder:
         library = Library.open(found.data_dir, embedder, found.settings.retrieval)
         try:
-            with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-                task = bar.add_task("")
-                return await library.reembed(
-                    lambda _, done, total: bar.update(task, completed=done, total=total)
-                )
+            async with aclosing(library.reindex(stores)) as steps:
+                async for step in steps:
+                    if isinstance(step, Reindexed):
+                        return step
+                    show(step)
         finally:
             library.close()
+    raise AssertionError("a run has an end")

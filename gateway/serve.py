@@ -20,6 +20,7 @@ from gateway.app import create_app
 from gateway.auth import KeyRing, check_exposure
 from gateway.config_files import Configuration, load_configuration
 from gateway.http_protocol import HttpProtocol
+from gateway.running import announce
 from gateway.settings import LogLevel, ServerSettings
 from gateway.toml import ConfigError
 from models.errors import ModelError
@@ -109,7 +110,7 @@ def run(configuration: Configuration, sock: socket.socket) -> int:
         timeout_keep_alive=KEEP_ALIVE_S,
         timeout_graceful_shutdown=max(1, int(settings.shutdown_s * DRAIN_SHARE)),
     )
-    server = Server(config, settings)
+    server = Server(config, settings, lambda url: announce(configuration.data_dir, url))
     # When the signal came; the application's stop has what remains of the time.
     app.state.shutdown_began = lambda: server.signalled_at
     server.on_hangup = app.state.reload
@@ -123,11 +124,20 @@ def _port(text: str) -> str:
     return text
 
 
+def _this_machine(host: str) -> str:
+    """An address that reaches a server which listens on every one."""
+    return {"0.0.0.0": "127.0.0.1", "[::]": "[::1]"}.get(host, host)  # noqa: S104
+
+
 class Server(uvicorn.Server):
     """uvicorn with one deadline for the shutdown, a clean exit status, and no idle polling."""
 
-    def __init__(self, config: uvicorn.Config, settings: ServerSettings) -> None:
+    def __init__(
+        self, config: uvicorn.Config, settings: ServerSettings, announce: Callable[[str], object]
+    ) -> None:
+        """`announce` is told the address for programs on this machine, before any other is."""
         super().__init__(config)
+        self._announce = announce
         self._settings = settings
         self._wake = asyncio.Event()
         self.signalled_at: float | None = None
@@ -140,6 +150,7 @@ class Server(uvicorn.Server):
             port = sockets[0].getsockname()[1]
             host = self._settings.host.strip("[]")
             shown = f"[{host}]" if ":" in host else host
+            self._announce(f"http://{_this_machine(shown)}:{port}")
             sys.stdout.write(f"Jurat listens on http://{shown}:{port}\n")
             sys.stdout.flush()
 

@@ -6,8 +6,7 @@ that no gateway has it open; looking does without where one has.
 """
 
 import hashlib
-import shutil
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -20,7 +19,9 @@ from retrieval.index_source import IndexSource
 from retrieval.indexes import Indexes, damage
 from retrieval.library import CONTENTS, DATABASE, INDEXES
 from retrieval.lock import DirectoryLock
-from retrieval.store import EmbeddedBy
+from retrieval.renewal import Renewal
+from retrieval.store import EmbeddedBy, Store
+from retrieval.store_file_rows import WITHOUT_PASSAGES, take_incomplete
 
 __all__ = ["Problem", "embedders", "examine", "rebuild", "repair"]
 
@@ -28,10 +29,14 @@ _BLOCK = 1 << 20
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """Something that is not as it should be. `cure` is what `repair` does, None for nothing."""
+    """Something that is not as it should be. `cure` is what `repair` does, None for nothing.
+
+    `store` is the id of the store whose index it is that is to be built anew.
+    """
 
     what: str
     cure: str | None = None
+    store: str | None = None
 
 
 def examine(path: Path) -> list[Problem]:
@@ -58,10 +63,7 @@ def repair(path: Path) -> None:
     """
     with _opened(path) as database:
         with database.transaction() as execute:
-            execute(
-                "UPDATE store_files SET status = 'in_progress', revision = revision + 1"
-                f" WHERE seq IN ({_WITHOUT_PASSAGES})"
-            )
+            take_incomplete(execute)
         embedder = _embedder(database)
         if embedder is not None:
             source = IndexSource(path / DATABASE)
@@ -81,33 +83,30 @@ def embedders(path: Path) -> set[str]:
         return {row[0] for row in rows if row[0] is not None}
 
 
-def rebuild(path: Path, store: str | None = None) -> int:
-    """Builds the indexes of the stores of that id or name anew, or of all; returns how many.
+def rebuild(path: Path, stores: Sequence[str] | None = None) -> int:
+    """Builds the indexes of these stores, by id or name, anew, or of all; returns how many.
 
-    Raises as `examine`, StoreLocked, and RetrievalError where files have vectors of several models.
+    Raises as `examine`, StoreLocked, StoreNotFound, and RetrievalError where files have vectors of
+    several models.
     """
     with _opened(path) as database:
-        rows = database.query(
-            "SELECT DISTINCT s.id FROM stores s JOIN store_files sf ON sf.store_id = s.id"
-            " WHERE sf.embedder IS NOT NULL AND (?1 IS NULL OR s.id = ?1 OR s.name = ?1)",
-            (store,),
-        )
+        store_ids = Store(database).with_passages(stores)
         embedder = _embedder(database)
-        if rows and embedder is None:
+        if store_ids and embedder is None:
             raise RetrievalError("The files have vectors of several models; re-embed them first.")
         if embedder is not None:
-            _rebuild(path, [row[0] for row in rows], embedder)
-        return len(rows)
+            _rebuild(path, store_ids, embedder)
+        return len(store_ids)
 
 
 def _rebuild(path: Path, store_ids: list[str], embedder: EmbeddedBy) -> None:
     indexes = Indexes(path / INDEXES, IndexSource(path / DATABASE), lambda: embedder)
+    renewal = Renewal(indexes, store_ids)
     try:
-        for store_id in store_ids:
-            shutil.rmtree(path / INDEXES / store_id, ignore_errors=True)
-            indexes.get(store_id)
-        indexes.settle()
+        while renewal.next():
+            pass
     finally:
+        renewal.close()
         indexes.close()
 
 
@@ -152,20 +151,11 @@ def _broken_database(database: Database) -> list[Problem]:
     return [Problem(what=f"database: {one}") for one in said]
 
 
-# Completed, and without all its passages, or with one that has no vector.
-_WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'completed' AND (
-    sf.chunk_count = 0
-    OR sf.chunk_count != (SELECT COUNT(*) FROM chunks c WHERE c.store_file = sf.seq)
-    OR EXISTS (SELECT 1 FROM chunks c WHERE c.store_file = sf.seq AND NOT EXISTS (
-        SELECT 1 FROM embeddings e
-        WHERE e.chunk_id = c.id AND length(e.vector) = 4 * sf.dimension)))"""
-
-
 def _without_passages(database: Database) -> list[Problem]:
     rows = database.query(
         "SELECT sf.store_id, f.id, f.filename"
         " FROM store_files sf JOIN files f ON f.id = sf.file_id"
-        f" WHERE sf.seq IN ({_WITHOUT_PASSAGES})"
+        f" WHERE sf.seq IN ({WITHOUT_PASSAGES})"
     )
     return [
         Problem(
@@ -206,7 +196,11 @@ def _damaged_indexes(database: Database, path: Path) -> list[Problem]:
         if embedder is None:
             return []
         return [
-            Problem(what=f"index of store {store_id}: {problem}", cure="it is built anew")
+            Problem(
+                what=f"index of store {store_id}: {problem}",
+                cure="it is built anew",
+                store=store_id,
+            )
             for store_id in source.stores()
             for problem in damage(path / INDEXES / store_id, source, store_id, embedder)
         ]

@@ -8,6 +8,7 @@ RetrievalError
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
 │   └── QuotaExceeded    the store would hold more than its quota
 ├── EmbedderMismatch  the index was built by another embedder; says how to rebuild it
+├── ReindexRuns       one run at a time
 ├── IndexDamaged      a derived index cannot be read; it is built anew, no user sees this
 └── StoreLocked       another process writes this data directory
 """
@@ -21,6 +22,7 @@ __all__ = [
     "InvalidRequest",
     "NotFound",
     "QuotaExceeded",
+    "ReindexRuns",
     "RetrievalError",
     "StoreLocked",
     "StoreNotFound",
@@ -82,9 +84,17 @@ class EmbedderMismatch(RetrievalError):
     """The stored vectors come from another embedder."""
 
 
+class ReindexRuns(RetrievalError):
+    """The documents are being reindexed, and cannot be a second time."""
+
+
 class IndexDamaged(RetrievalError):
     """An index is not as it was written; the message names the file."""
 
 
 class StoreLocked(RetrievalError):
-    """Another process has the data directory open for writing."""
+    """Another process has the data directory open for writing; `holder` is its id, if known."""
+
+    def __init__(self, message: str, holder: str = "") -> None:
+        super().__init__(message)
+        self.holder = holder

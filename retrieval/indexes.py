@@ -32,6 +32,7 @@ _OPEN_STORES = 64
 # Indexes follow what was committed so much later, so that files in a row share a commit of the
 # keyword index, which costs what embedding a page does. A search brings them up to date itself.
 _PAUSE_S = 0.5
+_STAGING = ".new"
 VECTORS = "vectors"
 WORDS = "words"
 
@@ -91,6 +92,8 @@ class StoreIndex:
             return self.words.search(query, k, within)
         except IndexDamaged as error:
             with self._lock:
+                if self._closed:  # the directory may be another index's by now
+                    raise
                 self._rebuild_words(error)
             return self.words.search(query, k, within)
 
@@ -231,14 +234,30 @@ class Indexes:
         """Runs `commit`, then drops the store's index, or all of them, with their files."""
         commit()
         with self._lock:
-            dropped = [store_id] if store_id is not None else list(self._open)
-            for name in dropped:
-                index = self._open.pop(name, None)
-                if index is not None:
-                    index.close(delete=True)
-                shutil.rmtree(self._path / name, ignore_errors=True)
+            for name in [store_id] if store_id is not None else list(self._open):
+                self._discard(name)
             if store_id is None:
                 self._sweep(everything=True)
+
+    @property
+    def staging(self) -> Path:
+        """Where indexes are built that are to take the place of others, by their stores' ids."""
+        return self._path / _STAGING
+
+    @property
+    def embedder(self) -> EmbeddedBy:
+        """Whose vectors are searched."""
+        return self._embedder()
+
+    def exchange(self, store_id: str) -> None:
+        """What is built in `staging` takes the place of the store's index, if there is the store.
+
+        A search that has begun goes on in the old one, whose files last as long as it does.
+        """
+        with self._lock:
+            self._discard(store_id)
+            if store_id in self.source.stores():
+                (self.staging / store_id).rename(self._path / store_id)
 
     def settle(self) -> None:
         """Waits until all indexes that are open have followed, and nothing is being built."""
@@ -275,6 +294,14 @@ class Indexes:
                     del self._open[oldest]
         self._open.move_to_end(store_id)
         return index
+
+    def _discard(self, store_id: str) -> None:
+        """Closes the store's index and removes its files. The lock is held."""
+        index = self._open.pop(store_id, None)
+        if index is not None:
+            index.close(delete=True)
+        self._building.drop(store_id)
+        shutil.rmtree(self._path / store_id, ignore_errors=True)
 
     def _build(self, store_id: str, index: StoreIndex) -> None:
         if index.vectors.wanted() is not None:

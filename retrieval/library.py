@@ -2,14 +2,14 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from pathlib import Path
 from typing import Self
 
 from retrieval.blobs import Blobs
 from retrieval.catalog import Catalog
 from retrieval.database import Database
-from retrieval.embedding import chunk_and_embed, embed_texts, embedded_by
+from retrieval.embedding import embed_texts, embedded_by
 from retrieval.errors import EmbedderMismatch
 from retrieval.files import Files
 from retrieval.filters import Filter
@@ -21,6 +21,7 @@ from retrieval.lock import DirectoryLock
 from retrieval.memo import VectorMemo
 from retrieval.parse import prepare
 from retrieval.queue import IngestQueue
+from retrieval.reindex import Reindexed, Reindexer, Reindexing
 from retrieval.search import Asked, Rerank, search
 from retrieval.settings import RetrievalSettings
 from retrieval.sources import Given
@@ -67,14 +68,18 @@ class Library:
         files = Files(self._database, blobs)
         files.sweep()
         self._stores = VectorStores(self._database)
-        store_files = self._store_files = StoreFiles(self._database, self._stores)
+        store_files = StoreFiles(self._database, self._stores)
         self._ingester = Ingester(files, store_files, blobs, self._indexes, embedder, settings)
 
         async def take(waiting: Waiting) -> None:
+            await self._reindexer.embedded()  # a file that comes meanwhile waits
             await self._check_embedder()
             await self._ingester.take(waiting)
 
         self._queue = IngestQueue(store_files, take, self._ingester.give_up, away)
+        self._reindexer = Reindexer(
+            self._store, store_files, self._indexes, embedder, settings, self._queue.wake
+        )
         self.catalog = Catalog(
             blobs,
             files,
@@ -282,24 +287,12 @@ class Library:
         )
         return (given @ asked[0]).tolist()
 
-    async def reembed(self, progress: Progress | None = None) -> int:
-        """Cuts and embeds anew, from the stored texts, every file that another embedder did.
-
-        Returns how many. File by file: broken off, the next call does the rest. Until all are
-        done, `search` and `ingest` raise EmbedderMismatch. Over all owners.
-        """
-        embedder = embedded_by(self._embedder)
-        stale = await asyncio.to_thread(self._store.embedded_otherwise, embedder)
-        for done, (key, _) in enumerate(stale, start=1):
-            document = await asyncio.to_thread(self._store.document, key)
-            if document is not None:
-                chunking = await asyncio.to_thread(self._store_files.chunking, key)
-                passages = await chunk_and_embed(document, self._embedder, self._settings, chunking)
-                await asyncio.to_thread(self._store.replace_passages, key, passages, embedder)
-            if progress is not None:
-                progress(str(key), done, len(stale))
-        await asyncio.to_thread(self._indexes.forget, lambda: None)
-        return len(stale)
+    def reindex(
+        self, stores: Sequence[str] | None = None
+    ) -> AsyncGenerator[Reindexing | Reindexed, None]:
+        """See `Reindexer.run`. Until all is embedded by the present embedder, `search` and `ingest`
+        raise EmbedderMismatch; files that come meanwhile wait. Close what is returned."""
+        return self._reindexer.run(stores)
 
     async def _check_embedder(self) -> None:
         embedder = embedded_by(self._embedder)
@@ -311,6 +304,10 @@ class Library:
             raise EmbedderMismatch(
                 f"{len(stale)} files were embedded by {old.identity} ({old.dimension} dimensions), "
                 f"but the embedder is now {embedder.identity} ({embedder.dimension} dimensions). "
-                "Stop the gateway and run `jurat reindex`, or configure the former embedder."
+                + (
+                    "They are being embedded anew."
+                    if self._reindexer.embedding
+                    else "Run `jurat reindex`, or configure the former embedder."
+                )
             )
         self._checked = embedder

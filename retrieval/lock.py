@@ -28,10 +28,11 @@ class DirectoryLock:
             holder = os.pread(self._file, 32, 0).decode("ascii", "replace").strip()
             if _lives(holder) or time.monotonic() >= until:
                 os.close(self._file)
+                named = f" (process id {holder})" if holder else ""
                 raise StoreLocked(
-                    f"{directory} is in use by another process"
-                    + (f" (process id {holder})" if holder else "")
-                    + "; stop it, send the request to its gateway, or choose another data directory"
+                    f"{directory} is in use by another process{named}; stop it, send the request "
+                    "to its gateway, or choose another data directory",
+                    holder,
                 )
             time.sleep(AGAIN_S)
         os.ftruncate(self._file, 0)

@@ -25,7 +25,7 @@ _LENGTH = struct.Struct(">Q")
 class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What one file may cost."""
 
-    seconds: float = 30.0
+    seconds: float = 30.0  # of a processor; the clock may show four times as many
     memory_bytes: int = 1536 * 1024 * 1024  # of address space, the interpreter's own included
     characters: int = 32 * 1024 * 1024  # of text
     files: int = 200  # after so many a process is replaced: libraries leak

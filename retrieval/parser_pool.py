@@ -228,7 +228,7 @@ class _Parser:
     def _death(self, status: int) -> RetrievalError:
         if self._killed.is_set():
             return RetrievalError(_CLOSED)
-        if status == -signal.SIGALRM:
+        if status in (-signal.SIGPROF, -signal.SIGALRM):
             return FileRejected(f"reading it takes longer than {self._limits.seconds:g} s")
         if status == OUT_OF_MEMORY:
             return FileRejected(too_much_memory(self._limits))

@@ -19,9 +19,9 @@ from retrieval.segments import Build
 from retrieval.vector_index import write_graph
 from retrieval.written_file import finish
 
-__all__ = ["arguments", "main"]
+__all__ = ["NICE", "arguments", "build_segment", "end_with_parent", "main"]
 
-_NICE = 10  # questions go before
+NICE = 10  # questions go before
 
 
 def arguments(
@@ -38,18 +38,21 @@ def arguments(
 
 def main() -> None:
     """Writes the files, and then what is in them, as JSON, to standard output."""
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    os.nice(_NICE)
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    os.nice(NICE)
     database, store_id, dimension, threads, stem, above, up_to = sys.argv[1:]
     build = Build(Path(stem), int(above), int(up_to))
-    built = _build(IndexSource(Path(database)), store_id, int(dimension), build, int(threads))
+    built = build_segment(
+        IndexSource(Path(database)), store_id, int(dimension), build, int(threads)
+    )
     sys.stdout.buffer.write(msgspec.json.encode(built))
     sys.stdout.flush()
 
 
-def _build(
+def build_segment(
     source: IndexSource, store_id: str, dimension: int, build: Build, threads: int
 ) -> BuiltSegment:
+    """Writes the files of `build`, whose directory must exist, in this process."""
     vectors = build.stem.with_suffix(".vectors")
     draft = vectors.with_suffix(".vectors.new")
     ids = write_rows(
@@ -69,7 +72,8 @@ def _build(
     )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
+    """Ends this process when its standard input ends."""
     while os.read(sys.stdin.fileno(), 1):
         pass
     os._exit(1)

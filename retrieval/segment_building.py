@@ -29,6 +29,7 @@ class SegmentBuilding:
         self._failed: dict[str, Build] = {}
         self._starting = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
+        self._store = ""  # whose segment the process builds
         self._closing = False
         self._background = Background("segments", self._work)
 
@@ -40,6 +41,16 @@ class SegmentBuilding:
     def settle(self) -> None:
         """Waits until nothing is left to build."""
         self._background.settle()
+
+    def drop(self, store_id: str) -> None:
+        """Ends the process if it builds for a store whose vectors are closed.
+
+        It would write into the directory of the index that comes after.
+        """
+        with self._starting:
+            if self._process is not None and self._store == store_id:
+                self._process.kill()
+                self._process.wait()
 
     def close(self) -> None:
         """Ends the process, if one builds, and the thread."""
@@ -55,20 +66,25 @@ class SegmentBuilding:
             return
         while (build := vectors.wanted()) is not None and build != self._failed.get(store_id):
             try:
-                built = self._build(store_id, dimension, build)
+                built = self._build(store_id, vectors, dimension, build)
                 if built is None:
                     return
                 vectors.take(built)
             except (IndexDamaged, msgspec.MsgspecError, OSError) as error:
+                if vectors.closed:
+                    return
                 log.error("segment %s of store %s was not built: %s", build.stem, store_id, error)
                 self._failed[store_id] = build
 
-    def _build(self, store_id: str, dimension: int, build: Build) -> BuiltSegment | None:
+    def _build(
+        self, store_id: str, vectors: SegmentedVectors, dimension: int, build: Build
+    ) -> BuiltSegment | None:
         """None where it was broken off by `close`."""
         command = arguments(self._source.path, store_id, dimension, build, self._threads)
         with self._starting:
-            if self._closing:
+            if self._closing or vectors.closed:
                 return None
+            self._store = store_id
             self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
                 command, stdin=subprocess.PIPE, stdout=subprocess.PIPE
             )

@@ -172,6 +172,10 @@ class SegmentedVectors:
             self._parts = _Parts((*kept, segment), parts.tail.without(built.up_to))
             self._remove_leftovers()
 
+    @property
+    def closed(self) -> bool:
+        return self._closed
+
     def close(self) -> None:
         """What is being built is not taken any more."""
         with self._changing:

@@ -205,7 +205,23 @@ class Store:
     def marked(self, key: str) -> bool:
         return bool(self._database.query("SELECT 1 FROM meta WHERE key = ?", (key,)))
 
-    # Re-embedding: for whoever runs the process, over all owners
+    # Reindexing: for whoever runs the process, over all owners
+
+    def with_passages(self, stores: Sequence[str] | None) -> list[str]:
+        """The ids of those stores, by id or name, that have passages; None for all that have.
+
+        Raises StoreNotFound.
+        """
+        rows = self._database.query(
+            "SELECT DISTINCT s.id, s.name FROM stores s JOIN store_files sf ON sf.store_id = s.id"
+            " WHERE sf.embedder IS NOT NULL ORDER BY s.seq"
+        )
+        if stores is None:
+            return [row[0] for row in rows]
+        for named in stores:
+            if not any(named in (row[0], row[1]) for row in rows):
+                raise StoreNotFound(named)
+        return [row[0] for row in rows if row[0] in stores or row[1] in stores]
 
     def embedded_otherwise(self, embedder: EmbeddedBy) -> list[tuple[int, EmbeddedBy]]:
         """Keys of the files in stores whose vectors another model made, and that model."""

@@ -1,3 +1,4 @@
+# ruff: noqa: S608 - the SQL is put together from the constants of this file, never from values
 """What happens to a file in a store, in the transaction of whoever calls; and how it is read."""
 
 import json
@@ -17,11 +18,13 @@ from retrieval.types import Chunking, ErrorCode, FileRecord, FileStatus
 
 __all__ = [
     "SELECT",
+    "WITHOUT_PASSAGES",
     "check_attributes",
     "chunk_ids",
     "chunking_of",
     "end_without_passages",
     "file_record",
+    "take_incomplete",
     "write_attributes",
     "write_passages",
 ]
@@ -32,6 +35,23 @@ _LONGEST_VALUE = 512
 
 SELECT = """SELECT sf.*, f.filename, f.sha256, f.bytes
     FROM store_files sf JOIN files f ON f.id = sf.file_id"""
+
+
+# Completed, and without all its passages, or with one that has no vector.
+WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'completed' AND (
+    sf.chunk_count = 0
+    OR sf.chunk_count != (SELECT COUNT(*) FROM chunks c WHERE c.store_file = sf.seq)
+    OR EXISTS (SELECT 1 FROM chunks c WHERE c.store_file = sf.seq AND NOT EXISTS (
+        SELECT 1 FROM embeddings e
+        WHERE e.chunk_id = c.id AND length(e.vector) = 4 * sf.dimension)))"""
+
+
+def take_incomplete(execute: Execute) -> int:
+    """Has files wait anew that are completed and lack passages or vectors; returns how many."""
+    return execute(
+        "UPDATE store_files SET status = 'in_progress', revision = revision + 1"
+        f" WHERE seq IN ({WITHOUT_PASSAGES})"
+    ).rowcount
 
 
 def write_passages(

@@ -21,6 +21,7 @@ from retrieval.store_file_rows import (
     chunking_of,
     end_without_passages,
     file_record,
+    take_incomplete,
     write_attributes,
     write_passages,
 )
@@ -324,6 +325,11 @@ class StoreFiles:
             if self.ended([waiting]):
                 return None
             return Written(end_without_passages(execute, waiting.seq, "failed", code, message), [])
+
+    def take_incomplete(self) -> int:
+        """Has completed files that lack passages or vectors wait anew; returns how many."""
+        with self._database.transaction() as execute:
+            return take_incomplete(execute)
 
     def chunking(self, seq: int) -> Chunking | None:
         """How a file in a store is to be cut, if not as the settings say. Over all owners."""

@@ -34,6 +34,11 @@ def decode_text(data: bytes) -> str:
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError:
+        pass
+    try:
+        # Halves of surrogate pairs, which careless programs write.
+        return data.decode("utf-8", "surrogatepass").encode("utf-8", "replace").decode()
+    except UnicodeDecodeError:
         return _decode_legacy(data)
 
 

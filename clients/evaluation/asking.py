@@ -109,12 +109,17 @@ def _take_text(record: Record, text: str) -> None:
 
 def _take_figures(record: Record, answer: Answer, price: Price | None) -> None:
     usage, timings = answer.usage or {}, answer.timings or {}
-    record.prompt_tokens = usage.get("prompt_tokens")
-    record.completion_tokens = usage.get("completion_tokens")
-    record.timings = {name: float(timings[name]) for name in TIMES if name in timings}
+    record.prompt_tokens = _count(usage.get("prompt_tokens"))
+    record.completion_tokens = _count(usage.get("completion_tokens"))
+    told = {name: timings.get(name) for name in TIMES}  # other servers time other things
+    record.timings = {name: float(ms) for name, ms in told.items() if isinstance(ms, int | float)}
     cost = usage.get("cost")  # some routers of models say it
     if isinstance(cost, int | float):
         record.cost = float(cost)
     elif price is not None and record.prompt_tokens is not None:
         tokens = record.prompt_tokens, record.completion_tokens or 0
         record.cost = (tokens[0] * price.prompt + tokens[1] * price.completion) / 1e6
+
+
+def _count(told: object) -> int | None:
+    return told if isinstance(told, int) else None

@@ -85,7 +85,7 @@ def read_table(
     Raises DatasetError.
     """
     text, warnings = _text(path)
-    records = _records(path, text)
+    records = _records(path, text, required)
     line, header = next(records, (1, list[str]()))
     names = tuple(name.strip() for name in header)
     if not any(names):
@@ -145,7 +145,8 @@ def pair(truth: Table, submission: Table, column: str = ID, *, partial: bool = F
     extra = [key for key in given if key not in known] if len(rows) < len(given) else []
     if not rows:
         raise OtherQuestionsError(
-            f"{truth.path} and {submission.path} have no '{column}' in common."
+            f"{truth.path} and {submission.path} have no '{column}' in common (the first: "
+            f"'{next(iter(known))}' and '{next(iter(given))}')."
         )
     if not partial and (missing or extra):
         parts: list[str] = []
@@ -206,6 +207,8 @@ def _text(path: Path) -> tuple[str, tuple[str, ...]]:
         raise DatasetError(f"Cannot read {path}: {error.strerror}.") from error
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
         encodings = ["utf-16"]
+    elif b"\0" in raw[:2]:  # every other byte of English in UTF-16, which lacks its mark
+        encodings = ["utf-16-be" if raw[:1] == b"\0" else "utf-16-le"]
     else:
         encodings = ["utf-8-sig", "cp1252", "latin-1"]
     for encoding in encodings:
@@ -219,9 +222,15 @@ def _text(path: Path) -> tuple[str, tuple[str, ...]]:
     raise DatasetError(f"{path} is neither UTF-8, UTF-16 nor Latin-1 text.")
 
 
-def _records(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
+def _records(
+    path: Path, text: str, required: Sequence[str] = ()
+) -> Iterator[tuple[int, list[str]]]:
     """The lines that records begin in, and their fields; the head is the first."""
-    return _json_lines(path, text) if path.suffix in (".jsonl", ".ndjson") else _csv(path, text)
+    if path.suffix == ".json":
+        raise DatasetError(f"{path}: JSON has to be an object a line, in a file *.jsonl.")
+    if path.suffix in (".jsonl", ".ndjson"):
+        return _json_lines(path, text, required)
+    return _csv(path, text)
 
 
 def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
@@ -236,8 +245,11 @@ def _csv(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
         raise DatasetError(f"{path}, line {begins}: it is not valid CSV: {error}.") from error
 
 
-def _json_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
-    """Objects as rows; the head is the keys of all of them. Lists and objects stay JSON."""
+def _json_lines(path: Path, text: str, required: Sequence[str]) -> Iterator[tuple[int, list[str]]]:
+    """Objects as rows; the head is the keys of all of them. Lists and objects stay JSON.
+
+    A field may be null, or not be there unless it is `required`.
+    """
     objects: list[tuple[int, dict[str, Any]]] = []
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
@@ -247,7 +259,9 @@ def _json_lines(path: Path, text: str) -> Iterator[tuple[int, list[str]]]:
                 raise DatasetError(f"{path}, line {number}: {error}.") from error
     names = list(dict.fromkeys(name for _, one in objects for name in one))
     yield 1, names
-    for number, one in objects:
+    for row, (number, one) in enumerate(objects, 1):
+        if lacking := [name for name in required if name not in one]:
+            raise DatasetError(f"{path}, row {row} (line {number}): there is no '{lacking[0]}'.")
         yield number, [_as_text(one.get(name)) for name in names]
 
 

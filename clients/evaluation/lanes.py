@@ -65,8 +65,8 @@ class _Turns:
             return self._listed[url].get(model)
 
 
-def run_all(options: argparse.Namespace, done: Callable[[str], None]) -> dict[str, Result]:
-    """Run every file that the options leave; `done` is told each one's name. Raises ClientError.
+def run_all(options: argparse.Namespace, done: Callable[[], None]) -> dict[str, Result]:
+    """Run every file that the options leave; `done` is called after each. Raises ClientError.
 
     What is left out for want of its model is named, with the reason.
     """
@@ -112,7 +112,7 @@ def models_of(client: openai.OpenAI, url: str, field: str, usual: str) -> dict[s
         raise ClientError(explain(error, url)) from error
 
 
-def _drive(lane: Lane, turns: _Turns, done: Callable[[str], None]) -> None:
+def _drive(lane: Lane, turns: _Turns, done: Callable[[], None]) -> None:
     """One experiment after the other, until none waits."""
     while not turns.over.is_set():
         try:
@@ -125,7 +125,7 @@ def _drive(lane: Lane, turns: _Turns, done: Callable[[str], None]) -> None:
             result = {"passed": False, "why": str(error)}
         if result is not None:
             turns.results[path.stem] = result
-        done(path.stem)
+        done()
 
 
 def _one(lane: Lane, turns: _Turns, path: Path, settings: ExperimentSettings) -> Result | None:

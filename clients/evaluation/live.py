@@ -22,7 +22,7 @@ from clients.evaluation.bootstrap import Difference, Interval, difference, inter
 from clients.evaluation.dataset import Table, read_table
 from clients.evaluation.experiment import SUBMISSION, experiment_folder, read_records
 from clients.evaluation.options import parser_of, print_json
-from clients.evaluation.run import progress_bar
+from clients.evaluation.progress import progress
 from clients.evaluation.runner import Job, read_questions, run
 from clients.evaluation.scoring import ROUNDS, Columns, Grades, Rules, figures, grade
 from clients.evaluation.settings import ExperimentSettings, Overrides
@@ -66,7 +66,7 @@ class Row(Struct, frozen=True, kw_only=True):
     figures: dict[str, float]
     intervals: dict[str, Interval]
     ahead: dict[str, Difference]  # of COMPARED, the ensemble's figure less this one's
-    completion_tokens: int
+    completion_tokens: int | None  # None: the endpoint tells none
     latency_ms: float  # at the median, with `concurrency` questions at once
 
 
@@ -237,14 +237,8 @@ def _ask(
         url=url,
         api_key=options.api_key,
     )
-    with progress_bar() as progress:
-        task = progress.add_task(name, total=len(questions))
-        summary = run(
-            job,
-            lambda more: progress.advance(task, more),
-            fresh=options.fresh,
-            allow_errors=options.allow_errors,
-        )
+    with progress(name, len(questions)) as advance:
+        summary = run(job, advance, fresh=options.fresh, allow_errors=options.allow_errors)
     if summary["errors"] and not options.allow_errors:
         why = next(one.error for one in read_records(folder) if one.error is not None)
         raise ClientError(f"{name}: {summary['errors']} questions failed, the first: {why}")
@@ -269,7 +263,8 @@ def _show(options: argparse.Namespace, questions: Table, rows: Sequence[Row]) ->
         for at, name in enumerate(COMPARED):
             sure = row.intervals[name]
             cells[at] += f" ({sure.low:.2f} to {sure.high:.2f})"
-        sheet.add_row(row.name, *cells, str(row.completion_tokens), f"{row.latency_ms:.0f}")
+        tokens = "" if row.completion_tokens is None else str(row.completion_tokens)
+        sheet.add_row(row.name, *cells, tokens, f"{row.latency_ms:.0f}")
         if row.ahead:
             leads.add_row(row.name, *(_lead(row.ahead[name]) for name in COMPARED))
     out = console()

@@ -17,8 +17,8 @@ from clients.evaluation.experiment import (
     find_experiments,
 )
 from clients.evaluation.options import read_submission, read_truth, rules_of, warn
+from clients.evaluation.progress import progress
 from clients.evaluation.replay import ALSO, Corpus, read_recording
-from clients.evaluation.run import progress_bar
 from clients.evaluation.runner import Job, read_questions
 from clients.evaluation.scoring import Columns, Rules
 from clients.evaluation.settings import ExperimentSettings, Overrides
@@ -69,7 +69,7 @@ def from_asked(options: argparse.Namespace, base: EnsembleSettings) -> Material:
         ensemble=Overrides(vector_store_ids=stores),
     )
     cases: dict[int, list[Case]] = {}
-    with reachable_gateway(options.url) as url, progress_bar() as progress:
+    with reachable_gateway(options.url) as url:
         for top_k in _top_ks(options.top_k, base.top_k):
             name = f"{base.id}-{options.questions.stem}-top_k-{top_k}"
             job = Job(
@@ -80,13 +80,8 @@ def from_asked(options: argparse.Namespace, base: EnsembleSettings) -> Material:
                 url=url,
                 api_key=options.api_key,
             )
-            task = progress.add_task(f"top_k {top_k}", total=len(questions))
-            cases[top_k] = ask_all(
-                job,
-                top_k,
-                lambda more, task=task: progress.advance(task, more),
-                fresh=options.fresh,
-            )
+            with progress(f"top_k {top_k}", len(questions)) as advance:
+                cases[top_k] = ask_all(job, top_k, advance, fresh=options.fresh)
     _check_members(base, cases)
     return Material(truth=questions, rules=rules, cases=cases, ensemble=base, asked=True)
 

@@ -3,20 +3,12 @@
 import argparse
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import openai
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
 from rich.table import Table as Sheet
 
 from clients.api import ClientError, add_gateway_options, connect, explain
@@ -24,6 +16,7 @@ from clients.evaluation.endpoint import until_ready
 from clients.evaluation.experiment import ROOT, experiment_folder
 from clients.evaluation.lanes import models_of, run_all
 from clients.evaluation.options import parser_of, print_json
+from clients.evaluation.progress import progress
 from clients.evaluation.runner import Job, read_questions, run
 from clients.evaluation.settings import (
     EXPERIMENTS,
@@ -34,7 +27,7 @@ from clients.evaluation.settings import (
 from clients.private_gateway import reachable_gateway
 from clients.show import console
 
-__all__ = ["main", "progress_bar"]
+__all__ = ["main"]
 
 LIMIT_S = 1800.0
 MAX_RETRIES = 20
@@ -150,7 +143,10 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
     name = options.name or re.sub(r"[^\w.-]+", "-", own).strip("-.")
     folder = experiment_folder(name, options.output)
     questions = read_questions(Path(settings.questions))
-    with reachable_gateway(options.url or settings.url) as url, progress_bar() as progress:
+    with (
+        reachable_gateway(options.url or settings.url) as url,
+        progress(name, len(questions)) as advance,
+    ):
         job = Job(
             name=name,
             settings=settings,
@@ -159,13 +155,7 @@ def _one(options: argparse.Namespace, settings: ExperimentSettings) -> tuple[dic
             url=url,
             api_key=options.api_key,
         )
-        task = progress.add_task(name, total=len(questions))
-        summary = run(
-            job,
-            lambda more: progress.advance(task, more),
-            fresh=options.fresh,
-            allow_errors=options.allow_errors,
-        )
+        summary = run(job, advance, fresh=options.fresh, allow_errors=options.allow_errors)
     return summary, folder
 
 
@@ -200,7 +190,9 @@ def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str
         completion = client.chat.completions.create(
             model=model, messages=[{"role": "user", "content": question}], max_tokens=64
         )
-        if not (completion.choices and completion.choices[0].message.content):
+        said = completion.choices[0].message if completion.choices else None
+        # A model that thinks first may not have come to its answer yet.
+        if said is None or not (said.content or (said.model_extra or {}).get("reasoning_content")):
             why = "the answer is empty"
     except openai.OpenAIError as error:
         why = explain(error, url)
@@ -208,35 +200,13 @@ def _try(client: openai.OpenAI, url: str, model: str, question: str) -> dict[str
 
 
 def _all(options: argparse.Namespace) -> int:
-    with progress_bar() as progress:
-        task = progress.add_task("experiments", total=None)
-
-        def done(name: str) -> None:
-            progress.update(task, advance=1, description=name)
-
-        results = run_all(options, done)
+    with progress("experiments", None) as advance:
+        results = run_all(options, lambda: advance(1))
     if options.json:
         print_json({"experiments": results})
     else:
         _show_results(results)
     return 1 if any(result["passed"] is False for result in results.values()) else 0
-
-
-def progress_bar() -> Progress:
-    """On standard error, and only where that is a terminal."""
-    err = console(stderr=True)
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("left"),
-        TimeRemainingColumn(),
-        console=err,
-        transient=True,
-        disable=not err.is_terminal,
-        refresh_per_second=2,
-    )
 
 
 def _show(summary: dict[str, Any], folder: Path) -> None:
@@ -254,17 +224,9 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
     for name, spread in times.items():
         if spread is not None:
             sheet.add_row(f"{name}, ms", f"p50 {spread['p50']:.0f}, p95 {spread['p95']:.0f}")
-    for name in ("prompt_tokens", "completion_tokens"):
-        sheet.add_row(name.replace("_", " "), str(summary[name]))
-    memory = summary["memory_bytes"]
-    sizes = {"gateway": memory["gateway"], **memory["models"], "GPUs": memory["gpus"]}
-    for name, size in sizes.items():
-        if size is not None:
-            sheet.add_row(f"memory of {name}, MiB", f"{size / 2**20:.0f}")
-    if summary["energy_wh"] is not None:
-        sheet.add_row("energy of the GPUs, Wh", f"{summary['energy_wh']:.3f}")
-    if summary["cost"] is not None:
-        sheet.add_row("cost, US dollars", f"{summary['cost']:.4f}")
+    for name, amount, form in _amounts(summary):
+        if amount is not None:
+            sheet.add_row(name, format(amount, form))
     out.print(sheet)
     if summary["errors"] and not summary["score"]:
         out.print(
@@ -272,6 +234,21 @@ def _show(summary: dict[str, Any], folder: Path) -> None:
             "what failed again; --allow-errors counts it as blank."
         )
     out.print(f"Written to {folder}.")
+
+
+def _amounts(summary: dict[str, Any]) -> Iterator[tuple[str, float | None, str]]:
+    """What the run took: of what, how much (None: not known), and how to write it."""
+    for name in ("prompt_tokens", "completion_tokens"):
+        yield name.replace("_", " "), summary[name], "d"
+    memory = summary["memory_bytes"]
+    for name, size in {
+        "gateway": memory["gateway"],
+        **memory["models"],
+        "GPUs": memory["gpus"],
+    }.items():
+        yield f"memory of {name}, MiB", None if size is None else size / 2**20, ".0f"
+    yield "energy of the GPUs, Wh", summary["energy_wh"], ".3f"
+    yield "cost, US dollars", summary["cost"], ".4f"
 
 
 def _show_results(results: dict[str, dict[str, Any]]) -> None:

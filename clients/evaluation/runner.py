@@ -1,8 +1,11 @@
 """Asking all questions of an experiment at once, a few at a time, so that nothing is lost."""
 
 import asyncio
+import fcntl
 import hashlib
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -93,19 +96,33 @@ def run(
     """
     try:
         job.folder.mkdir(parents=True, exist_ok=True)
-        _same_plan(job, fresh=fresh)
-        done = {record.id: record for record in read_records(job.folder) if record.error is None}
-        asked = _asked(job, done)
-        advance(len(job.questions) - len(asked))
-        stopped, call, said = uvloop.run(_ask_all(job, asked, advance))
-        if stopped is not None:
-            raise ClientError(
-                f"{stopped} What was answered is kept in {job.folder}; "
-                "the same command goes on from there."
-            )
-        return _finish(job, call, said, allow_errors=allow_errors)
+        with _alone(job.folder):
+            _same_plan(job, fresh=fresh)
+            asked = _asked(job)
+            advance(len(job.questions) - len(asked))
+            stopped, call, said = uvloop.run(_ask_all(job, asked, advance))
+            if stopped is not None:
+                raise ClientError(
+                    f"{stopped} What was answered is kept in {job.folder}; "
+                    "the same command goes on from there."
+                )
+            return _finish(job, call, said, allow_errors=allow_errors)
     except OSError as error:
         raise ClientError(f"Cannot write {job.folder}: {error.strerror}.") from error
+
+
+@contextmanager
+def _alone(folder: Path) -> Generator[None]:
+    """While inside nobody else runs it, who would ask the same questions. Raises ClientError."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise ClientError(f"{folder} is being run by another process.") from error
+        yield
+    finally:
+        os.close(held)
 
 
 def _same_plan(job: Job, *, fresh: bool) -> None:
@@ -116,17 +133,27 @@ def _same_plan(job: Job, *, fresh: bool) -> None:
         "settings": {name: settings[name] for name in settings if name not in FREE},
         "questions": hashlib.sha256(questions.encode()).hexdigest(),
     }
-    for name in (SUMMARY, SUBMISSION, *([RESULTS, PLAN, CALLS] if fresh else [])):
-        (job.folder / name).unlink(missing_ok=True)  # until the run is whole again
-    if path.is_file() and msgspec.json.decode(path.read_bytes()) != plan:
+    if path.is_file() and not fresh and not _says(path, plan):
         raise ClientError(
             f"{job.folder} is a run with other settings or questions. "
             "Give this one another --name, or --fresh to throw that one away."
         )
+    for name in (SUMMARY, SUBMISSION, *([RESULTS, PLAN, CALLS] if fresh else [])):
+        (job.folder / name).unlink(missing_ok=True)  # until the run is whole again
     write_json(path, plan)
 
 
-def _asked(job: Job, done: dict[str, Record]) -> list[tuple[str, str]]:
+def _says(path: Path, plan: dict[str, Any]) -> bool:
+    try:
+        return msgspec.json.decode(path.read_bytes()) == plan
+    except msgspec.DecodeError:
+        return False
+
+
+def _asked(job: Job) -> list[tuple[str, str]]:
+    """Ids and questions that have no answer yet."""
+    _mend(job.folder / RESULTS)
+    done = {record.id for record in read_records(job.folder) if record.error is None}
     ids = [one.strip() for one in job.questions.column("id")]
     pairs = zip(ids, job.questions.column("question"), strict=True)
     return [(id_, question) for id_, question in pairs if id_ not in done]
@@ -160,7 +187,6 @@ async def _work(
     waiting = iter(asked)
     stopped: list[str] = []
     with (job.folder / RESULTS).open("ab") as file:
-        _mend(job.folder / RESULTS)
 
         async def work() -> None:
             for id_, question in waiting:
@@ -181,11 +207,18 @@ async def _work(
 
 
 def _mend(path: Path) -> None:
-    """Cut off a last line that an interruption left half written."""
+    """Cut off a last line that an interruption left half written; a whole one lacks its end."""
+    if not path.exists():
+        return
     with path.open("r+b") as file:
-        kept = file.read()
-        if kept and not kept.endswith(b"\n"):
-            file.truncate(kept.rfind(b"\n") + 1)
+        last = file.read().rpartition(b"\n")[2]
+        if not last:
+            return
+        try:
+            msgspec.json.decode(last, type=Record)
+            file.write(b"\n")
+        except msgspec.DecodeError:
+            file.truncate(file.tell() - len(last))
 
 
 def _finish(job: Job, call: Call, said: Description, *, allow_errors: bool) -> dict[str, Any]:

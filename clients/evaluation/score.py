@@ -38,7 +38,7 @@ def main(argv: Sequence[str]) -> int:
     truth = read_truth(options.truth, rules)
     found: list[dict[str, Any]] = []
     for path in options.submissions:
-        submission = read_submission(path, rules)
+        submission = read_submission(path, rules, rules.evidence)
         grades = grade(truth, submission, rules, partial=options.partial)
         one = report(grades, options.rounds, options.seed)
         one["warnings"] = warn(truth, submission, notes=grades.warnings)

@@ -94,13 +94,13 @@ def grade(truth: Table, submission: Table, rules: Rules, *, partial: bool = Fals
     """Score each question. Raises DatasetError."""
     pairing = pair(truth, submission, rules.columns.id, partial=partial)
     one = {"wattbot": _wattbot, "squad": _squad, "retrieval": _retrieval}[rules.metric]
-    lists = rules.columns.scored if rules.metric == "wattbot" else ()
-    if broken := _open(truth, lists):
+    compared = rules.columns.scored if rules.metric == "wattbot" else ()
+    if broken := _oddities(truth, compared):
         raise DatasetError(broken[0])
     parts, right, blank = one(truth, submission, pairing, rules.columns)
     rows = [row for row, _ in pairing.rows]
     evidence = {name: _flags(truth, name)[rows] for name in rules.evidence if name in truth.columns}
-    notes = _open(submission, lists)
+    notes = _oddities(submission, compared) + _broken_flags(submission, rules.evidence)
     if len(notes) > MAX_NOTES:
         notes[MAX_NOTES:] = [f"{submission.path}: {len(notes) - MAX_NOTES} more like these."]
     return Grades(
@@ -260,19 +260,30 @@ def _answers(text: str, where: str) -> Sequence[str]:
         raise DatasetError(f"{where}: it is no list of texts: {error}.") from error
 
 
-def _open(table: Table, names: Sequence[str]) -> list[str]:
-    """Lists that begin and do not end, as messages. In a run they count as plain text."""
+def _oddities(table: Table, names: Sequence[str]) -> list[str]:
+    """Fields that cannot be compared as they are meant, as messages. In a run they are wrong."""
     return [
-        f"{table.at(row, name)}: a list begins and does not end: {text.strip()[:40]!r}."
+        f"{table.at(row, name)}: {odd}: {text.strip()[:40]!r}."
         for name in names
         for row, text in enumerate(table.column(name))
-        if ("[" in text or "{" in text) and wattbot.is_open(text)
+        if (odd := wattbot.oddity(text))
     ]
+
+
+def _broken_flags(submission: Table, names: Sequence[str]) -> list[str]:
+    """Messages about a run's own flags: the truth's count, but such a file is not what it seems."""
+    found: list[str] = []
+    for name in names:
+        try:
+            _flags(submission, name)
+        except DatasetError as error:
+            found.append(str(error))
+    return found
 
 
 def _flags(truth: Table, column: str) -> NDArray[np.bool_]:
     """A column of 0 and 1. Raises DatasetError."""
-    texts = truth.columns[column]
+    texts = truth.columns.get(column, [])
     known: dict[str, bool] = {}
     for text in dict.fromkeys(texts):
         plain = text.strip().lower()

@@ -1,7 +1,7 @@
 """What a run comes to: `summary.json`."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -16,6 +16,7 @@ from clients.evaluation.settings import ExperimentSettings
 __all__ = ["summary_of"]
 
 PERCENTILES = (50, 95)
+AnyNumber = TypeVar("AnyNumber", int, float)
 
 
 def summary_of(
@@ -31,7 +32,6 @@ def summary_of(
     What the settings do not say of the model is what the endpoint said.
     """
     answered = [record for record in records if record.error is None]
-    costs = [record.cost for record in answered if record.cost is not None]
     own = settings.size_b is not None
     return {
         "name": name,
@@ -49,15 +49,21 @@ def summary_of(
             name: _spread([r.timings[name] for r in answered if name in r.timings])
             for name in TIMES
         },
-        "prompt_tokens": sum(record.prompt_tokens or 0 for record in answered),
-        "completion_tokens": sum(record.completion_tokens or 0 for record in answered),
-        "cost": sum(costs) if costs else None,
+        "prompt_tokens": _sum([record.prompt_tokens for record in answered]),
+        "completion_tokens": _sum([record.completion_tokens for record in answered]),
+        "cost": _sum([record.cost for record in answered]),
         "asked": call.asked,  # by the last call of the command
         "seconds": round(call.seconds, 3),
         **totals(calls),
         "machine": machine(),
         "settings": msgspec.to_builtins(settings),
     }
+
+
+def _sum(counts: Sequence[AnyNumber | None]) -> AnyNumber | None:
+    """Of what is known; None where nothing is."""
+    known = [count for count in counts if count is not None]
+    return sum(known[1:], start=known[0]) if known else None
 
 
 def _spread(times: Sequence[float]) -> dict[str, float] | None:

@@ -13,8 +13,8 @@ from typing import cast
 
 __all__ = [
     "is_blank",
-    "is_open",
     "normalised",
+    "oddity",
     "overlap",
     "ranked_references",
     "references",
@@ -36,6 +36,7 @@ RANGE = re.compile(
     r"(?:from\s+)?(-?[\d.]+)\s*(?:[-–—]|to)\s*(-?[\d.]+)",
     re.IGNORECASE,
 )
+ODD = re.compile(r"\0|^\s*[\[{]|nan|e\+?\d{3}", re.IGNORECASE)  # all that may be odd, and more
 
 Item = float | str
 
@@ -108,12 +109,22 @@ def overlap(truth: str, given: str) -> float:
     return len(a & b) / len(a | b)
 
 
-@functools.lru_cache(maxsize=65536)
-def is_open(text: str) -> bool:
-    """Whether a list or a set begins and does not end: it would be compared as plain text."""
+def oddity(text: str) -> str:
+    """What keeps a field from being compared as what it seems to be; empty: nothing."""
+    if ODD.search(text) is None:
+        return ""
+    if "\0" in text:
+        return "it has a NUL character"
     inner = text.strip()
     closing = {"[": "]", "{": "}"}.get(inner[:1])
-    return closing is not None and not inner.endswith(closing)
+    if closing is not None and not inner.endswith(closing):
+        return "a list begins and does not end"
+    numbers = [one for one in _collection(inner) or [_item(inner)] if isinstance(one, float)]
+    if any(map(math.isnan, numbers)):
+        return "NaN is equal to no number"
+    # The word itself is a number that can be compared.
+    endless = any(map(math.isinf, numbers)) and "inf" not in inner.lower()
+    return "a number is too large" if endless else ""
 
 
 def _number(text: str) -> float | None:

@@ -12,9 +12,11 @@ from gateway.ensemble.values import NUMBER_WORDS
 
 __all__ = [
     "AnswerError",
+    "Ending",
     "MemberAnswer",
     "Order",
     "encode",
+    "ending",
     "extractive_grammar",
     "json_schema",
     "parse",
@@ -57,6 +59,36 @@ class MemberAnswer(Struct, frozen=True, kw_only=True):
     is_blank: bool = False
     answer: str = ""
     explanation: str = ""
+
+
+class Ending(Struct, frozen=True):
+    """Where a member's text may end: before `stop`. A vote has no use for what would follow, or
+    knows it; with `rest` behind it, the text is a whole answer."""
+
+    stop: str
+    rest: str
+
+    def completed(self, text: str) -> str:
+        """The text with its rest, unless it went on by itself."""
+        try:
+            msgspec.json.decode(text)
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            return text + self.rest
+        return text
+
+
+def ending(
+    passages: Sequence[int], *, extractive: bool, order: Order = "value_first"
+) -> Ending | None:
+    """Where an answer from `passages` may end, if before its end.
+
+    An extracted value ends at its quotation mark, and of one passage the number is known. An
+    explanation that comes last is read by nobody.
+    """
+    if extractive:
+        known = f'","passages":[{passages[0]}]}}' if len(passages) == 1 else None
+        return Ending('",', known) if known else None
+    return Ending('","explanation":', '","explanation":""}') if order == "value_first" else None
 
 
 def json_schema(

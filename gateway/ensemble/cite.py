@@ -48,22 +48,9 @@ def cite(
     Where the value stands in passages that the member cites, those are taken; else the one
     passage whose sentence with the value fits the question best.
     """
-    fit = {(s.n, s.start): s for s in ranked}
-    found: dict[int, tuple[float, Citation]] = {}
-    for passage in passages:
-        for evidence in _places(answer, passage, ranked):
-            sentence = fit.get((passage.n, evidence.sentence_start))
-            if sentence is None:
-                continue
-            if passage.n not in found or sentence.score > found[passage.n][0]:
-                whole = evidence.sentence_end == sentence.end
-                citation = Citation(passage, evidence, sentence.text if whole else "")
-                found[passage.n] = (sentence.score, citation)
-    best = [
-        one for _, one in sorted(found.values(), key=lambda item: (-item[0], item[1].passage.n))
-    ]
-    own = [one for one in best if one.passage.n in answer.passages]
-    return tuple(own or best[:1])
+    own = [passage for passage in passages if passage.n in answer.passages]
+    others = [passage for passage in passages if passage.n not in answer.passages]
+    return _borne_out(answer, own, ranked) or _borne_out(answer, others, ranked)[:1]
 
 
 def compose(answer: MemberAnswer, citations: Sequence[Citation], *, extractive: bool) -> Cited:
@@ -112,6 +99,25 @@ def sources(passages: Sequence[Passage]) -> list[Source]:
 def url_of(file_id: str) -> str:
     """Where the gateway serves a file."""
     return f"/v1/files/{file_id}/content"
+
+
+def _borne_out(
+    answer: MemberAnswer, passages: Sequence[Passage], ranked: Sequence[Sentence]
+) -> tuple[Citation, ...]:
+    """Those of the passages that the value stands in, each by its best sentence, best first."""
+    fit = {(s.n, s.start): s for s in ranked}
+    found: dict[int, tuple[float, Citation]] = {}
+    for passage in passages:
+        for evidence in _places(answer, passage, ranked):
+            sentence = fit.get((passage.n, evidence.sentence_start))
+            if sentence is None:
+                continue
+            if passage.n not in found or sentence.score > found[passage.n][0]:
+                whole = evidence.sentence_end == sentence.end
+                citation = Citation(passage, evidence, sentence.text if whole else "")
+                found[passage.n] = (sentence.score, citation)
+    best = sorted(found.values(), key=lambda item: (-item[0], item[1].passage.n))
+    return tuple(citation for _, citation in best)
 
 
 def _places(

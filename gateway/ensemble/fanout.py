@@ -8,7 +8,7 @@ from contextlib import aclosing
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.ensemble.answer import AnswerError, MemberAnswer, parse, parse_free
+from gateway.ensemble.answer import AnswerError, Ending, MemberAnswer, parse, parse_free
 from gateway.ensemble.likelihood import likelihood_of
 from models.engine import Engine
 from models.errors import (
@@ -41,6 +41,7 @@ class Question(Struct, frozen=True, kw_only=True):
     """What one member is asked. `passages` are the numbers it may cite.
 
     `engine` is the error that said so where the member has none. `free`: it answers with any JSON.
+    `ending` is where the request has it stop, if before its answer's end.
     """
 
     engine: Engine | ModelError
@@ -48,6 +49,7 @@ class Question(Struct, frozen=True, kw_only=True):
     passages: tuple[int, ...]
     free: bool = False
     plainer: Constraint | None = None  # for an engine that cannot compile the request's own
+    ending: Ending | None = None
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -156,13 +158,19 @@ async def _answer(
     engine: Engine, question: Question, tokens: list[TokenLogprob]
 ) -> tuple[str, GenerateEnd | None]:
     """Within the request's constraint, or the plainer one where that is too large a grammar."""
+    request = question.request
     try:
-        return await _generate(engine, question.request, tokens)
+        text, end = await _generate(engine, request, tokens)
     except InvalidRequest as refused:
         if question.plainer is None or refused.param != "grammar":
             raise
-    plainer = replace(question.request, constraint=question.plainer)
-    return await _generate(engine, plainer, tokens)
+        request = replace(request, constraint=question.plainer)
+        text, end = await _generate(engine, request, tokens)
+    if question.ending is None or end is None or end.reason != "stop":
+        return text, end
+    if not text:  # another server's model met the stop string in its thoughts
+        return await _generate(engine, replace(request, stop=()), tokens)
+    return question.ending.completed(text), end
 
 
 async def _generate(

@@ -137,6 +137,7 @@ def _places(text: str) -> dict[str, list[int]]:
     return found
 
 
+@lru_cache(maxsize=20_000)  # documents repeat their words
 def _canonical(token: str) -> str:
     if GROUPED.fullmatch(token):
         return token.replace(",", "")

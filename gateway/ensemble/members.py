@@ -6,7 +6,7 @@ from typing import NamedTuple
 import msgspec
 from msgspec import UNSET
 
-from gateway.ensemble.answer import AnswerError, extractive_grammar, json_schema
+from gateway.ensemble.answer import AnswerError, Ending, ending, extractive_grammar, json_schema
 from gateway.ensemble.events import EnsembleRequest
 from gateway.ensemble.evidence import Sentence, asked_about, expects_number, says_nothing_new
 from gateway.ensemble.fanout import Question, seed_for
@@ -49,6 +49,7 @@ class _Prepared(NamedTuple):
     constraint: Constraint
     passages: tuple[int, ...] = ()
     plainer: Constraint | None = None
+    ending: Ending | None = None
 
 
 def overridden(
@@ -109,20 +110,23 @@ def questions(
             _constraint(settings, talk.question, shown, extractive),
             tuple(passage.n for passage in passages),
             _plainer(settings, shown) if extractive else None,
+            _ending(settings, shown, extractive),
         )
     asked: list[Question] = []
     for place, (member, extractive) in enumerate(zip(settings.members, modes, strict=True)):
-        messages, constraint, numbers, plainer = prepared[extractive]
+        messages, constraint, numbers, plainer, ends = prepared[extractive]
         asked.append(
             Question(
                 engine=_engine(member.model, engines),
                 passages=numbers,
                 free=request.schema is not None,
                 plainer=plainer,
+                ending=ends,
                 request=GenerateRequest(
                     prompt=member_prompt(messages, member.instruction),
                     max_tokens=_max_tokens(settings, member, request, extractive),
                     sampling=_sampling(settings, member, request, place),
+                    stop=(ends.stop,) if ends else (),
                     constraint=constraint,
                     owner=request.owner,
                     whole=True,
@@ -190,6 +194,15 @@ def _plainer(settings: EnsembleSettings, shown: Sequence[Passage]) -> Constraint
     """Any words of the passages, whatever the question."""
     texts = [(passage.n, passage.shown) for passage in shown]
     return Constraint("lark", extractive_grammar(texts, settings.max_value_words))
+
+
+def _ending(
+    settings: EnsembleSettings, shown: Sequence[Passage], extractive: bool
+) -> Ending | None:
+    if not settings.early_stop:
+        return None
+    numbers = [passage.n for passage in shown]
+    return ending(numbers, extractive=extractive, order=settings.order)
 
 
 def _max_tokens(

@@ -5,6 +5,7 @@ A small model finds where an answer stands better than where it begins and ends:
 """
 
 import re
+from functools import lru_cache
 
 from gateway.ensemble.evidence import terms
 from gateway.ensemble.sought import DATE, sought
@@ -35,6 +36,7 @@ ASKS_DEED = re.compile(
 DEED_BEFORE = re.compile(r"\b(?:to|can|could|will|would|must|may) (?P<said>\w+ (?:(?:the|an?) )?)$")
 
 
+@lru_cache(maxsize=64)  # votes mostly say the same
 def whole_phrase(text: str, start: int, end: int, question: str) -> tuple[int, int]:
     """The span of the phrase that `text[start:end]` is of, at least one character long.
 

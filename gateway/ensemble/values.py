@@ -3,11 +3,12 @@
 import math
 import re
 import unicodedata
+from functools import lru_cache
 from typing import Literal
 
 from msgspec import Struct
 
-from gateway.ensemble.wording import date, items, plain
+from gateway.ensemble.wording import date, figures, items, plain
 
 __all__ = [
     "NUMBER_WORDS",
@@ -67,7 +68,11 @@ UNITS = {
         "w watt watts",
         "kw kilowatt kilowatts",
         "kwh kilowatt-hour kilowatt-hours",
+        "mw megawatt megawatts",
+        "gw gigawatt gigawatts",
         "mwh megawatt-hour megawatt-hours",
+        "gwh gigawatt-hour gigawatt-hours",
+        "twh terawatt-hour terawatt-hours",
         "v volt volts",
         "amp amps ampere amperes",
         "°c celsius",
@@ -92,9 +97,16 @@ NUMBER = re.compile(
     re.DOTALL,
 )
 RANGE = re.compile(
-    rf"^(?:from\s+|between\s+|\[\s*)?(?P<low>[£$€]?(?:{FIGURE})[kKMBbT%]?)"
-    rf"\s*(?:-|to|and|,)\s*(?P<high>[£$€]?(?:{FIGURE})[kKMBbT]?)(?P<unit>(?![\d.,-]).*?)\]?$"
+    rf"^(?:from\s+|between\s+|\[\s*)?(?P<low>[£$€]?(?:{FIGURE})(?:[kKMBbT%](?!\w))?)"
+    rf"\s*(?:-|to|and|,)\s*(?P<high>[£$€]?(?:{FIGURE})(?:[kKMBbT](?!\w))?)(?P<unit>(?![\d.,-]).*?)\]?$"
 )
+SEPARATORS = re.compile(r"[^\d.+-]")
+LEADING_ZERO = re.compile(r"[+-]?0\d")
+UNIT = re.compile(r"(?:(?!\d)\w|[°%£$€])[^\d]*|")
+DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)['’]?s", re.IGNORECASE)
+# In the commonest languages of the web, where the word has no other meaning in any of them.
+YES = {"true", "yes", "ja", "oui", "sí", "sì", "да", "是", "是的", "はい", "예"}
+NO = {"false", "no", "nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요"}
 OUTER = " \t\n.,;:!?\"'“”‘’`*_()"
 HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
 ABBREVIATION = re.compile(r"(?<=\w)\s*\([a-z][a-z0-9-]{1,7}\)?$")
@@ -119,41 +131,55 @@ def is_blank(value: str) -> bool:
     return text in BLANKS or text.startswith(BLANK_OPENINGS)
 
 
+@lru_cache(maxsize=1024)  # a vote is compared many times
 def normalise(value: str, unit: str = "") -> Value:
     """The canonical form of a value, with the unit given beside it if it carries none itself."""
     if is_blank(value):
         return Value("blank")
     text = " ".join(unicodedata.normalize("NFKC", plain(value)).translate(DASHES).split())
-    text = _without_hedges(text.strip(OUTER))
+    text = _without_hedges(_stripped(text))
     if day := date(text):
         return Value("text", text=day)
+    if decade := DECADE.fullmatch(text):
+        return Value("text", text=f"{decade[1]}s")
+    number = figures(text)
     return (
-        _range(text, unit)
-        or parse_number(text, unit)
+        _range(number, unit)
+        or parse_number(number, unit)
         or Value("text", text=_words(text) or text.casefold())
     )
+
+
+def _stripped(text: str) -> str:
+    """Without what stands around a value; the point of ".5" is its own."""
+    bare = text.strip(OUTER)
+    at = text.find(bare)
+    return f".{bare}" if bare[:1].isdigit() and text[:at].endswith(".") else bare
 
 
 def parse_number(text: str, unit: str = "") -> Value | None:
     """A number with a unit of at most three words behind it, or None."""
     first, _, rest = text.partition(" ")
-    if first.casefold() in NUMBER_WORDS:
+    if first.casefold() in NUMBER_WORDS:  # a passage's
         text = f"{NUMBER_WORDS[first.casefold()]} {rest}".strip()
     found = NUMBER.match(text)
     if found is None:
         return None
     figure, behind = found["figure"], found["unit"].strip()
-    plain = re.sub(r"[^\d.+-]", "", figure)
+    plain = SEPARATORS.sub("", figure)
     # "007", "01632 960140", "192.168.40.1" and "3-4-2" are names, not amounts.
-    if re.match(r"[+-]?0\d", plain) or not re.fullmatch(r"(?:(?!\d)\w|[°%])[^\d]*|", behind):
+    if LEADING_ZERO.match(plain) or not UNIT.fullmatch(behind):
         return None
     if len(behind.split()) > 3:
         return None
-    glued = found.end("magnitude") < 0 and re.match(r"\w", text[found.end("figure") :])
+    after = text[found.end("figure") : found.end("figure") + 1]
+    glued = found.end("magnitude") < 0 and (after.isalnum() or after == "_")
     if glued and behind.casefold() not in UNITS and not found["power"]:
         return None  # "802.11ac": letters right behind a number are a unit only if known as one
     number = float(plain) * _power(found["power"])
     magnitude = (found["magnitude"] or "").strip()
+    if found["money"] and behind == "m":
+        magnitude, behind = "M", ""  # no one pays by the metre
     if not magnitude and not behind and unit.casefold().startswith(MAGNITUDE_WORDS):
         magnitude, _, unit = unit.partition(" ")  # "2.5" with the unit "billion litres"
     number *= MAGNITUDES.get(magnitude, MAGNITUDES.get(magnitude.casefold(), 1.0))
@@ -166,7 +192,7 @@ def parse_number(text: str, unit: str = "") -> Value | None:
 
 def unit_of(text: str) -> str:
     """A unit's canonical spelling; unknown ones are lower-cased, plural or not."""
-    words = text.casefold().strip(OUTER).removeprefix("degrees ").split()
+    words = text.casefold().strip(OUTER).removeprefix("degrees ").removeprefix("us ").split()
     if not words:
         return ""
     head = UNITS.get(words[0])
@@ -203,8 +229,8 @@ def _without_hedges(text: str) -> str:
     rest = text
     while found := HEDGE.match(rest):
         rest = rest[found.end() :].lstrip(OUTER)
-    first = rest.split(" ", 1)[0].casefold()
-    is_number = rest[:1].isdigit() or rest[:1] in {"£", "$", "€"} or first in NUMBER_WORDS
+    number = figures(rest)
+    is_number = number[:1].isdigit() or number[:1] in {"£", "$", "€"}
     return rest if is_number else text
 
 
@@ -232,9 +258,9 @@ def _power(text: str) -> float:
 
 def _words(text: str) -> str:
     folded = text.casefold()
-    if folded in ("true", "yes"):
+    if folded in YES:
         return "yes"
-    if folded in ("false", "no"):
+    if folded in NO:
         return "no"
     if found := items(folded):
         return ", ".join(sorted(item for item in map(_item, found) if item))

@@ -1,8 +1,9 @@
-"""Ways of writing that change no value: LaTeX, dates, lists, quotation marks, hyphens. Pure."""
+"""Ways of writing that change no value: LaTeX, dates, lists, figures, quotation marks. Pure."""
 
 import re
+import unicodedata
 
-__all__ = ["date", "items", "plain"]
+__all__ = ["date", "figures", "items", "plain"]
 
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
 
@@ -38,8 +39,35 @@ DATES = [
         rf"{MONTH}\s+(?:the\s+)?{DAY}(?:,?\s+{YEAR})?",
         rf"{MONTH},?\s+{YEAR}",
         rf"{YEAR}-(?P<month>\d\d)-(?P<day>\d\d)(?:[T ]00:00(?::00)?Z?)?",
+        rf"{YEAR}/(?P<month>\d\d?)/(?P<day>\d\d?)",
+        rf"(?P<day>\d\d?)\. ?(?P<month>\d\d?)\. ?{YEAR}",  # with dots, days come first everywhere
     )
 ]
+WEEKDAY = re.compile(r"^(?:mon|tues|wednes|thurs|fri|satur|sun)day,?\s+", re.IGNORECASE)
+
+# Numbers in words, below a thousand: "twenty-four", "one hundred and five".
+ONES = "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen"
+TEENS = "fifteen sixteen seventeen eighteen nineteen"
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety"
+SPELLED = {
+    **{word: number for number, word in enumerate(f"{ONES} {TEENS}".split())},
+    **{word: 10 * number for number, word in enumerate(TENS.split(), 2)},
+}
+ANY_WORD, UNIT_WORD = "|".join(SPELLED), "|".join(list(SPELLED)[1:10])
+BELOW_HUNDRED = rf"(?:(?:{TENS.replace(' ', '|')})(?:[ -](?:{UNIT_WORD}))?|(?:{ANY_WORD}))"
+WORDS = re.compile(
+    rf"(?:(?:{UNIT_WORD}) hundred(?: (?:and )?{BELOW_HUNDRED})?|{BELOW_HUNDRED})"
+    rf"(?=[ %]|$)(?! (?:{ANY_WORD})\b)",
+    re.IGNORECASE,
+)
+# Thousands apart by spaces, and by points where a comma says that these are no decimals.
+SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d ]*\d)")
+CONTINENTAL = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])")
+DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d{1,2})(?![\d,.])")
+VULGAR = re.compile(r"(\d{0,9}) ?([¼½¾⅐-⅞])")
+TEN_TO_THE = re.compile(r"^10 ?\^ ?([+-]?\d{1,3})(?!\d)")
+CURRENCY = {"usd": "$", "us$": "$", "eur": "€", "gbp": "£"}
+CURRENCY_FIRST = re.compile(r"^(usd|us\$|eur|gbp) ?(?=[\d.])", re.IGNORECASE)
 
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
 SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)?|\s+and\s+")
@@ -47,13 +75,14 @@ NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def plain(text: str) -> str:
-    """The text without LaTeX, and with straight quotation marks."""
-    straight = text.translate(QUOTES)
+    """The text without LaTeX, with straight quotation marks, and "½" as 0.5."""
+    straight = VULGAR.sub(_vulgar, text.translate(QUOTES))
     return _without_latex(straight) if LATEX.search(straight) or "$" in straight else straight
 
 
 def date(text: str) -> str | None:
     """A date as YYYY-MM-DD, YYYY-MM or --MM-DD; None where it is none, or is ambiguous."""
+    text = WEEKDAY.sub("", text)
     for pattern in DATES:
         found = pattern.fullmatch(text)
         if found is None:
@@ -84,6 +113,28 @@ def items(text: str, max_words: int = 4) -> list[str] | None:
     if len(found) < 2 or any(len(item.split()) > max_words for item in found):
         return None
     return found
+
+
+def figures(text: str) -> str:
+    """The text with the number that it begins with in plain digits, as "1234.5"."""
+    text = CURRENCY_FIRST.sub(lambda found: CURRENCY[found[1].casefold()], text)
+    text = SPACED.sub(lambda found: found.group().replace(" ", ""), text)
+    text = CONTINENTAL.sub(lambda found: found.group().replace(".", "").replace(",", "."), text)
+    text = TEN_TO_THE.sub(r"1e\1", DECIMAL_COMMA.sub(r"\1.\2", text))
+    spelled = WORDS.match(text)
+    if spelled is None:
+        return text
+    number = 0
+    for word in re.findall(r"[a-z]+", spelled.group().casefold()):
+        if word == "hundred":
+            number = max(number, 1) * 100
+        elif word != "and":
+            number += SPELLED[word]
+    return f"{number} {text[spelled.end() :]}".strip()
+
+
+def _vulgar(found: re.Match[str]) -> str:
+    return f"{int(found[1] or 0) + unicodedata.numeric(found[2]):.6g}"
 
 
 def _without_latex(text: str) -> str:

@@ -1,4 +1,6 @@
+import fcntl
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -66,9 +68,47 @@ def test_an_interrupted_run_goes_on(
     assert ran(capsys, *argv, "--concurrency", 1, "--retries", 0)["asked"] == 1
     assert len(gateway.bodies) == before + 1
     assert len(results.read_text().splitlines()) == 3
+    results.write_text(results.read_text().rstrip("\n"))  # only the line's end was cut off
+    assert ran(capsys, *argv)["asked"] == 0
+    assert len(results.read_text().splitlines()) == 3
     assert main(["run", *map(str, argv), "--top-k", "9"]) == 1
     assert "--fresh" in capsys.readouterr().err
+    assert (tmp_path / "m" / "submission.csv").is_file()  # refused: it is left as it was
     assert ran(capsys, *argv, "--top-k", 9, "--fresh")["asked"] == 3
+
+
+def test_two_processes_do_not_ask_the_same(
+    gateway: Gateway, questions: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "m"
+    folder.mkdir()
+    held = os.open(folder, os.O_RDONLY)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    assert main(["run", *map(str, argv)]) == 1
+    assert "another process" in capsys.readouterr().err
+    assert gateway.bodies == []
+    os.close(held)
+
+
+@pytest.mark.parametrize(
+    "told", [{"usage": None}, {"usage": {"prompt_tokens": "7"}, "timings": {"queue_ms": None}}]
+)
+def test_what_an_endpoint_does_not_tell_is_absent(
+    gateway: Gateway,
+    questions: Path,
+    tmp_path: Path,
+    told: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    gateway.says(completion("36", **{"timings": {"prompt_ms": 3.0}, **told}))
+    argv = ["--model", "m", "--questions", questions, "--url", gateway.url, "--output", tmp_path]
+    found = ran(capsys, *argv)
+    names = ("prompt_tokens", "completion_tokens", "cost", "energy_wh")
+    assert [found[name] for name in names] == [None] * 4 or found["gpus"]
+    assert set(found["timings_ms"].values()) == {None}
+    assert main(["run", *map(str, argv)]) == 0
+    assert "tokens" not in capsys.readouterr().out
 
 
 def test_what_fails_is_recorded_and_asked_again(
@@ -152,6 +192,11 @@ def test_smoke_and_all(
     gateway.says(completion(""))
     assert main(["run", "--smoke", "m", "--url", gateway.url]) == 1
     assert "the answer is empty" in capsys.readouterr().out
+    thinking = completion("")
+    thinking["choices"][0]["message"]["reasoning_content"] = "Two and two …"
+    gateway.says(thinking)
+    assert main(["run", "--smoke", "m", "--url", gateway.url]) == 0
+    capsys.readouterr()
     gateway.model = {"id": "m", "kind": "embedding"}
     assert main(["run", "--smoke", "--url", gateway.url]) == 0
     assert "0 passed, 0 failed, 1 skipped" in capsys.readouterr().out

@@ -172,7 +172,12 @@ def test_encodings_and_line_breaks_in_fields(
     text = 'id,answer_value,ref_id,note\r\nq1,Café,a,"two\r\nlines"\r\nq2,5,a,\r\n\r\n'
     truth = tmp_path / "truth.csv"
     truth.write_bytes(text.encode("utf-8-sig"))
-    for encoding, guessed in (("latin-1", True), ("utf-16", False), ("utf-8", False)):
+    for encoding, guessed in (
+        ("latin-1", True),
+        ("utf-16", False),
+        ("utf-16-le", False),
+        ("utf-16-be", False),
+    ):
         run = tmp_path / f"{encoding}.csv"
         run.write_bytes(text.encode(encoding))
         found = scored(capsys, truth, run)
@@ -192,6 +197,23 @@ def test_unparsable_lists_and_flags(
     assert "column 'answer_value': a list begins" in refused(capsys, broken, run)
     flagged = write(tmp_path / "flags.csv", [*TRUTH[:-1], ("q4", "1", "c", "maybe", "0")])
     assert "row 4 (line 5), column 'Quote': 'maybe'" in refused(capsys, flagged, run)
+    run = write(tmp_path / "run.csv", [("id", "answer_value", "ref_id", "Quote"),
+                                       *((*row, "maybe") for row in RUN[1:])])  # fmt: skip
+    warned = scored(capsys, truth, run)["warnings"]
+    assert any("run.csv, row 1 (line 2), column 'Quote': 'maybe'" in one for one in warned)
+
+
+def test_json_that_lacks_fields_or_is_no_lines_is_named(
+    truth: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [dict(zip(RUN[0], row, strict=True)) for row in RUN[1:]]
+    del rows[1]["answer_value"]
+    run = tmp_path / "run.jsonl"
+    run.write_text("\n\n".join(map(json.dumps, rows)))
+    assert "run.jsonl, row 2 (line 3): there is no 'answer_value'" in refused(capsys, truth, run)
+    whole = tmp_path / "run.json"
+    whole.write_text(json.dumps(rows))
+    assert "an object a line" in refused(capsys, truth, whole)
 
 
 def test_squad_from_json_lines(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from clients.evaluation.squad import exact_match, token_f1
-from clients.evaluation.wattbot import is_blank, is_open, normalised, overlap, value_right
+from clients.evaluation.wattbot import is_blank, normalised, oddity, overlap, value_right
 
 
 @pytest.mark.parametrize(
@@ -119,15 +119,20 @@ def test_references(truth: str, given: str, expected: float) -> None:
     assert overlap(truth, given) == pytest.approx(expected)
 
 
-def test_a_list_that_does_not_end_is_seen() -> None:
-    assert is_open("[1, 2")
-    assert is_open(" {a")
-    assert not is_open("[1, 2]")
-    assert not is_open("1]")
+@pytest.mark.parametrize(
+    ("text", "what"),
+    [("[1, 2", "begins"), (" {a", "begins"), ("NaN", "NaN"), ("[1, nan]", "NaN"),
+     ("1e999", "too large"), ("3\x006", "NUL"), ("[1, 2]", ""), ("1]", ""), ("nancy", ""),
+     ("inf", ""), ("1e100", ""), ("[]", ""), ("phase2023", "")],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_seen(text: str, what: str) -> None:
+    assert what in oddity(text)
+    assert bool(what) is bool(oddity(text))
 
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_any_text_has_a_score(truth: str, value: str) -> None:
+    oddity(value)
     assert value_right(truth, value) in (True, False)
     assert 0 <= overlap(truth, value) <= 1
 

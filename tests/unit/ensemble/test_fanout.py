@@ -5,6 +5,7 @@ from contextlib import aclosing
 import pytest
 from msgspec.structs import replace
 
+from gateway.ensemble.answer import Ending, MemberAnswer, encode, ending
 from gateway.ensemble.fanout import Loading, Question, Reply, ask, most_telling, seed_for
 from models.engines.fake import FakeEngine
 from models.errors import (
@@ -175,3 +176,59 @@ def test_seeds_differ_between_members_and_not_between_runs() -> None:
     assert [seed_for(None, place) for place in range(2)] == [0, 1]
     assert 0 <= seed_for(-5, 0) < 2**32
     assert 0 <= seed_for(2**63 - 1, 1) < 2**32
+
+
+def ended(at: Ending, number: int) -> Question:
+    """A question whose answer may end before its end."""
+    request = GenerateRequest(TextPrompt("?"), stop=(at.stop,))
+    return Question(engine=ModelError("none yet"), request=request, passages=(number,), ending=at)
+
+
+@pytest.mark.parametrize("value", ["12 s", "a, b}", "é"])
+async def test_an_extracted_answer_ends_at_its_value(value: str) -> None:
+    at = ending([4], extractive=True)
+    assert at is not None
+    answer = MemberAnswer(answer_value=value, passages=(4,))
+    written = encode(answer, True)
+    engine = await fake(written)
+    asked = replace(ended(at, 4), engine=engine)
+    whole = replace(asked, request=GenerateRequest(TextPrompt("?")), ending=None)
+    replies = await all_replies(asked, whole)
+    assert replies[0].answer == replies[1].answer == answer
+    assert replies[0].usage.completion_tokens <= replies[1].usage.completion_tokens
+
+
+@pytest.mark.parametrize("blank", [False, True])
+async def test_nobody_writes_an_explanation_that_nobody_reads(blank: bool) -> None:
+    at = ending([1, 4], extractive=False)
+    assert at is not None
+    said = 'It says "explanation": twelve.'
+    answer = MemberAnswer(answer_value="12", passages=(4,), is_blank=blank, answer=said)
+    engine = await fake(encode(replace(answer, explanation="Because of this and that."), False))
+    reply = (await all_replies(replace(ended(at, 4), engine=engine)))[0]
+    assert reply.answer == answer
+
+
+def test_what_an_answer_depends_on_is_written() -> None:
+    assert ending([1, 4], extractive=True) is None
+    assert ending([4], extractive=False, order="explanation_first") is None
+
+
+async def test_an_answer_that_was_cut_short_is_not_completed() -> None:
+    at = ending([4], extractive=True)
+    assert at is not None
+    engine = await fake('{"answer_value":"hold it for 12 s","passages":[4]}')
+    asked = ended(at, 4)
+    short = replace(asked, engine=engine, request=replace(asked.request, max_tokens=3))
+    assert isinstance((await all_replies(short))[0].error, InvalidRequest)
+
+
+async def test_a_stop_in_thoughts_is_no_answer() -> None:
+    """Another server may look for stop strings in what its model thinks, and end there."""
+    at = ending([4], extractive=True)
+    assert at is not None
+    answer = MemberAnswer(answer_value="12", passages=(4,))
+    engine = FakeEngine(reply=lambda asked: at.stop if asked.stop else encode(answer, True))
+    await engine.start()
+    reply = (await all_replies(replace(ended(at, 4), engine=engine)))[0]
+    assert reply.answer == answer

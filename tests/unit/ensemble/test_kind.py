@@ -2,6 +2,8 @@ import pytest
 from msgspec.structs import replace
 
 from gateway.ensemble.kind import kind_held
+from gateway.ensemble.phrase import whole_phrase
+from gateway.ensemble.sought import sought
 from tests.unit.ensemble.passages import ROUTER, WIFI
 from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says
 
@@ -66,3 +68,26 @@ async def test_what_cannot_say_it_counts_against_the_evidence() -> None:
 def test_what_is_longer_than_a_question_asks_for_no_kind() -> None:
     assert not kind_held("What year was it?", ["The mayor opened it."])
     assert kind_held("What year was it? " * 40, ["The mayor opened it."])
+
+
+ABROAD = [
+    "Was kostet die Reparatur, und wann war das in der Stadt?",
+    "Wie viele Seiten druckt er pro Minute nicht mehr?",
+    "Die Lampe ist rot, was bedeutet das?",
+    "Quand le pont a-t-il été construit, et qui peut charger la batterie ?",
+    "Combien de pages imprime-t-il par minute ? Quelle est la distance ?",
+    "¿Cuándo se construyó el puente y cuánto cuesta?",
+    "Quanto costa la riparazione, e in che anno?",
+    "Hoe lang duurt het, en wie heeft het boek geschreven?",
+    "这座桥是什么时候建的？修理多少钱？",
+    "橋はいつ建てられましたか？修理はいくらですか？",
+]
+
+
+@pytest.mark.parametrize("question", ABROAD)
+def test_no_form_is_read_into_another_language(question: str) -> None:
+    said = "Petra Lang aus Bern zahlte am 12. Mai 1974 genau 30 Euro ($33), die Lampe blieb rot."
+    assert kind_held(question, ["Kein Wort davon."])
+    assert sought(said, 0, 5, question) is None
+    at = said.index("30 Euro")
+    assert whole_phrase(said, at, at + 7, question) == (at, at + 7)

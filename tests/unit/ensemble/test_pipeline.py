@@ -30,6 +30,8 @@ SETTINGS = EnsembleSettings(
     stores=("handbook",),
 )
 
+WRITTEN_OUT = replace(SETTINGS, early_stop=False)  # every member says what it cites
+
 
 def says(value: str, *passages: int) -> str:
     return json.dumps({"answer_value": value, "passages": passages or (1,)})
@@ -101,7 +103,9 @@ class Rig:
 
 
 async def test_the_majority_answers_with_its_evidence() -> None:
-    rig = Rig({"a": says("24 hours", 3), "b": says("12 seconds"), "c": says("12 seconds")})
+    rig = Rig(
+        {"a": says("24 hours", 3), "b": says("12 seconds"), "c": says("12 seconds")}, WRITTEN_OUT
+    )
     events = await rig.events()
     kinds = [type(event) for event in events]
     assert kinds[-2:] == [Answer, Verdict]
@@ -206,7 +210,7 @@ async def test_a_value_that_repeats_the_question_is_a_blank_vote() -> None:
 
 
 async def test_a_citation_moves_to_the_passage_with_the_value() -> None:
-    verdict = await Rig(says("12 seconds", 3)).verdict()
+    verdict = await Rig(says("12 seconds", 3), WRITTEN_OUT).verdict()
     assert verdict.text.endswith("[1]")
     assert verdict.report.ref_id == ["routers"]
     assert not verdict.report.votes[0].grounded

@@ -66,6 +66,55 @@ DIFFERENT = [
 ]
 
 
+WRITTEN_ELSEWHERE = [
+    ("1.234,5", "1,234.5"),
+    ("1 234", "1,234"),
+    ("1\u202f234 km", "1234 km"),
+    ("12,50 €", "€12.50"),
+    ("2½", "2.5"),
+    ("½ cup", "0.5 cup"),
+    (".5", "0.5"),
+    ("USD 3.5k", "$3,500"),
+    ("about EUR 3", "€3"),
+    ("3 US dollars", "$3"),
+    ("€1.5m", "1.5 million euros"),
+    ("1.5M€", "1.5 million euros"),
+    ("10^6", "1e6"),
+    ("twenty-four hours", "24 h"),
+    ("one hundred and five km", "105 km"),
+    ("two hundred thousand", "200,000"),
+    ("3–5km", "3 to 5 km"),
+    ("1.2MW", "1.2 megawatts"),
+    ("12.03.2024", "2024/3/12"),
+    ("Tuesday, 12 March 2024", "March 12, 2024"),
+    ("the 1990s", "1990s"),
+    ("Oui", "yes"),
+    ("nein", "false"),
+]
+NOT_THE_SAME = [
+    (".5", "5"),
+    ("1990s", "1990"),
+    ("Nineteen Eighty-Four", "19"),
+    ("ten-year plan", "10"),
+    ("two three", "5"),
+    ("fifty fifty", "100"),
+    ("010 200 300", "10200300"),
+    ("5, 6", "5.6"),
+    ("1.500", "1500"),
+    ("SIM", "yes"),
+]
+
+
+@pytest.mark.parametrize(("a", "b"), WRITTEN_ELSEWHERE)
+def test_a_number_is_the_same_however_a_country_writes_it(a: str, b: str) -> None:
+    assert same_value(normalise(a), normalise(b))
+
+
+@pytest.mark.parametrize(("a", "b"), NOT_THE_SAME)
+def test_what_only_looks_like_the_number_is_not(a: str, b: str) -> None:
+    assert not same_value(normalise(a), normalise(b))
+
+
 @pytest.mark.parametrize(("a", "b"), SAME)
 def test_the_same_value_said_in_two_ways(a: str, b: str) -> None:
     assert same_value(normalise(a), normalise(b))

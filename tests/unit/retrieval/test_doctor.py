@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from retrieval.doctor import embedders, examine, rebuild, repair
-from retrieval.errors import RetrievalError, StoreLocked
+from retrieval.errors import RetrievalError, StoreLocked, StoreNotFound
 from tests.unit.retrieval.conftest import Opener
 from tests.unit.retrieval.test_indexes import spoiled
 from tests.unit.retrieval.test_library import filled
@@ -70,8 +70,9 @@ async def test_reindex(open_library: Opener, tmp_path: Path) -> None:
     await written(open_library)
     path = tmp_path / "data"
     spoiled(words(path))
-    assert rebuild(path, "nothing") == 0
-    assert rebuild(path, "docs") == 1
+    with pytest.raises(StoreNotFound, match="nothing"):
+        rebuild(path, ["nothing"])
+    assert rebuild(path, ["docs"]) == 1
     assert examine(path) == []
     library = open_library()
     hits = await library.search("P-108", owner="ann", stores=["docs"], limit=1)

@@ -1,6 +1,7 @@
 import asyncio
 import subprocess
 import sys
+from contextlib import aclosing
 from pathlib import Path
 
 import numpy as np
@@ -10,12 +11,14 @@ from retrieval.errors import (
     EmbedderMismatch,
     InvalidRequest,
     NotFound,
+    ReindexRuns,
     RetrievalError,
     StoreLocked,
     StoreNotFound,
 )
 from retrieval.fuse import Weights
 from retrieval.library import Library
+from retrieval.reindex import Reindexed, Reindexing
 from retrieval.settings import RetrievalSettings
 from tests.unit.retrieval.conftest import Opener
 from tests.unit.retrieval.fakes import BagEmbedder, UnreadyEmbedder
@@ -255,18 +258,16 @@ async def test_another_embedder_is_refused_until_all_is_embedded_anew(open_libra
     ):
         with pytest.raises(EmbedderMismatch, match=r"bag@1 \(64 dimensions\).*bag@2 \(32"):
             await call
-    steps: list[int] = []
-
-    def stop_after_one(_name: str, done: int, _total: int) -> None:
-        steps.append(done)
-        if len(steps) == 1:
-            raise KeyError("stopped")
-
-    with pytest.raises(KeyError):
-        await library.reembed(stop_after_one)
-    with pytest.raises(EmbedderMismatch, match="1 files"):
+    async with aclosing(library.reindex()) as steps:
+        assert await anext(steps) == Reindexing(step="embedding", done=1, total=2)
+        with pytest.raises(ReindexRuns):
+            await anext(library.reindex())
+        with pytest.raises(EmbedderMismatch, match=r"1 files .* being embedded anew"):
+            await library.search("jam", owner="ann", stores=["docs"])
+    with pytest.raises(EmbedderMismatch, match=r"1 files .* Run `jurat reindex`"):
         await library.search("jam", owner="ann", stores=["docs"])
-    assert await library.reembed() == 1
+    *_, done = [step async for step in library.reindex()]
+    assert done == Reindexed(embedded=1, stores=1, queued=0)
     hits = await library.search("paper jam", owner="ann", stores=["docs"])
     assert [hit.filename for hit in hits] == ["printer.md", "router.md"]
     assert (await library.ingest(store_id, "ann", [PRINTER])).unchanged == ("printer.md",)

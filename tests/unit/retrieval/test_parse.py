@@ -172,6 +172,11 @@ async def test_a_file_is_read_by_its_bytes_and_by_its_path(tmp_path: Path) -> No
         assert document.page_starts == (0, 11)
 
 
+async def test_half_of_a_surrogate_pair_is_replaced() -> None:
+    document = await parse("Größe \ud83d hier".encode("utf-8", "surrogatepass"), "a.txt")
+    assert document.text == "Größe ? hier"
+
+
 async def test_what_is_refused_is_named() -> None:
     with pytest.raises(FileRejected, match=r"^a\.pdf: the file is empty"):
         await parse(b"", "a.pdf")
