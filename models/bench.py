@@ -1,8 +1,13 @@
-"""`jurat bench-models`: how long a model takes to load, and how two on the same cores go fastest.
+"""`jurat bench-models`: how long a model takes to load, how far off it is, and how two on the same
+cores go fastest.
 
 `load`: a worker as the gateway starts it, until it says that it is ready, against llama.cpp alone
 in a process of its own with as many cells (or a program like llama-cli), in rounds that take turns.
 The file is loaded once before, so that it is in the page cache and has been tried on this machine.
+
+`hop`: requests of one token to a warm model, as their caller sees them, against what the worker
+says that it took for each. The rest is the way there and back: the hold on the model, two messages
+between two processes, the prompt's tokens.
 
 `turns`: the same request to two models in two workers, one after the other with all cores each (as
 ensembles ask models that share cores), against both at once.
@@ -22,18 +27,24 @@ from pathlib import Path
 
 import msgspec
 
+from models.engine import Engine
 from models.engines.local import LocalEngine
+from models.engines.on_demand import OnDemandEngine
 from models.engines.trials import Trials
 from models.errors import LoadFailed, ModelError
+from models.footprint import Footprint
 from models.hardware import fingerprint
+from models.lifecycle import Lifecycle
+from models.residency import Residency
 from models.settings import ModelSettings
 from models.sources import resolve
-from models.types import GenerateRequest, Sampling, TextPrompt
+from models.types import GenerateEnd, GenerateRequest, Sampling, TextPrompt
 from models.worker_spec import worker_spec
 
 __all__ = ["main"]
 
 MORE, BESIDES_S = 1.15, 0.5  # what a load may take: so many times llama.cpp's, and so much besides
+HOP_S = 0.001  # what the way to a warm model may take at the median
 CELLS = 2  # a worker's, for each token of its context, where nobody says
 STOP_S = 10.0
 TAIL = 2000  # characters of a log
@@ -71,6 +82,11 @@ def main(argv: Sequence[str]) -> int:
         sys.stdout.write(msgspec.json.format(msgspec.json.encode(body), indent=1).decode() + "\n")
         return 0
     sys.stdout.write(found.lines())
+    if options.measure is _hop:
+        hops = [seen - inside for seen, inside in zip(found.values, found.against, strict=True)]
+        hop = statistics.median(hops)
+        verdict = "within" if hop <= HOP_S else "above"
+        sys.stdout.write(f"{verdict} {HOP_S * 1000:g} ms: {hop * 1000:.2f} ms at the median\n")
     if options.measure is _load:
         may = MORE * statistics.median(found.against) + BESIDES_S
         verdict = "within" if statistics.median(found.values) <= may else "above"
@@ -110,6 +126,30 @@ async def _load(options: argparse.Namespace) -> Comparison:
             found.values.append((await ours())[0])
             if not turn % 2:
                 found.against.append(theirs())
+    return found
+
+
+async def _hop(options: argparse.Namespace) -> Comparison:
+    """Requests to a warm model from outside and from inside. Raises ModelError."""
+    found = Comparison(ours="one token, for who asked", theirs="of it, in the worker")
+    (source,) = options.sources
+    with tempfile.TemporaryDirectory(prefix="jurat-") as folder:
+        lifecycle = Lifecycle(Residency(None))
+        worker = _engine(source, options.context, Path(folder), "cores")
+        lifecycle.add(source, source, worker, Footprint())
+        engine = OnDemandEngine(worker, source, lifecycle)
+        try:
+            for turn in range(options.rounds + 1):
+                began = time.perf_counter()
+                end = await _ask(engine, WORDS[0], 1)
+                seconds = time.perf_counter() - began
+                if turn:  # the first loads the model
+                    timings = end.timings
+                    inside = timings.queue_ms + timings.prefill_ms + timings.decode_ms
+                    found.values.append(seconds)
+                    found.against.append(inside / 1000)
+        finally:
+            await lifecycle.stop(STOP_S)
     return found
 
 
@@ -165,14 +205,15 @@ def _engine(source: str, context: int, folder: Path, lock: str) -> LocalEngine:
     return LocalEngine(spec, folder, Trials(folder / "machine.json"))
 
 
-async def _ask(engine: LocalEngine, text: str, tokens: int) -> None:
+async def _ask(engine: Engine, text: str, tokens: int) -> GenerateEnd:
     request = GenerateRequest(
         TextPrompt(text),
         max_tokens=tokens,
         sampling=Sampling(temperature=0.0, ignore_eos=True),
     )
-    async for _ in engine.generate(request):
-        pass
+    *_, last = [delta async for delta in engine.generate(request)]
+    assert last.end is not None, "a completion without an end"
+    return last.end
 
 
 def _bare(path: Path, cells: int, *, safe: bool) -> float:
@@ -210,16 +251,19 @@ def _shown(values: Sequence[float]) -> str:
 def _parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="jurat bench-models", description=__doc__)
     made.formatter_class = argparse.RawDescriptionHelpFormatter
-    commands = made.add_subparsers(required=True, metavar="load|turns")
+    commands = made.add_subparsers(required=True, metavar="load|hop|turns")
     load = commands.add_parser("load", help="a worker's start against llama.cpp alone")
     load.add_argument("sources", nargs=1, metavar="SOURCE", help="file:PATH or package:NAME/FILE")
     load.add_argument(
         "--peer",
         metavar="COMMAND",
         help="a program that loads {file} and ends, instead: "
-        "'llama-cli -m {file} -c 8192 -n 1 -p a -no-cnv'",
+        "'llama-cli -m {file} -c 8192 -n 1 -p a -st'",
     )
     load.set_defaults(measure=_load)
+    hop = commands.add_parser("hop", help="the way to a warm model and back")
+    hop.add_argument("sources", nargs=1, metavar="SOURCE")
+    hop.set_defaults(measure=_hop)
     turns = commands.add_parser("turns", help="two models in turn against both at once")
     turns.add_argument("sources", nargs=2, metavar="SOURCE")
     turns.add_argument("--prompt", type=_number, default=200, help="words; default: %(default)s")
@@ -228,9 +272,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     turns.add_argument("--seed", type=int, default=0, help="of the prompts; default: %(default)s")
     turns.set_defaults(measure=_turns)
-    for each in (load, turns):
+    for each in (load, hop, turns):
         each.add_argument("--context", type=_number, default=4096, help="default: %(default)s")
-        each.add_argument("--rounds", type=_number, default=5, help="default: %(default)s")
+        rounds = 200 if each is hop else 5
+        each.add_argument("--rounds", type=_number, default=rounds, help="default: %(default)s")
         each.add_argument("--json", action="store_true", help="print one JSON object")
     return made
 

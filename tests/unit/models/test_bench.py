@@ -33,6 +33,14 @@ def test_a_load_is_compared_with_llama_cpp_alone(
     assert "1.15 times llama.cpp's and 0.5 s" in out
 
 
+def test_the_way_to_a_warm_model_is_what_the_worker_does_not_see(
+    source: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    status, out, _ = run(capsys, "hop", source)
+    assert status == 0
+    assert "ms at the median" in out
+
+
 def test_two_models_in_turn_and_at_once(source: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(
         capsys, "turns", source, source, "--json", "--prompt", "3", "--tokens", "4"
