@@ -244,6 +244,26 @@ def test_what_is_given_is_divided_and_must_suffice(windowed: Path) -> None:
         load(windowed, 256)
 
 
+def test_given_ids_are_scored_by_the_model_s_own_logits(plain: Path) -> None:
+    served = Served(plain, context=CONTEXT, kv_tokens=CONTEXT)
+    tokens = text(served.loop._llama, 60)
+    request = GenerateRequest(
+        TokenPrompt(tuple(tokens[:1])),
+        sampling=Sampling(logprobs=2),
+        continuation=tuple(tokens[1:]),
+    )
+    served.ask([request])
+    llama = load(plain)
+    assert llama.decode([Rows(0, 0, tokens[:16], 16)]) == 0
+    rows = llama.logits(16).astype(np.float64)
+    truth = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    found = served.logprobs[0][:16]
+    expected = [truth[at, token] for at, token in enumerate(tokens[1:17])]
+    assert [each.logprob for each in found] == pytest.approx(expected, abs=1e-2)
+    assert [each.top[0][1] for each in found] == pytest.approx(truth.max(axis=1), abs=1e-2)
+    assert len(served.logprobs[0]) == len(tokens) - 1
+
+
 # --- models whose state cannot be cut back ----------------------------------------------------
 
 
