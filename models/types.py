@@ -155,8 +155,9 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     `whole` asks for one delta at the end: where nobody reads along, each token costs a message.
     `flex` is batch work, which gives way to all other: it may begin late and be interrupted.
     `deterministic` runs it alone and uncached, in batches of the same shape each time.
-    A `continuation` is text that follows the prompt: its tokens are not drawn but scored (teacher
-    forcing), whatever limits, stops and constraints say, and it comes back with their `logprobs`.
+    A `continuation` is text, or token ids, that follows the prompt: its tokens are not drawn but
+    scored (teacher forcing), whatever limits, stops and constraints say, and it comes back with
+    their `logprobs`, control tokens as they are spelled.
     """
 
     prompt: Prompt
@@ -169,7 +170,7 @@ class GenerateRequest(msgspec.Struct, frozen=True, array_like=True):
     tool_use: ToolUse | None = None
     flex: bool = False
     deterministic: bool = False
-    continuation: str = ""
+    continuation: str | tuple[int, ...] = ""
 
 
 class Usage(msgspec.Struct, frozen=True, array_like=True):

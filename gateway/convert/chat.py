@@ -40,7 +40,6 @@ def _never(value: Any) -> bool:
 NEUTRAL: dict[str, Callable[[Any], bool]] = {
     "modalities": _is(["text"]),
     "audio": _never,
-    "prediction": _never,
     "moderation": _never,
     "web_search_options": _never,
     "store": _is(False),

@@ -11,12 +11,20 @@ from gateway.convert.sampling import (
     sampling_of,
     stops_of,
 )
+from gateway.echo import Echo
 from gateway.errors import BadRequest
 from gateway.schema.completions import CompletionLogprobs, CompletionRequest
 from models import types
 from models.settings import ModelSettings
 
-__all__ = ["LogprobsWriter", "best_of", "completion_requests", "likeliest", "refuse_unsupported"]
+__all__ = [
+    "LogprobsWriter",
+    "best_of",
+    "completion_requests",
+    "likeliest",
+    "refuse_unsupported",
+    "whole_logprobs",
+]
 
 MAX_TOKENS = 16  # OpenAI's default
 MAX_COMPLETIONS = 1024  # prompts times answers to each
@@ -26,9 +34,8 @@ def refuse_unsupported(request: CompletionRequest) -> None:
     """Raise BadRequest for what cannot be done, by the parameter's name."""
     refuse_contradictions(request)
     constraint_of(request)
-    if request.echo and request.logprobs is not None:
-        message = "'echo' and 'logprobs' exclude each other: a prompt's tokens are not rated."
-        raise BadRequest(message, "echo", "unsupported_parameter")
+    if request.max_tokens == 0 and not request.echo:
+        raise BadRequest("'max_tokens' is 0, which needs 'echo': true.", "max_tokens")
     wanted, drawn = request.n or 1, best_of(request)
     if drawn < wanted:
         raise BadRequest(f"'best_of' is {drawn}; it must be at least 'n', {wanted}.", "best_of")
@@ -53,7 +60,7 @@ def completion_requests(
         for one in copies(
             types.GenerateRequest(
                 prompt=_prompt(prompt, request.suffix or ""),
-                max_tokens=request.max_tokens or MAX_TOKENS,
+                max_tokens=MAX_TOKENS if request.max_tokens is None else request.max_tokens,
                 sampling=sampling,
                 stop=stops_of(request),
                 constraint=constraint_of(request),
@@ -89,11 +96,26 @@ def _doubt(answer: Answer) -> float:
 
 
 class LogprobsWriter:
-    """One answer's log probabilities in the old format; `text_offset` runs on from call to call."""
+    """One choice's log probabilities in the old format; `text_offset` runs on from call to call."""
 
     def __init__(self) -> None:
         self._offset = 0
         self._open = b""  # of a character that is not complete
+
+    def begin(self, echo: Echo) -> CompletionLogprobs:
+        """Those of a prompt that was rated.
+
+        Its text may leave out what its tokens begin with: a BOS, or a space that some add.
+        """
+        rest = self.write(echo.rest)
+        ahead = len(echo.text) - self._offset
+        self._offset = len(echo.text)
+        return CompletionLogprobs(
+            tokens=[_spelled(echo.first), *rest.tokens],
+            token_logprobs=[None, *rest.token_logprobs],
+            top_logprobs=[None, *rest.top_logprobs],
+            text_offset=[0, *(max(0, offset + ahead) for offset in rest.text_offset)],
+        )
 
     def write(self, found: Sequence[types.TokenLogprob]) -> CompletionLogprobs:
         """Those of the next tokens."""
@@ -115,6 +137,20 @@ class LogprobsWriter:
         self._offset += len(complete)
         self._open = whole[len(complete.encode()) :][:3]
         return start
+
+
+def whole_logprobs(echo: Echo | None, answer: Answer) -> CompletionLogprobs:
+    """Those of a choice: its prompt's, if it is echoed, and its answer's."""
+    writer = LogprobsWriter()
+    if echo is None:
+        return writer.write(answer.logprobs)
+    before, after = writer.begin(echo), writer.write(answer.logprobs)
+    return CompletionLogprobs(
+        tokens=before.tokens + after.tokens,
+        token_logprobs=before.token_logprobs + after.token_logprobs,
+        top_logprobs=before.top_logprobs + after.top_logprobs,
+        text_offset=before.text_offset + after.text_offset,
+    )
 
 
 def _spelled(piece: bytes) -> str:

@@ -4,6 +4,7 @@ from collections import defaultdict
 from collections.abc import AsyncGenerator, Sequence
 from typing import Any
 
+import msgspec
 from litestar import Request, post
 from litestar.di import NamedDependency
 from litestar.response.base import ASGIResponse
@@ -20,9 +21,11 @@ from gateway.convert.completions import (
     completion_requests,
     likeliest,
     refuse_unsupported,
+    whole_logprobs,
 )
 from gateway.deadline import finished_within, within
 from gateway.disconnect import until_disconnect
+from gateway.echo import Echo, echoes, with_rating
 from gateway.runtime import Runtime
 from gateway.schema.completions import (
     CompletionChoice,
@@ -32,8 +35,7 @@ from gateway.schema.completions import (
 )
 from gateway.sse import DONE, EventStream, Prefetch
 from gateway.text_replies import TextReply
-from models.engine import Engine
-from models.types import GenerateEnd, GenerateRequest, Prompt, TextPrompt, TokenPrompt
+from models.types import GenerateDelta, GenerateEnd
 
 __all__ = ["create_completion"]
 
@@ -51,43 +53,39 @@ async def create_completion(
     requests = completion_requests(body, settings, owner_of(request.scope))
     limit_s = server.request_timeout_s
     source = within(limit_s, generate(engine, requests, settings.parallel))  # the clock runs
-    echoes = [""] * len(requests)
+    echoed: list[Echo] = []
     if body.echo:
-        work = finished_within(limit_s, _echoes(engine, requests))
-        echoes = await until_disconnect(request.receive, work)
+        rated = body.logprobs is not None or body.max_tokens == 0
+        asked = echoes(engine, requests, settings.parallel, rated=rated)
+        echoed = await until_disconnect(request.receive, finished_within(limit_s, asked))
+    if body.max_tokens == 0:
+        source = _echo_alone(echoed)
     reply = TextReply(body, settings)
     if not body.stream:
-        content = await until_disconnect(request.receive, _whole(body, reply, source, echoes))
+        content = await until_disconnect(request.receive, _whole(body, reply, source, echoed))
         return ASGIResponse(body=content, media_type="application/json")
     cold = is_cold(engine)
     prefetch = Prefetch(source)
     silent_s = patience_s(cold=cold, keep_alive_s=server.keep_alive_s)
     await prefetch.wait(request.receive, silent_s)
-    frames = _frames(body, reply, prefetch, echoes)
+    frames = _frames(body, reply, prefetch, echoed)
     if cold and not prefetch.begun:
-        frames = after_load(reply, settings.id, frames, sum(bool(echo) for echo in echoes))
+        frames = after_load(reply, settings.id, frames, len(echoed))
     return EventStream(frames, prefetch, server.keep_alive_s)
 
 
-async def _echoes(engine: Engine, requests: Sequence[GenerateRequest]) -> list[str]:
-    """Each request's prompt as text."""
-    texts: dict[Prompt, str] = {}
-    for request in requests:
-        match request.prompt:
-            case TextPrompt(text=text):
-                texts[request.prompt] = text
-            case TokenPrompt(tokens=tokens) if request.prompt not in texts:
-                texts[request.prompt] = await engine.detokenize(tokens)
-            case _:
-                pass
-    return [texts[request.prompt] for request in requests]
+async def _echo_alone(echoed: Sequence[Echo]) -> AsyncGenerator[Numbered, None]:
+    """Empty answers: what was asked for is in the prompt."""
+    for number, echo in enumerate(echoed):
+        assert echo.end is not None
+        yield number, GenerateDelta("", msgspec.structs.replace(echo.end, reason="length"))
 
 
 async def _whole(
     body: CompletionRequest,
     reply: TextReply,
     source: AsyncGenerator[Numbered, None],
-    echoes: Sequence[str],
+    echoed: Sequence[Echo],
 ) -> bytes:
     """The best `n` answers to each prompt as one body."""
     answers = await collect(source)
@@ -95,28 +93,28 @@ async def _whole(
     drawn = best_of(body)
     choices: list[CompletionChoice] = []
     for first in range(0, len(answers), drawn):
+        echo = echoed[first] if echoed else None
         for answer in likeliest(answers[first : first + drawn], wanted):
-            logprobs = None if body.logprobs is None else LogprobsWriter().write(answer.logprobs)
             choices.append(
                 CompletionChoice(
                     index=len(choices),
-                    text=echoes[first] + answer.text,
+                    text=answer.text if echo is None else echo.text + answer.text,
                     finish_reason=_reason(answer.end),
-                    logprobs=logprobs,
+                    logprobs=None if body.logprobs is None else whole_logprobs(echo, answer),
                 )
             )
-    usage, timings = total([answer.end for answer in answers], drawn)
+    usage, timings = with_rating(*total([answer.end for answer in answers], drawn), echoed)
     return reply.completion(choices, wire_usage(usage), wire_timings(usage, timings))
 
 
 async def _frames(
-    body: CompletionRequest, reply: TextReply, source: Prefetch[Numbered], echoes: Sequence[str]
+    body: CompletionRequest, reply: TextReply, source: Prefetch[Numbered], echoed: Sequence[Echo]
 ) -> AsyncGenerator[bytes, None]:
     """The events of a stream: the prompts if they are echoed, then the answers' pieces."""
-    for number, echo in enumerate(echoes):
-        if echo:
-            yield reply.piece(CompletionChunkChoice(index=number, text=echo))
     writers: defaultdict[int, LogprobsWriter] = defaultdict(LogprobsWriter)
+    for number, echo in enumerate(echoed):
+        rated = None if body.logprobs is None else writers[number].begin(echo)
+        yield reply.piece(CompletionChunkChoice(index=number, text=echo.text, logprobs=rated))
     ends: dict[int, GenerateEnd] = {}
     async for number, delta in source:
         if delta.end is not None:
@@ -128,7 +126,8 @@ async def _frames(
                 index=number, text=delta.text, finish_reason=reason, logprobs=logprobs
             )
         )
-    usage, timings = total([ends[number] for number in range(len(echoes))], body.n or 1)
+    costs = total([ends[number] for number in range(len(ends))], body.n or 1)
+    usage, timings = with_rating(*costs, echoed)
     yield reply.usage(wire_usage(usage), wire_timings(usage, timings)) + DONE
 
 

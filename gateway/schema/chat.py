@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.schema.common import ModelId, SourceEvent, StatusEvent, Timings
 from gateway.schema.ensemble import Annotation, EnsembleOverride, EnsembleReport
-from gateway.schema.messages import Message
+from gateway.schema.messages import Message, TextContent
 from gateway.schema.sampling import SamplingParameters, Tokens
 from gateway.schema.tools import (
     MAX_TOOLS,
@@ -30,6 +30,7 @@ __all__ = [
     "Delta",
     "JsonSchema",
     "Logprobs",
+    "Prediction",
     "ReasoningEffort",
     "ResponseFormat",
     "ServiceTier",
@@ -63,6 +64,12 @@ class ResponseFormat(Struct, frozen=True, kw_only=True):
     schema: dict[str, Any] | bool | None = None
 
 
+class Prediction(Struct, frozen=True, kw_only=True, tag_field="type", tag="content"):
+    """What the answer will mostly be: a hint that makes no answer faster here."""
+
+    content: TextContent
+
+
 class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     """A chat request. Unknown fields are ignored; null means absent.
 
@@ -90,10 +97,10 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     metadata: Any = None
     safety_identifier: str | None = None
     prompt_cache_key: str | None = None
+    prediction: Prediction | None = None
     # Refused unless neutral.
     modalities: list[str] | None = None
     audio: Any = None
-    prediction: Any = None
     moderation: Any = None
     web_search_options: Any = None
     store: bool | None = None

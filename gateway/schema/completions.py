@@ -6,7 +6,7 @@ from msgspec import UNSET, Meta, Struct, UnsetType
 
 from gateway.schema.chat import Usage
 from gateway.schema.common import Item, ModelId, StatusEvent, Timings
-from gateway.schema.sampling import SamplingParameters
+from gateway.schema.sampling import INT32, SamplingParameters
 
 __all__ = [
     "Completion",
@@ -28,6 +28,7 @@ class CompletionRequest(SamplingParameters, frozen=True, kw_only=True):
     prompt: str | Annotated[list[Item], Meta(min_length=1)]
     best_of: Annotated[int, Meta(ge=1, le=128)] | None = None
     echo: bool | None = None
+    max_tokens: Annotated[int, Meta(ge=0, le=INT32)] | None = None  # 0: the echo alone
     logprobs: Annotated[int, Meta(ge=0, le=5)] | None = None
     suffix: str | None = None  # the answer stands between the prompt and this
 
@@ -35,13 +36,14 @@ class CompletionRequest(SamplingParameters, frozen=True, kw_only=True):
 class CompletionLogprobs(Struct, frozen=True, kw_only=True):
     """Four lists of one entry a token; `text_offset` counts characters of the choice's text.
 
-    A token that is not whole characters is spelled `bytes:\\xe2\\x82`. Each of `top_logprobs` has
+    The first token of a prompt that is echoed has null for its probabilities. A token that is not
+    whole characters is spelled `bytes:\\xe2\\x82`. Each of `top_logprobs` has
     the likeliest tokens and the one that was drawn.
     """
 
     tokens: list[str]
-    token_logprobs: list[float]
-    top_logprobs: list[dict[str, float]]
+    token_logprobs: list[float | None]
+    top_logprobs: list[dict[str, float] | None]
     text_offset: list[int]
 
 

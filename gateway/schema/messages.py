@@ -16,6 +16,7 @@ __all__ = [
     "Message",
     "RefusalPart",
     "SystemMessage",
+    "TextContent",
     "TextPart",
     "ToolMessage",
     "UserMessage",

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta, Struct
 
 __all__ = [
+    "INT32",
     "MAX_GRAMMAR",
     "Grammar",
     "SamplingParameters",

@@ -116,11 +116,12 @@ class FakeEngine:
     def _scored(self, request: GenerateRequest, prompt_tokens: int) -> GenerateDelta:
         if self.score is None:
             raise Unsupported("The fake engine scores nothing.", "continuation")
-        words = _words(request.continuation)
+        given = request.continuation
+        words = _words(given) if isinstance(given, str) else [self._vocabulary[n] for n in given]
         logprob = self.score(request)
         logprobs = tuple(TokenLogprob(word.encode(), logprob) for word in words)
         end = GenerateEnd("stop", Usage(prompt_tokens + len(words)))
-        return GenerateDelta(request.continuation, end, logprobs)
+        return GenerateDelta("".join(words), end, logprobs)
 
     async def _call(
         self, tool: Tool, prompt_tokens: int, *, whole: bool

@@ -12,7 +12,7 @@ from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.faults import as_model_error
 from models.worker.intake import Intake
-from models.worker.llama import BATCH, Llama, Rows
+from models.worker.llama import BATCH, Llama, Rows, State
 from models.worker.llama_loading import Weights
 from models.worker.messages import Trial
 from models.worker.pace import Pace, Turnover
@@ -68,7 +68,8 @@ class GenerationLoop:
             share=self._llama.shares_prefixes,
             split=self._llama.split,
         )
-        self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
+        apart = self._llama.sets_aside
+        self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting, apart=apart)
         self._pace = Pace()
         self._turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
@@ -246,8 +247,10 @@ class GenerationLoop:
             rows.append(Rows(piece.sequence.slot, piece.start, piece.tokens, piece.logits))
         with self._cores:
             begun = time.perf_counter()
+            aside = self._set_aside(pieces)
             status = self._llama.decode(rows)
             self._llama.wait()  # a GPU works on; the time is to be the step's
+            self._bring_back(aside)
             elapsed_ms = (time.perf_counter() - begun) * 1000
         if status == 0:
             total = sum(len(piece.tokens) for piece in pieces)
@@ -265,6 +268,29 @@ class GenerationLoop:
                 return False
         self._fail_all(ModelError(f"llama.cpp could not decode a step (status {status})."))
         return False
+
+    def _set_aside(self, pieces: list[Piece]) -> list[tuple[Sequence, State]]:
+        """Cells that this step would pass over, and mask: to host memory, a third of its time.
+
+        They take the place of parked prefixes, and stay where they are too many for that.
+        """
+        beside = self._scheduler.beside(pieces)
+        if not self._parked.fits(sum(own for _, own in beside)):
+            return []
+        aside: list[tuple[Sequence, State]] = []
+        with suppress(MemoryError):  # what is not copied stays
+            for sequence, own in beside:
+                assert sequence.slot is not None
+                state = self._llama.set_aside(sequence.slot, sequence.past - own)
+                aside.append((sequence, state))
+        self._parked.make_room(sum(len(state) for _, state in aside))
+        return aside
+
+    def _bring_back(self, aside: list[tuple[Sequence, State]]) -> None:
+        for sequence, state in aside:
+            assert sequence.slot is not None
+            if not self._llama.bring_back(sequence.slot, state, sequence.past):
+                self._scheduler.restart(sequence)
 
     def _begin(self, sequence: Sequence, placement: Placement) -> None:
         request = self._requests[sequence.id]

@@ -150,13 +150,13 @@ class Intake:
 
     def _scored(self, request_id: int, request: GenerateRequest, tokens: list[int]) -> Request:
         """One whose answer is given. Its last token is not decoded: nobody asks what follows it."""
-        given = self._llama.tokenize(request.continuation, add_special=False, parse_special=False)
+        given = self._prompts.given(request.continuation)
         self._check(request, tokens + given)
         continuation = Continuation(given)
         return Request.of(
             request,
             self._sequence(request_id, request, tokens + given[:-1], len(tokens), scored=True),
-            self._llama,
+            self._prompts.spelled,
             self._llama.context,
             Output(),
             None,

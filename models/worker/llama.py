@@ -95,6 +95,12 @@ class Llama:
         uncuttable = recurrent or hybrid or (self.split and self._window > 0)
         self.shares_prefixes = share_prefixes and not uncuttable
         self._in_windows = self.shares_prefixes and self._window > 0
+        # A sequence that cells pass through on their way to and from host memory, see `save`.
+        self._scratch = int(self.shares_prefixes and not self.split)
+        # Measured on processors: with a GPU, host memory is farther away and attention cheaper. A
+        # sequence that lost cells behind a window runs on, but could not be brought back.
+        on_cpu = gpu_layers == 0 or not llama_cpp.llama_supports_gpu_offload()
+        self.sets_aside = bool(self._scratch and on_cpu and not self._window)
         self._kv_type = cache_type(kv_type)
         with ThreadPoolExecutor(1, "context") as thread:
             opening = thread.submit(self._open, threads)
@@ -295,24 +301,24 @@ class Llama:
         last = llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)
         return (first, last) == ((0, length - 1) if length else (-1, -1))
 
-    def save(self, sequence: int) -> State:
-        """A copy of a sequence's cells in host memory.
+    def save(self, sequence: int, start: int = 0) -> State:
+        """A copy of a sequence's cells from position `start` on in host memory.
 
         llama.cpp leaves out what its last token's sliding window does not reach, without which a
         shorter prefix is worth nothing. So the sequence is saved a window at a time.
         """
         check_sequence(sequence, self._sequences)
         length = int(llama_cpp.llama_memory_seq_pos_max(self._memory, sequence)) + 1
-        if not self._in_windows:
+        if not start and not self._in_windows:
             return State((self._save(sequence),), max(length, 1))
         scratch = self._sequences
+        span = self._window if self._in_windows else max(length - start, 1)
         pieces: list[NDArray[np.uint8]] = []
-        for start in range(0, length, self._window):
-            end = start + self._window
-            llama_cpp.llama_memory_seq_cp(self._memory, sequence, scratch, start, end)
+        for at in range(start, length, span):
+            llama_cpp.llama_memory_seq_cp(self._memory, sequence, scratch, at, at + span)
             pieces.append(self._save(scratch))
             llama_cpp.llama_memory_seq_rm(self._memory, scratch, -1, -1)
-        return State(tuple(pieces), self._window)
+        return State(tuple(pieces), span)
 
     def restore(self, sequence: int, state: State, length: int) -> bool:
         """Bring the first `length` saved positions back into an empty sequence; False: no place."""
@@ -320,6 +326,24 @@ class Llama:
         pieces = state.pieces[: -(-length // state.span)]
         if len(pieces) == 1:
             return self._restore(sequence, pieces[0]) and self.cut(sequence, length)
+        return self._append(sequence, pieces) and self.cut(sequence, length)
+
+    def set_aside(self, sequence: int, start: int) -> State:
+        """Move a sequence's cells from position `start` on to host memory; for `bring_back`."""
+        state = self.save(sequence, start)
+        self.cut(sequence, start)
+        return state
+
+    def bring_back(self, sequence: int, state: State, length: int) -> bool:
+        """Put what was set aside behind what stayed, `length` in all; False: it is empty now."""
+        return self._append(sequence, state.pieces) and self.cut(sequence, length)
+
+    def clear(self) -> None:
+        """Forget every sequence."""
+        llama_cpp.llama_memory_clear(self._memory, True)
+
+    def _append(self, sequence: int, pieces: Sequence[NDArray[np.uint8]]) -> bool:
+        """Saved cells behind those of the sequence; False: no place, and it is empty."""
         scratch = self._sequences
         for piece in pieces:
             if not self._restore(scratch, piece):
@@ -327,11 +351,7 @@ class Llama:
                 return False
             llama_cpp.llama_memory_seq_cp(self._memory, scratch, sequence, -1, -1)
             llama_cpp.llama_memory_seq_rm(self._memory, scratch, -1, -1)
-        return self.cut(sequence, length)
-
-    def clear(self) -> None:
-        """Forget every sequence."""
-        llama_cpp.llama_memory_clear(self._memory, True)
+        return True
 
     def _save(self, sequence: int) -> NDArray[np.uint8]:
         size = int(llama_cpp.llama_state_seq_get_size_ext(self._context, sequence, 0))
@@ -372,8 +392,7 @@ class Llama:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = self.kv_tokens
         params.n_batch = params.n_ubatch = BATCH
-        # One more for cells on their way to and from host memory, see `save`.
-        params.n_seq_max = self._sequences + self._in_windows
+        params.n_seq_max = self._sequences + self._scratch
         # The buffer of logits is made for as many rows: one a sequence, and those of given tokens.
         params.n_outputs_max = params.n_seq_max + SCORED_ROWS
         params.n_threads = params.n_threads_batch = threads

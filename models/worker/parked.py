@@ -80,12 +80,16 @@ class ParkedPrefixes:
         for parked in list(self._parked):
             if parked.scope == scope and common_prefix(parked.tokens, tokens) == len(parked.tokens):
                 self._drop(parked)
-        while self.bytes + size > self._budget:
-            self._drop(min(self._parked, key=lambda parked: parked.used_at))
+        self.make_room(size)
         added = Parked(scope, list(tokens), state)
         self._parked.append(added)
         self.bytes += size
         self.touch(added)
+
+    def make_room(self, size: int) -> None:
+        """Let the least recently used go until so many bytes are within the budget, or none is."""
+        while self._parked and self.bytes + size > self._budget:
+            self._drop(min(self._parked, key=lambda parked: parked.used_at))
 
     def touch(self, parked: Parked) -> None:
         """It was used now."""

@@ -60,7 +60,7 @@ class Rendered:
 
 
 class Spelling:
-    """The vocabulary, where control tokens that mark thoughts and calls are text as well."""
+    """The vocabulary, where some control tokens are text as well: those in `spoken`."""
 
     def __init__(self, llama: Llama, spoken: Mapping[int, bytes]) -> None:
         self._llama = llama
@@ -83,6 +83,8 @@ class Prompts:
         self._model = model
         self._template = ChatTemplate(template or llama.chat_template, llama.bos, llama.eos)
         self._controls = {token: llama.special_text(token) for token in llama.control_tokens}
+        controls = {token: llama.special_piece(token) for token in llama.control_tokens}
+        self.spelled = Spelling(llama, controls)
         ends = [llama.special_text(token) for token in llama.end_tokens]
         source = self._template.source
         self._harmony = is_harmony(source)
@@ -163,6 +165,13 @@ class Prompts:
             rendered = self._render(prompt)
             self._last = (owner, prompt, rendered, now + REMEMBERED_S)
         return Rendered(list(rendered.tokens), rendered.thinking)
+
+    def given(self, continuation: str | Sequence[int]) -> list[int]:
+        """Ids of what follows a prompt and is not drawn; raises InvalidRequest."""
+        if isinstance(continuation, str):
+            return self._llama.tokenize(continuation, add_special=False, parse_special=False)
+        self._check_ids(continuation, "prompt")
+        return list(continuation)
 
     def _render(self, prompt: Prompt) -> Rendered:
         if isinstance(prompt, ChatPrompt):

@@ -18,6 +18,10 @@ WORTH_WAITING = 32
 # From so many tokens a step on, llama.cpp's attention on a processor works in tiles: at the end of
 # a long prompt a token then costs less than half.
 WHOLE_TILE = 64
+# Cells of others that a prompt's piece passes over, and its tokens, from which on it is cheaper to
+# copy those cells to host memory and back.
+WORTH_SETTING_ASIDE = 256
+LEAST_APART = 2 * WHOLE_TILE
 # So often batch work is passed over, then it has a turn: of admissions, and of prompt pieces.
 FLEX_TURN = 8
 
@@ -57,12 +61,16 @@ class Scheduler:
     request counts as normal from then on: so it will be done. Between owners the one who was
     served least goes first. Within an owner's tier the order is by arrival: a request may be
     overtaken only while it waits for another's prefill of the prompt they share.
+
+    With `apart`, what is not in a step may leave the cache for it: then streams and the pieces of
+    the prompts of a crowd take turns, so that the pieces do not pass over the streams' cells.
     """
 
     slots: Slots
     parallel: int
     batch: int
     max_waiting: int
+    apart: bool = False
     running: list[Sequence] = field(default_factory=list[Sequence])
     waiting: Waiting = field(default_factory=Waiting)
     _service: dict[bool, Service] = field(
@@ -71,6 +79,7 @@ class Scheduler:
     _arrivals: int = 0
     _passed_over: int = 0  # since flex's last turn: normal ones before it, and its preemptions
     _unfed: int = 0  # steps in a row in which a running flex prompt got no piece
+    _streamed: bool = False  # whether somebody streamed in the last step
     _changed: bool = True  # since it was last found that nobody can be admitted
 
     def submit(self, sequence: Sequence) -> bool:
@@ -138,16 +147,19 @@ class Scheduler:
             self._add(pieces, self.running[0], min(self.running[0].pending, room))
             return pieces
         streams = [s for s in self.running if s.streaming]
-        for sequence in streams:
-            room -= self._add(pieces, sequence, min(sequence.pending, room))
         prompts = [s for s in self.running if not s.streaming]
         paced = burst = room
-        if streams:
+        if streams and prompts:
             paced, burst = budget.paced, budget.short
             crowd = len(prompts) / len(streams)
             if crowd > 1:  # more wait to begin than stream, and these bear longer pauses
                 paced = int(max(paced, WHOLE_TILE) * crowd)
                 burst = int(burst * crowd)
+            if self._turns_apart(streams, prompts, budget.short):
+                paced = max(paced, LEAST_APART)
+                streams, prompts = ([], prompts) if self._streamed else (streams, [])
+        for sequence in streams:
+            room -= self._add(pieces, sequence, min(sequence.pending, room))
         for sequence in sorted(prompts, key=self._turn_to_prefill):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))
@@ -157,6 +169,16 @@ class Scheduler:
                 paced -= count
             room -= count
         return pieces
+
+    def beside(self, pieces: Seq[Piece]) -> list[tuple[Sequence, int]]:
+        """Who had better leave the cache for this step, and how many cells of theirs alone."""
+        tokens = sum(len(piece.tokens) for piece in pieces)
+        stepping = {id(piece.sequence) for piece in pieces}
+        if not self.apart or tokens < LEAST_APART or any(p.sequence.streaming for p in pieces):
+            return []
+        others = [(s, self._own(s)) for s in self.running if id(s) not in stepping]
+        others = [(sequence, own) for sequence, own in others if own]
+        return others if sum(own for _, own in others) >= WORTH_SETTING_ASIDE else []
 
     def shortage(self, pieces: Seq[Piece]) -> int:
         """Cells that the step needs and the cache has not free."""
@@ -194,6 +216,7 @@ class Scheduler:
             sequence.past += count
             if not generated:
                 self._changed = True  # somebody may wait for this prefill
+        self._streamed = any(piece.sequence.streaming for piece in pieces)
         fed = {id(piece.sequence) for piece in pieces}
         unfed = any(s.flex and s.past < s.known and id(s) not in fed for s in self.running)
         self._unfed = self._unfed + 1 if unfed and self._unfed < FLEX_TURN else 0
@@ -205,6 +228,18 @@ class Scheduler:
         self.slots.forget(sequence.slot)
         sequence.past = 0
         sequence.to_prefill = sequence.pending
+
+    def _turns_apart(self, streams: Seq[Sequence], prompts: Seq[Sequence], short: int) -> bool:
+        """Whether the long prompts of a crowd are not to be beside the streams' cells."""
+        if not self.apart or len(prompts) <= len(streams):
+            return False
+        if all(each.to_prefill <= short for each in prompts):
+            return False
+        return sum(map(self._own, streams)) >= WORTH_SETTING_ASIDE
+
+    def _own(self, sequence: Sequence) -> int:
+        assert sequence.slot is not None
+        return self.slots.own(sequence.slot)
 
     def _full(self, sequence: Sequence) -> bool:
         """Whether the queue takes no more of this tier.

@@ -137,6 +137,79 @@ def test_echo_repeats_the_prompt(gateway: Gateway) -> None:
     assert "".join(c.choices[0].text for c in streamed) == echoed.choices[0].text
 
 
+RATED = ["The café costs 3 €.", "One"]
+
+
+@pytest.mark.parametrize("drawn", [0, 2])
+def test_an_echoed_prompt_is_rated(local_gateway: Gateway, drawn: int) -> None:
+    """As lm-evaluation-harness asks for it."""
+    client, model = local_gateway.client.completions, local_gateway.chat_model
+    given: dict[str, Any] = {"model": model, "echo": True, "logprobs": 2, "temperature": 0}
+    found = client.create(**given, prompt=RATED, max_tokens=drawn)
+    assert found.usage is not None
+    tokens = local_gateway.http.post("/tokenize", json={"model": model, "content": RATED[0]})
+    ids = tokens.json()["tokens"]
+    assert found.usage.prompt_tokens == len(ids) + 1
+    assert found.usage.completion_tokens <= 2 * drawn
+    assert found.usage.prompt_tokens_details is not None
+    assert found.usage.prompt_tokens_details.cached_tokens == 0
+    for prompt, choice in zip(RATED, found.choices, strict=True):
+        rated = choice.logprobs
+        assert rated is not None
+        assert rated.tokens
+        assert rated.token_logprobs
+        assert rated.top_logprobs
+        assert rated.text_offset
+        assert choice.text.startswith(prompt)
+        assert (choice.text == prompt) == (drawn == 0)
+        assert (rated.token_logprobs[0], rated.top_logprobs[0]) == (None, None)
+        for token, value, best, offset in list(
+            zip(
+                rated.tokens,
+                rated.token_logprobs,
+                rated.top_logprobs,
+                rated.text_offset,
+                strict=True,
+            )
+        )[1:]:
+            assert best[token] == value <= 0
+            assert len(best) in (2, 3)
+            assert token.startswith("bytes:") or choice.text[offset:].startswith(token)
+    if not drawn:
+        assert {choice.finish_reason for choice in found.choices} == {"length"}
+    (by_ids,) = client.create(**given, prompt=ids, max_tokens=drawn).choices
+    first = found.choices[0].logprobs
+    assert first is not None
+    assert first.token_logprobs is not None
+    assert by_ids.text == found.choices[0].text
+    assert by_ids.logprobs is not None
+    assert by_ids.logprobs.tokens == first.tokens
+    assert by_ids.logprobs.token_logprobs is not None
+    assert by_ids.logprobs.token_logprobs[1:] == pytest.approx(first.token_logprobs[1:], abs=0.1)
+
+
+def test_a_rated_prompt_is_streamed_before_its_answer(local_gateway: Gateway) -> None:
+    given: dict[str, Any] = {"model": local_gateway.chat_model, "prompt": RATED[0]}
+    given |= {"echo": True, "logprobs": 0, "temperature": 0, "max_tokens": 2}
+    whole = local_gateway.client.completions.create(**given).choices[0]
+    chunks = [
+        chunk.choices[0] for chunk in local_gateway.client.completions.create(**given, stream=True)
+    ]
+    assert chunks[0].text == RATED[0]
+    assert "".join(chunk.text for chunk in chunks) == whole.text
+    assert whole.logprobs is not None
+    rated = [chunk.logprobs for chunk in chunks if chunk.logprobs is not None]
+    assert [token for each in rated for token in each.tokens or []] == whole.logprobs.tokens
+    assert [at for each in rated for at in each.text_offset or []] == whole.logprobs.text_offset
+
+
+def test_who_cannot_rate_a_prompt_says_so(fake_gateway: Gateway) -> None:
+    body = {"model": fake_gateway.chat_model, "prompt": PROMPT, "echo": True, "logprobs": 1}
+    answer = fake_gateway.http.post("/v1/completions", json=body)
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "echo"
+
+
 @pytest.mark.parametrize("top", [0, 3])
 def test_logprobs_have_the_old_form(local_gateway: Gateway, top: int) -> None:
     choice = local_gateway.client.completions.create(
@@ -216,7 +289,11 @@ def test_a_regular_expression_and_a_grammar_are_followed(local_gateway: Gateway)
         ({"prompt": ["a"] * 100, "n": 11}, "prompt"),
         ({"prompt": "word " * 20_000}, "prompt"),
         ({"suffix": "end"}, "suffix"),
-        ({"echo": True, "logprobs": 1}, "echo"),
+        ({"echo": True, "logprobs": 6}, "logprobs"),
+        ({"echo": True, "logprobs": 1, "suffix": "end"}, "suffix"),
+        ({"echo": True, "logprobs": 1, "prompt": ["a", ""]}, "prompt"),
+        ({"echo": True, "prompt": [2**31 - 1]}, "prompt"),
+        ({"echo": True, "logprobs": 1, "prompt": [0, 2**31 - 1]}, "prompt"),
         ({"logprobs": 6}, "logprobs"),
         ({"logprobs": True}, "logprobs"),
         ({"n": 2, "best_of": 1}, "best_of"),

@@ -35,11 +35,11 @@ WITHOUT_EFFECT = {
     "user": "u",
     "safety_identifier": "s",
     "prompt_cache_key": "k",
+    "prediction": {"type": "content", "content": [{"type": "text", "text": "x"}]},
 }
 REFUSED = {
     "modalities": ["text", "audio"],
     "audio": {"voice": "x", "format": "wav"},
-    "prediction": {"type": "content", "content": "x"},
     "moderation": {"model": "x"},
     "web_search_options": {},
     "store": True,

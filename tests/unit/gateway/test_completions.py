@@ -8,7 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.choices import Answer
-from gateway.convert.completions import LogprobsWriter, completion_requests, likeliest
+from gateway.convert.completions import (
+    LogprobsWriter,
+    completion_requests,
+    likeliest,
+    whole_logprobs,
+)
+from gateway.echo import Echo
 from gateway.schema.completions import CompletionRequest
 from models.settings import ModelSettings
 from models.types import Constraint, GenerateEnd, TextPrompt, TokenLogprob, TokenPrompt, Usage
@@ -65,6 +71,27 @@ def test_a_grammar_is_told_by_its_notation(fields: Any, expected: Constraint | N
     (found,) = completion_requests(completion(**fields), SETTINGS, "ann")
     named = expected and msgspec.structs.replace(expected, param=next(iter(fields)))
     assert found.constraint == named
+
+
+@pytest.mark.parametrize(
+    ("text", "first", "rest", "offsets"),
+    [
+        ("ab c", b"ab", [b" c", b"!"], [0, 2, 4]),
+        ("ab c", b"<s>", [b"ab", b" c", b"!"], [0, 0, 2, 4]),  # a BOS is no part of the text
+        ("ab c", b"<s>", [b" ab", b" c", b"!"], [0, 0, 2, 4]),  # nor is a space put before it
+        ("<s>é", b"<s>", [b"\xc3", b"\xa9", b"!"], [0, 3, 3, 4]),
+        ("a", b"a", [b"!"], [0, 1]),
+    ],
+)
+def test_an_echo_s_tokens_begin_where_its_text_has_them(
+    text: str, first: bytes, rest: list[bytes], offsets: list[int]
+) -> None:
+    *prompt, drawn = [TokenLogprob(piece, -1.0) for piece in rest]
+    end = GenerateEnd("length", Usage())
+    found = whole_logprobs(Echo(text, first, prompt, end), Answer("!", [drawn], end))
+    assert found.text_offset == offsets
+    assert found.token_logprobs == [None, *([-1.0] * len(rest))]
+    assert found.tokens[-1] == "!"
 
 
 def test_none_of_the_mass_is_the_likeliest_token() -> None:

@@ -117,7 +117,6 @@ def test_a_request_wins_over_the_model_and_the_model_over_the_api() -> None:
     [
         ("modalities", ["text"], ["text", "audio"]),
         ("audio", None, {"voice": "x", "format": "wav"}),
-        ("prediction", None, {"type": "content", "content": "x"}),
         ("moderation", None, {"model": "x"}),
         ("web_search_options", None, {}),
         ("store", False, True),

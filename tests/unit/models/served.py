@@ -1,9 +1,10 @@
 """A generation loop over a model's file, in this process."""
 
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
-from models.types import GenerateEnd, GenerateRequest
+from models.types import GenerateEnd, GenerateRequest, TokenLogprob
 from models.worker import messages
 from models.worker.generation import GenerationLoop
 
@@ -16,6 +17,7 @@ class Served:
     def __init__(self, path: Path, **options: Any) -> None:
         self.texts: dict[int, str] = {}
         self.ends: dict[int, GenerateEnd] = {}
+        self.logprobs: defaultdict[int, tuple[TokenLogprob, ...]] = defaultdict(tuple)
         spec = messages.WorkerSpec(
             model="m",
             kind="chat",
@@ -43,5 +45,6 @@ class Served:
         assert isinstance(message, messages.Step), message
         for number, delta in message.deltas:
             self.texts[number] += delta.text
+            self.logprobs[number] += delta.logprobs
             if delta.end is not None:
                 self.ends[number] = delta.end

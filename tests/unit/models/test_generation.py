@@ -53,6 +53,7 @@ END = VOCABULARY - 1
 CONTEXT, CELLS, BATCH, PARALLEL = 48, 56, 8, 3
 WORTH_WAITING, WORTH_PARKING = 6, 4
 MOST_SCORED = 3  # given tokens in one batch
+WORTH_SETTING_ASIDE, LEAST_APART = 6, 3
 
 
 def next_token(tokens: Sequence[int]) -> int:
@@ -96,6 +97,7 @@ class ArithmeticLlama:
     def __init__(self, *_: object, sequences: int, split: bool, **__: object) -> None:
         self.context, self.sequences, self.split = CONTEXT, sequences, split
         self.kv_tokens = sequences * CONTEXT if split else CELLS
+        self.sets_aside = not split
         self.cache = ReferenceCache(self.kv_tokens, lambda sequence: self.owner_of(sequence))
         self.owner_of: Any = lambda sequence: "probe"
         self.refuse = 0  # so many decodes find no room
@@ -106,6 +108,7 @@ class ArithmeticLlama:
         self.drawn_by: dict[int, Recipe | None] = {}
         self.spoiled: list[int] = []  # a beginning after which no logit is a number
         self.restored = 0
+        self.set_aside_tokens = 0
         self.decoded = 0
         self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
 
@@ -187,6 +190,20 @@ class ArithmeticLlama:
         self.restored += 1
         self.cache.append(sequence, 0, state.tokens)
         return self.cut(sequence, length)
+
+    def set_aside(self, sequence: int, start: int) -> "State":
+        state = State(self.cache.tokens(sequence)[start:])
+        self.cache.cut(sequence, start)
+        self.set_aside_tokens += len(state.tokens)
+        return state
+
+    def bring_back(self, sequence: int, state: "State", length: int) -> bool:
+        if self.refuse_restore:
+            self.refuse_restore -= 1
+            self.cache.cut(sequence, 0)
+            return False
+        self.cache.append(sequence, length - len(state.tokens), state.tokens)
+        return True
 
     def clear(self) -> None:
         self.cleared += 1
@@ -420,6 +437,8 @@ def small_world() -> Iterator[None]:
         ),
         mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
         mock.patch.object(scheduling, "SCORED_ROWS", MOST_SCORED),
+        mock.patch.object(scheduling, "WORTH_SETTING_ASIDE", WORTH_SETTING_ASIDE),
+        mock.patch.object(scheduling, "LEAST_APART", LEAST_APART),
         mock.patch.object(parked, "WORTH_PARKING", WORTH_PARKING),
         mock.patch.object(slots, "WORTH_RESTORING", WORTH_PARKING),
     ):
@@ -607,6 +626,24 @@ def test_streams_keep_going_beside_a_long_prefill() -> None:
         bench.step()
         assert len(bench.answers[first].text) > len(before)
     bench.finish()
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_crowd_s_prompts_and_the_streams_take_turns_in_the_cache(lost: int) -> None:
+    bench = Bench()
+    bench.loop._pace.short_ms = 0  # no prompt is short
+    stream = next([n, n // 2] * 4 for n in range(39) if len(expected([n, n // 2] * 4, 9)[0]) == 9)
+    requests = [bench.submit(stream, 9)]
+    bench.step()
+    bench.step()
+    requests += [bench.submit([*stream[:2], *([n] * 12)], 2) for n in (7, 8)]
+    bench.llama.refuse_restore = lost
+    bench.finish()
+    assert bench.llama.set_aside_tokens >= WORTH_SETTING_ASIDE
+    for request in requests:
+        bench.check_answer(request)
+    bench.check_all_free()
 
 
 def park(bench: Bench, prompt: list[int]) -> None:

@@ -15,7 +15,7 @@ from models.errors import LoadFailed
 from models.settings import ModelSettings
 from models.sources import resolve
 from models.types import GenerateRequest, Sampling, TokenPrompt
-from models.worker.llama import BATCH, Llama, Rows
+from models.worker.llama import BATCH, Llama, Rows, State
 from models.worker.llama import llama_cpp as llama_library
 from tests.tiny_models import CONTEXT, WINDOW, write_hybrid, write_recurrent, write_windowed
 from tests.unit.models.served import Served
@@ -131,6 +131,49 @@ def test_a_model_without_a_window_gives_the_same_logits(plain: Path, split: bool
     check_reuse(llama, prompt, 200, prompt[30:150])
 
 
+def test_what_is_set_aside_comes_back_behind_what_stayed(plain: Path) -> None:
+    llama = load(plain, kv_tokens=4 * CONTEXT)
+    prompt, other = text(llama, 300), text(llama, 200, first=50)
+    unshared = decode(llama, 0, prompt)
+    noise = distance(decode(llama, 1, prompt, batch=60), unshared)
+    assert llama.cut(0, 299)
+    assert llama.cut(1, 0)
+    assert llama.share(0, 1, 120)
+    for _ in range(2):
+        state = llama.set_aside(0, 120)
+        assert llama.holds(0, 120)
+        decode(llama, 2, other)  # takes the cells that became free
+        assert llama.bring_back(0, state, 299)
+        assert llama.cut(2, 0)
+    assert distance(decode(llama, 0, prompt, 299), unshared) <= 3 * noise + 1e-3
+    assert distance(decode(llama, 1, prompt, 120), unshared) <= 3 * noise + 1e-3
+
+
+def test_a_crowd_of_prompts_answers_as_each_would_alone(
+    plain: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    served = Served(plain, prefix_cache_mb=64, context=CONTEXT, kv_tokens=4 * CONTEXT)
+    served.loop._pace.short_ms = 0  # no prompt is short
+    moved: list[int] = []
+    bring_back = Llama.bring_back
+
+    def watched(llama: Llama, sequence: int, state: State, length: int) -> bool:
+        moved.append(length)
+        return bring_back(llama, sequence, state, length)
+
+    monkeypatch.setattr(Llama, "bring_back", watched)
+    beginning = [*range(10, 30)]
+    pages = [text(served.loop._llama, 370, first=1 + 40 * n) for n in range(4)]
+    requests = [greedy(beginning + page) for page in pages]
+    together = served.ask(requests)
+    assert moved
+    assert min(moved) > len(beginning)
+    monkeypatch.setattr(served.loop._scheduler, "apart", False)
+    alone = [served.ask([request])[0] for request in requests]
+    # A rare answer may turn on the last bits; one that lost a cell is all wrong.
+    assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 3
+
+
 def test_cells_that_a_window_gave_away_are_noticed(windowed: Path) -> None:
     """llama.cpp reuses cells behind a window while others are free, also where none need go."""
     llama = load(windowed, kv_tokens=4 * CONTEXT)
@@ -199,6 +242,26 @@ def test_what_is_given_is_divided_and_must_suffice(windowed: Path) -> None:
     assert "300" in str(raised.value)
     with pytest.raises(LoadFailed, match="256 sequences"):
         load(windowed, 256)
+
+
+def test_given_ids_are_scored_by_the_model_s_own_logits(plain: Path) -> None:
+    served = Served(plain, context=CONTEXT, kv_tokens=CONTEXT)
+    tokens = text(served.loop._llama, 60)
+    request = GenerateRequest(
+        TokenPrompt(tuple(tokens[:1])),
+        sampling=Sampling(logprobs=2),
+        continuation=tuple(tokens[1:]),
+    )
+    served.ask([request])
+    llama = load(plain)
+    assert llama.decode([Rows(0, 0, tokens[:16], 16)]) == 0
+    rows = llama.logits(16).astype(np.float64)
+    truth = rows - np.log(np.exp(rows).sum(axis=1, keepdims=True))
+    found = served.logprobs[0][:16]
+    expected = [truth[at, token] for at, token in enumerate(tokens[1:17])]
+    assert [each.logprob for each in found] == pytest.approx(expected, abs=1e-2)
+    assert [each.top[0][1] for each in found] == pytest.approx(truth.max(axis=1), abs=1e-2)
+    assert len(served.logprobs[0]) == len(tokens) - 1
 
 
 # --- models whose state cannot be cut back ----------------------------------------------------

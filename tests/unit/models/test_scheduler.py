@@ -1,6 +1,17 @@
+import pytest
+
 from models.worker.pace import Budget
 from models.worker.parked import ParkedPrefixes
-from models.worker.scheduler import FLEX_TURN, WHOLE_TILE, Placed, Preempted, Scheduler
+from models.worker.scheduler import (
+    FLEX_TURN,
+    LEAST_APART,
+    WHOLE_TILE,
+    WORTH_SETTING_ASIDE,
+    Piece,
+    Placed,
+    Preempted,
+    Scheduler,
+)
 from models.worker.slots import Slots
 from models.worker.waiting import Sequence
 
@@ -150,6 +161,63 @@ def test_where_more_wait_than_stream_the_pieces_are_larger() -> None:
         (3, 20),
         (4, 20),
     ]
+
+
+def crowd(stream_tokens: int, *lengths: int, apart: bool = True) -> Scheduler:
+    """One that streams after so many tokens of its own, and prompts of these lengths."""
+    subject = scheduler(cells=5000, parallel=8, batch=2000)
+    subject.apart = apart
+    streaming(subject, 1, stream_tokens)
+    for number, length in enumerate(lengths, start=2):
+        subject.submit(sequence(number, length))
+    admit(subject)
+    return subject
+
+
+def steps(subject: Scheduler, count: int) -> list[list[tuple[int, int]]]:
+    """Who has how many tokens in each of the next steps."""
+    found: list[list[tuple[int, int]]] = []
+    for _ in range(count):
+        pieces = subject.plan(Budget(paced=7, short=20))
+        found.append([(piece.sequence.id, len(piece.tokens)) for piece in pieces])
+        subject.done(pieces)
+        for piece in pieces:
+            piece.sequence.tokens += [7] * piece.logits
+    return found
+
+
+def test_a_crowd_of_long_prompts_and_the_streams_take_turns() -> None:
+    subject = crowd(WORTH_SETTING_ASIDE, 500, 500, 500)
+    piece = [(2, 3 * WHOLE_TILE)]
+    assert steps(subject, 4) == [[(1, 1)], piece, [(1, 1)], piece]
+    assert steps(crowd(WORTH_SETTING_ASIDE, 500, 500), 2)[1] == [(2, LEAST_APART)]
+
+
+@pytest.mark.parametrize(
+    "subject",
+    [
+        crowd(WORTH_SETTING_ASIDE, 500, 500, apart=False),
+        crowd(WORTH_SETTING_ASIDE, 500),  # nobody waits longer than the stream does
+        crowd(WORTH_SETTING_ASIDE, 20, 20),
+        crowd(WORTH_SETTING_ASIDE - 2, 500, 500),  # the stream is in nobody's way
+    ],
+)
+def test_else_they_share_their_steps(subject: Scheduler) -> None:
+    assert all(step[0] == (1, 1) and len(step) > 1 for step in steps(subject, 2))
+
+
+def test_only_what_a_step_s_prompts_pass_over_leaves_the_cache_for_it() -> None:
+    subject = crowd(WORTH_SETTING_ASIDE, 500, 500)
+    assert subject.beside(subject.plan(ALL)) == []  # the stream itself is in the step
+    steps(subject, 1)
+    pieces = subject.plan(Budget(paced=7, short=20))
+    assert [(s.id, own) for s, own in subject.beside(pieces)] == [(1, WORTH_SETTING_ASIDE + 1)]
+    small = subject.plan(Budget(paced=7, short=20))[0]
+    assert subject.beside([Piece(small.sequence, 0, small.tokens[:9], 0)]) == []
+    shared = Sequence(9, "ann", list(range(1000, 1000 + WORTH_SETTING_ASIDE)), 1)
+    subject.submit(shared)
+    admit(subject)
+    assert subject.beside(pieces) == []  # its cells are another's too, and stay
 
 
 def finish(subject: Scheduler) -> None:
