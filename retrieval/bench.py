@@ -118,15 +118,15 @@ class _Bench:
         self._time("vector part", lambda at: index.vectors.search(queries[at], 50))
         if self._words:
             self._time("keyword part", lambda at: index.search_words(asked[at], 50, None))
-        found = Store(database)
+            found = Store(database)
 
-        def whole(at: int) -> object:
-            given = _Given(embedder.dimension, queries[at])
-            return asyncio.run(
-                search(found, indexes, given, _OWNER, [store.id], asked[at], Asked())
-            )
+            def whole(at: int) -> object:
+                given = _Given(embedder.dimension, queries[at])
+                return asyncio.run(
+                    search(found, indexes, given, _OWNER, [store.id], asked[at], Asked())
+                )
 
-        self._time("search without the embedder", whole)
+            self._time("search without the embedder", whole)
         self._figures["resident MB"] = _resident_mb() - before
         self._recall(source, store.id, embedder.dimension, queries, index.vectors.search)
         indexes.close()
