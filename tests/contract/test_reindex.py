@@ -92,7 +92,7 @@ def test_an_administrator_has_the_indexes_of_all_owners_built(
     assert list(events(ask(url, stores=[]).iter_lines()))[-1]["stores"] == 0
 
 
-REFUSED = [
+REFUSED: list[tuple[dict[str, str], dict[str, object], int, str]] = [
     (OTHER, {}, 403, "permission_denied"),
     (OTHER, {"stores": ["docs"]}, 403, "permission_denied"),
     (ADMIN, {"stores": ["nothing"]}, 404, "vector_store_not_found"),

@@ -209,22 +209,6 @@ async def test_a_cancelled_batch(library: Library, held: HeldEmbedder) -> None:
     assert {record.status for record in page.items} == {"cancelled"}
 
 
-async def test_owners_take_turns(library: Library, held: HeldEmbedder) -> None:
-    held.open.clear()
-    for owner, count in (("ann", 12), ("bob", 2), ("carl", 2)):
-        store = await make(library, owner)
-        files = [await upload(library, f"{n}.md", f"{owner} {n}", owner) for n in range(count)]
-        given = [Attached(file_id=file) for file in files]
-        await library.catalog.create_batch(owner, store, given)
-    held.open.set()
-    await library.settled()
-    order = [text.split()[0] for text in held.embedded]
-    # Four of ann's were begun before the others came; then each had its turn. By age, the last
-    # of the others would be the very last.
-    assert set(order[:10]) == {"ann", "bob", "carl"}
-    assert max(place for place, owner in enumerate(order) if owner != "ann") < len(order) - 2
-
-
 async def test_an_embedder_that_is_away_is_waited_for(library: Library, held: HeldEmbedder) -> None:
     store, file = await make(library), await upload(library, "a.md", "The lamp.")
     held.failures = [Away() for _ in range(4)]
