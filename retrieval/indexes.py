@@ -130,8 +130,12 @@ class StoreIndex:
 
     def _match_words(self) -> None:
         """Forgets what is no longer in the store. Raises IndexDamaged where something lacks."""
-        newest = self.words.newest()
-        if len(self.words) == self._source.count(self._store, 0, newest):
+        newest, built_to = self.words.newest(), self.vectors.built_to
+        if newest >= built_to:
+            count = self.vectors.counted + self._source.count(self._store, built_to, newest)
+        else:
+            count = self._source.count(self._store, 0, newest)
+        if len(self.words) == count:
             return
         held, live = self.words.ids(), self._source.ids(self._store, 0, newest)
         if len(np.setdiff1d(live, held)):

@@ -78,7 +78,8 @@ class SegmentedVectors:
         self._closed = False
         segments = tuple(Segment(path, built, dimension) for built in self._manifest.segments)
         self._parts = _Parts(segments, _empty(dimension))
-        self._forget_deleted(segments)
+        # Chunks that the store had up to `built_to` when this was opened: a count takes its time.
+        self.counted = self._forget_deleted(segments)
         self._remove_leftovers()
 
     def __len__(self) -> int:
@@ -194,16 +195,16 @@ class SegmentedVectors:
             best = ids[:k], scores[:k]
         return best
 
-    def _forget_deleted(self, segments: Sequence[Segment]) -> None:
-        """Of segments that follow each other: forgets what the store no longer has."""
-        if not segments:
-            return
-        above, up_to = segments[0].built.above, segments[-1].built.up_to
+    def _forget_deleted(self, segments: Sequence[Segment]) -> int:
+        """Of segments that follow each other from the first chunk on: forgets what the store no
+        longer has. How many chunks it has there."""
         held = sum(segment.built.chunks for segment in segments)
-        if held != self._source.count(self._store, above, up_to):
-            live = self._source.ids(self._store, above, up_to)
+        count = self._source.count(self._store, 0, self.built_to) if segments else 0
+        if held != count:
+            live = self._source.ids(self._store, 0, self.built_to)
             for segment in segments:
                 segment.keep(live)
+        return count
 
     def _remove_leftovers(self) -> None:
         kept = {

@@ -25,7 +25,8 @@ Vectors = NDArray[np.float32]
 # in building pays at each search: added with 128, a search has to look at a third more.
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 256
-_EXPANSION_SEARCH = 128
+_EXPANSION_SEARCH = 128  # at least, and one for so many vectors: more of them hide the nearest
+_VECTORS_EACH = 2000
 _MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
 
@@ -129,7 +130,7 @@ class GraphIndex:
     def __init__(self, path: Path, dimension: int) -> None:
         self._graph = _graph(dimension)
         self._graph.view(str(path))
-        self._graph.expansion_search = _EXPANSION_SEARCH
+        self._graph.expansion_search = max(_EXPANSION_SEARCH, len(self._graph) // _VECTORS_EACH)
 
     def __len__(self) -> int:
         return len(self._graph)
