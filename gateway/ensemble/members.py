@@ -67,6 +67,7 @@ def overridden(
     if override.members is not UNSET:
         changes["members"] = _chosen(settings, override.members, engines)
         changes["quorum"] = min(settings.quorum, len(override.members))
+        changes["tools_member"] = ""
     if override.strategy is not UNSET:
         changes["strategy"] = override.strategy
     if override.vector_store_ids is not UNSET:

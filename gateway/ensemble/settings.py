@@ -110,6 +110,9 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Documents of an answer: those its winners cite, or those of every vote.
     references: Literal["winners", "union"] = "winners"
     quorum: Annotated[int, Meta(ge=1)] = 1  # members that must answer, else 503
+    # The member, by the name of its votes, that a request with tools is passed on to: its model
+    # answers alone, without a search. Empty: such a request is refused.
+    tools_member: str = ""
     # Coefficients of `confidence`, by the names of its features, and "bias" (docs/ensemble.md).
     calibration: dict[str, float] = field(default_factory=lambda: dict(SHIPPED))
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.0  # under it: declined
@@ -135,11 +138,21 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         for name, count in names.items():
             if count > 1:
                 raise ValueError(f"members: the name '{name}' is given to {count} of them")
+        if self.tools_member and self.tools_member not in labels(self.members):
+            known = ", ".join(labels(self.members))
+            raise ValueError(f"tools_member: there is no '{self.tools_member}' (known: {known})")
 
     @property
     def weighs_likelihood(self) -> bool:
         """Whether anything depends on how likely the members' values were to them."""
         return self.strategy == "confidence" or bool(self.calibration.get("likelihood"))
+
+    @property
+    def model_for_tools(self) -> str | None:
+        """The model that answers a request with tools; None: none does."""
+        if not self.tools_member:
+            return None
+        return self.members[labels(self.members).index(self.tools_member)].model
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -169,7 +182,9 @@ def single(model_id: str, base: EnsembleSettings | None = None) -> EnsembleSetti
     members = (Member(model=model_id),)
     if base is None:
         return EnsembleSettings(id=model_id, members=members)
-    return msgspec.structs.replace(base, id=model_id, description="", members=members, quorum=1)
+    return msgspec.structs.replace(
+        base, id=model_id, description="", members=members, quorum=1, tools_member=""
+    )
 
 
 def _check_template(

@@ -45,14 +45,15 @@ async def create_chat_completion(
     refuse_unsupported(body)
     owner = owner_of(request.scope)
     ensemble = runtime.ensemble(body.model, body.ensemble)
-    task: str | None = None
+    model: str | None = body.model
     if ensemble is not None and task_of(request, body):
         # A title or the like, about the talk and not the documents: any one model can do that.
-        task = ensemble.settings.members[0].model
+        model = ensemble.settings.members[0].model
     elif ensemble is not None:
-        question = without_offered_tools(request, body)
-        return await ensemble_chat.answer(request, question, ensemble, owner, server)
-    model = body.model if task is None else task
+        body = without_offered_tools(request, body)
+        model = ensemble.settings.model_for_tools if body.tools or body.functions else None
+        if model is None:
+            return await ensemble_chat.answer(request, body, ensemble, owner, server)
     settings = runtime.registry.settings(model)
     engine = runtime.engine(model, "chat")
     requests = copies(generate_request(body, settings, owner), body.n or 1)

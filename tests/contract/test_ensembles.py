@@ -59,7 +59,10 @@ def with_ensemble(found: Configuration) -> Configuration:
     return msgspec.structs.replace(
         found,
         settings=msgspec.structs.replace(found.settings, stores=stores),
-        ensembles={"panel": ensemble},
+        ensembles={
+            "panel": ensemble,
+            "caller": msgspec.structs.replace(ensemble, id="caller", tools_member="b"),
+        },
     )
 
 
@@ -329,6 +332,32 @@ def test_tools_that_open_webui_offers_unasked_are_passed_over(typed: Served) -> 
         with pytest.raises(openai.BadRequestError) as caught:
             typed.client.chat.completions.create(**asked, **insisting, extra_headers=headers)
         assert caught.value.param == "tools"
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_tools_are_passed_on_to_the_member_that_is_named_for_them(
+    typed: Served, stream: bool
+) -> None:
+    clock: Any = {"type": "function", "function": {"name": "clock", "parameters": {}}}
+    asked: list[Any] = [{"role": "user", "content": "Look at the clock"}]
+    chats = typed.client.chat.completions
+    if stream:
+        with chats.stream(model="caller", messages=asked, tools=[clock]) as events:
+            found = events.get_final_completion()
+    else:
+        found = chats.create(model="caller", messages=asked, tools=[clock])
+    (call,) = found.choices[0].message.tool_calls or ()
+    assert call.type == "function"
+    assert call.function.name == "clock"
+    assert found.model == "caller"
+    assert found.choices[0].finish_reason == "tool_calls"
+    whole = chats.create(model="caller", messages=QUESTION)
+    assert whole.model_extra is not None
+    assert len(whole.model_extra["ensemble"]["votes"]) == 3
+    picked: Any = {"ensemble": {"members": ["a"]}}
+    one = chats.create(model="caller", messages=QUESTION, extra_body=picked)
+    assert one.model_extra is not None
+    assert len(one.model_extra["ensemble"]["votes"]) == 1
 
 
 def test_the_deliberation_can_be_left_out(typed: Served) -> None:

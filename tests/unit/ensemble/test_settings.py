@@ -35,6 +35,7 @@ MEMBER = 'id = "e"\n[[members]]\nmodel = "m"\n'
         ('id = "e"', "members"),
         (MEMBER + "weight = -1", "members[0].weight"),
         (MEMBER + "weight = 0", "weights must not sum to zero"),
+        ('tools_member = "x"\n' + MEMBER, "tools_member: there is no 'x'"),
         (MEMBER + "temperature = 3", "members[0].temperature"),
         (MEMBER + 'colour = "red"', "colour"),
         (MEMBER + 'name = "a"\n[[members]]\nmodel = "m"\nname = "a"', "'a'"),
