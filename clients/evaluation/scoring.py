@@ -263,10 +263,10 @@ def _answers(text: str, where: str) -> Sequence[str]:
 def _oddities(table: Table, names: Sequence[str]) -> list[str]:
     """Fields that cannot be compared as they are meant, as messages. In a run they are wrong."""
     return [
-        f"{table.at(row, name)}: {odd}: {text.strip()[:40]!r}."
+        f"{table.at(row, name)}: {odd}: {texts[row].strip()[:40]!r}."
         for name in names
-        for row, text in enumerate(table.column(name))
-        if (odd := wattbot.oddity(text))
+        for texts in (table.column(name),)
+        for row, odd in wattbot.oddities(texts)
     ]
 
 

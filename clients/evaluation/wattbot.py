@@ -8,13 +8,13 @@ import functools
 import json
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 __all__ = [
     "is_blank",
     "normalised",
-    "oddity",
+    "oddities",
     "overlap",
     "ranked_references",
     "references",
@@ -36,7 +36,8 @@ RANGE = re.compile(
     r"(?:from\s+)?(-?[\d.]+)\s*(?:[-–—]|to)\s*(-?[\d.]+)",
     re.IGNORECASE,
 )
-ODD = re.compile(r"\0|^\s*[\[{]|nan|e\+?\d{3}", re.IGNORECASE)  # all that may be odd, and more
+# All that may be odd beside a list, and more.
+ODD = re.compile(r"\0|\bnan\b|[\d.]e\+?\d{3}", re.IGNORECASE)
 
 Item = float | str
 
@@ -109,16 +110,26 @@ def overlap(truth: str, given: str) -> float:
     return len(a & b) / len(a | b)
 
 
-def oddity(text: str) -> str:
-    """What keeps a field from being compared as what it seems to be; empty: nothing."""
-    if ODD.search(text) is None:
-        return ""
+def oddities(texts: Sequence[str]) -> Iterator[tuple[int, str]]:
+    """The places of fields that cannot be compared as what they seem to be, and why not."""
+    seldom = ODD.search("\n".join(texts)) is None  # one search for most columns
+    for place, text in enumerate(texts):
+        if seldom and "[" not in text and "{" not in text:
+            continue
+        if odd := _oddity(text):
+            yield place, odd
+
+
+@functools.lru_cache(maxsize=65536)
+def _oddity(text: str) -> str:
     if "\0" in text:
         return "it has a NUL character"
     inner = text.strip()
     closing = {"[": "]", "{": "}"}.get(inner[:1])
     if closing is not None and not inner.endswith(closing):
         return "a list begins and does not end"
+    if ODD.search(inner) is None:
+        return ""
     numbers = [one for one in _collection(inner) or [_item(inner)] if isinstance(one, float)]
     if any(map(math.isnan, numbers)):
         return "NaN is equal to no number"
