@@ -37,6 +37,7 @@ RANGE = re.compile(
     re.IGNORECASE,
 )
 # All that may be odd beside a list, and more.
+EXPONENT = re.compile(r"[eE]\+?\d{3}")
 ODD = re.compile(r"\0|\bnan\b|[\d.]e\+?\d{3}", re.IGNORECASE)
 
 Item = float | str
@@ -112,12 +113,12 @@ def overlap(truth: str, given: str) -> float:
 
 def oddities(texts: Sequence[str]) -> Iterator[tuple[int, str]]:
     """The places of fields that cannot be compared as what they seem to be, and why not."""
-    seldom = ODD.search("\n".join(texts)) is None  # one search for most columns
-    for place, text in enumerate(texts):
-        if seldom and "[" not in text and "{" not in text:
-            continue
-        if odd := _oddity(text):
-            yield place, odd
+    joined = "\n".join(texts)  # one search for most columns
+    suspect = "\0" in joined or "nan" in joined.lower() or EXPONENT.search(joined) is not None
+    if suspect or "[" in joined or "{" in joined:
+        for place, text in enumerate(texts):
+            if (suspect or "[" in text or "{" in text) and (odd := _oddity(text)):
+                yield place, odd
 
 
 @functools.lru_cache(maxsize=65536)
