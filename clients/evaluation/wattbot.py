@@ -36,8 +36,8 @@ RANGE = re.compile(
     r"(?:from\s+)?(-?[\d.]+)\s*(?:[-–—]|to)\s*(-?[\d.]+)",
     re.IGNORECASE,
 )
-# All that may be odd beside a list, and more.
 EXPONENT = re.compile(r"[eE]\+?\d{3}")
+# All that may be odd beside a list, and more.
 ODD = re.compile(r"\0|\bnan\b|[\d.]e\+?\d{3}", re.IGNORECASE)
 
 Item = float | str
