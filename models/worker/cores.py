@@ -11,16 +11,36 @@ class CoreLock:
     """Held around each step, by every worker of a gateway that computes on the CPU.
 
     Two llama.cpp workers that spin on each other's cores take half as long again as one after the
-    other; so each uses all cores for one step and hands them on. A lock on a file, because the
-    kernel releases it when its holder is killed. Without a path it does nothing.
+    other; so each uses all cores for one step and hands them on. Locks on files, because the
+    kernel releases them when their holder is killed. Without a path it does nothing.
+
+    Whoever waits for the cores holds the place at the head of the queue, a second file: who gives
+    them back and wants them again cannot be faster.
+
+    Who holds it may take it again; it is free when it has been given back as often. Of one thread.
     """
 
     def __init__(self, path: str | None) -> None:
-        self._fd = None if path is None else os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+        self._cores = None if path is None else _open(path)
+        self._queue = None if path is None else _open(f"{path}.next")
+        self._held = 0
+
+    def acquire(self) -> None:
+        """Wait until the cores are ours."""
+        if self._cores is not None and self._queue is not None and not self._held:
+            fcntl.flock(self._queue, fcntl.LOCK_EX)
+            fcntl.flock(self._cores, fcntl.LOCK_EX)
+            fcntl.flock(self._queue, fcntl.LOCK_UN)
+        self._held += 1
+
+    def release(self) -> None:
+        """Done with them."""
+        self._held -= 1
+        if self._cores is not None and not self._held:
+            fcntl.flock(self._cores, fcntl.LOCK_UN)
 
     def __enter__(self) -> None:
-        if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+        self.acquire()
 
     def __exit__(
         self,
@@ -28,5 +48,8 @@ class CoreLock:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        if self._fd is not None:
-            fcntl.flock(self._fd, fcntl.LOCK_UN)
+        self.release()
+
+
+def _open(path: str) -> int:
+    return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)

@@ -12,12 +12,13 @@ from models.worker import messages
 from models.worker.cores import CoreLock
 from models.worker.faults import as_model_error
 from models.worker.intake import Intake
-from models.worker.llama import BATCH, Llama, Rows, State
+from models.worker.llama import BATCH, Llama, Rows
 from models.worker.llama_loading import Weights
 from models.worker.messages import Trial
 from models.worker.pace import Pace, Turnover
 from models.worker.parked import ParkedPrefixes
 from models.worker.prompts import Prompts
+from models.worker.reading import Reading
 from models.worker.request import Request
 from models.worker.scheduler import Piece, Preempted, Scheduler, Sequence
 from models.worker.slots import Dropped, Placement, Slots
@@ -68,8 +69,10 @@ class GenerationLoop:
             share=self._llama.shares_prefixes,
             split=self._llama.split,
         )
-        apart = self._llama.sets_aside
-        self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting, apart=apart)
+        self._scheduler = Scheduler(slots, spec.parallel, BATCH, spec.max_waiting)
+        self._reading = Reading(
+            self._llama, self._scheduler, self._parked, self._cores, spec.threads
+        )
         self._pace = Pace()
         self._turnover = Turnover()
         self._told = (0, 0)  # the load that the gateway knows
@@ -106,6 +109,7 @@ class GenerationLoop:
         self._pace.observe(trial.tokens, trial.tokens, trial.prompt_ms)
         self._pace.observe(1, 0, trial.step_ms)
         self._parked.learn(trial.tokens, trial.state_bytes)
+        self._reading.learn(trial.state_bytes / trial.tokens)
         return trial
 
     def _measure(self) -> Trial:
@@ -161,17 +165,24 @@ class GenerationLoop:
         return self._prompts.spell(tokens)
 
     def step(self) -> None:
-        """Admit, decode one batch, sample, report."""
+        """Admit, decode one batch, sample, report; long prompts are read beside that."""
         self._enqueue_compiled()
+        self._reading.collect(self._pace)
+        self._bring()
         for event in self._scheduler.admit():
             if isinstance(event, Preempted):
                 self._interrupt(event)
             else:
                 self._begin(event.sequence, event.placement)
+        self._bring()
+        beside = any(not each.unread for each in self._scheduler.running)
+        self._reading.start(self._pace.budget(BATCH).short, beside=beside)
         pieces = self._plan()
         if not pieces:
             self._tell()
-            if self._intake.busy:
+            if self._reading.threads:
+                self._reading.wait(IDLE_S)
+            elif self._intake.busy:
                 self._intake.wait(IDLE_S)
             return
         if not self._decode(pieces):
@@ -228,17 +239,29 @@ class GenerationLoop:
         """A step that fits the cache: idle prefixes give way first, then running requests."""
         while True:
             pieces = self._scheduler.plan(self._pace.budget(BATCH))
-            shortage = self._scheduler.shortage(pieces)
-            if not shortage:
-                # A split cache decodes neighbouring sequences together, in their order.
-                return sorted(pieces, key=lambda piece: piece.sequence.slot or 0)
-            self._drop(self._scheduler.make_room(sum(len(piece.tokens) for piece in pieces)))
-            if self._scheduler.shortage(pieces):
-                preempted = self._scheduler.preempt()
-                if preempted is None:
-                    self._fail_all(ModelError("The KV cache is too small for one request."))
-                    return []
-                self._interrupt(preempted)
+            # A split cache decodes neighbouring sequences together, in their order.
+            pieces.sort(key=lambda piece: piece.sequence.slot or 0)
+            if self._has_room(sum(len(piece.tokens) for piece in pieces)):
+                return pieces
+
+    def _bring(self) -> None:
+        """What was read apart moves into the cache that the steps decode in."""
+        while (sequence := self._reading.to_bring()) is not None:
+            if self._has_room(sequence.read - sequence.past):
+                self._reading.bring(sequence)
+
+    def _has_room(self, cells: int) -> bool:
+        """Whether so many cells are free. If not, somebody has given way; ask again."""
+        slots = self._scheduler.slots
+        self._drop(self._scheduler.make_room(cells))
+        if cells <= slots.free_cells:
+            return True
+        preempted = self._scheduler.preempt()
+        if preempted is None:
+            self._fail_all(ModelError("The KV cache is too small for one request."))
+        else:
+            self._interrupt(preempted)
+        return False
 
     def _decode(self, pieces: list[Piece]) -> bool:
         rows: list[Rows] = []
@@ -246,16 +269,18 @@ class GenerationLoop:
             assert piece.sequence.slot is not None
             rows.append(Rows(piece.sequence.slot, piece.start, piece.tokens, piece.logits))
         with self._cores:
+            while (beside := self._reading.threads) >= self._spec.threads:
+                self._reading.wait()  # they began when there was nothing else to do
+            self._llama.use_threads(self._spec.threads - beside)
             begun = time.perf_counter()
-            aside = self._set_aside(pieces)
             status = self._llama.decode(rows)
             self._llama.wait()  # a GPU works on; the time is to be the step's
-            self._bring_back(aside)
             elapsed_ms = (time.perf_counter() - begun) * 1000
         if status == 0:
             total = sum(len(piece.tokens) for piece in pieces)
             prefill = sum(len(p.tokens) for p in pieces if not p.sequence.streaming)
-            self._pace.observe(total, prefill, elapsed_ms)
+            if not beside:
+                self._pace.observe(total, prefill, elapsed_ms)
             return True
         if status == 1:
             # Our count of cells says there is room and llama.cpp finds none: start over with fewer.
@@ -268,29 +293,6 @@ class GenerationLoop:
                 return False
         self._fail_all(ModelError(f"llama.cpp could not decode a step (status {status})."))
         return False
-
-    def _set_aside(self, pieces: list[Piece]) -> list[tuple[Sequence, State]]:
-        """Cells that this step would pass over, and mask: to host memory, a third of its time.
-
-        They take the place of parked prefixes, and stay where they are too many for that.
-        """
-        beside = self._scheduler.beside(pieces)
-        if not self._parked.fits(sum(own for _, own in beside)):
-            return []
-        aside: list[tuple[Sequence, State]] = []
-        with suppress(MemoryError):  # what is not copied stays
-            for sequence, own in beside:
-                assert sequence.slot is not None
-                state = self._llama.set_aside(sequence.slot, sequence.past - own)
-                aside.append((sequence, state))
-        self._parked.make_room(sum(len(state) for _, state in aside))
-        return aside
-
-    def _bring_back(self, aside: list[tuple[Sequence, State]]) -> None:
-        for sequence, state in aside:
-            assert sequence.slot is not None
-            if not self._llama.bring_back(sequence.slot, state, sequence.past):
-                self._scheduler.restart(sequence)
 
     def _begin(self, sequence: Sequence, placement: Placement) -> None:
         request = self._requests[sequence.id]

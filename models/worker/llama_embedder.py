@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from models.errors import LoadFailed, ModelError
 from models.worker.limits import check_rows
 from models.worker.llama import BATCH, Llama, Rows
+from models.worker.llama_context import Cache
 from models.worker.messages import WorkerSpec
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
@@ -122,7 +123,7 @@ class PooledLlama(Llama):
             check_rows(
                 batch,
                 batch=self.batch_tokens,
-                sequences=self._sequences,
+                sequences=self._cache.sequences,
                 cells=self.batch_tokens,
             )
             status = int(llama_cpp.llama_encode(self._context, self._batch.fill(batch)))
@@ -137,10 +138,10 @@ class PooledLlama(Llama):
     def _usual_context(self, trained: int) -> int | None:
         return min(LONGEST_WINDOW, trained)
 
-    def _open(self, threads: int) -> Any:
+    def _open(self, cache: Cache, threads: int) -> Any:
         params = llama_cpp.llama_context_default_params()
         params.n_ctx = params.n_batch = params.n_ubatch = self.batch_tokens
-        params.n_seq_max = self._sequences
+        params.n_seq_max = cache.sequences
         params.n_threads = params.n_threads_batch = threads
         params.kv_unified = True
         params.swa_full = True  # a window smaller than the batch would split it

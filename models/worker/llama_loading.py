@@ -12,7 +12,7 @@ from models.worker.error_lines import ErrorLines
 
 llama_cpp: Any = importlib.import_module("llama_cpp")
 
-__all__ = ["Weights", "adapt", "cache_type", "open_model"]
+__all__ = ["Adapters", "Weights", "cache_type", "open_model"]
 
 BF16 = 30  # ggml's number; llama_cpp has names for the others
 
@@ -66,21 +66,28 @@ def cache_type(name: str) -> int:
     return BF16 if name == "bf16" else int(getattr(llama_cpp, f"GGML_TYPE_{name.upper()}"))
 
 
-def adapt(model: Any, context: Any, lora: Sequence[tuple[str, float]]) -> None:
-    """Apply adapters, files with a scale each, to all that the context decodes from now on.
+class Adapters:
+    """LoRA adapters of a model, files with a scale each. The model owns them and frees them.
 
-    The model owns them and frees them. Raises LoadFailed naming the file.
+    Raises LoadFailed naming the file.
     """
-    if not lora:
-        return
-    adapters: Any = (llama_cpp.llama_adapter_lora_p_ctypes * len(lora))()
-    for at, (path, _) in enumerate(lora):
-        adapters[at] = llama_cpp.llama_adapter_lora_init(model, path.encode())
-        if not adapters[at]:
-            raise LoadFailed(f"{path} is no LoRA adapter of this model, or cannot be read.")
-    scales = (ctypes.c_float * len(lora))(*(scale for _, scale in lora))
-    if llama_cpp.llama_set_adapters_lora(context, adapters, len(lora), scales) != 0:
-        raise LoadFailed(f"The LoRA adapters {', '.join(path for path, _ in lora)} do not apply.")
+
+    def __init__(self, model: Any, lora: Sequence[tuple[str, float]]) -> None:
+        self._files = ", ".join(path for path, _ in lora)
+        self._adapters: Any = (llama_cpp.llama_adapter_lora_p_ctypes * len(lora))()
+        self._scales = (ctypes.c_float * len(lora))(*(scale for _, scale in lora))
+        for at, (path, _) in enumerate(lora):
+            self._adapters[at] = llama_cpp.llama_adapter_lora_init(model, path.encode())
+            if not self._adapters[at]:
+                raise LoadFailed(f"{path} is no LoRA adapter of this model, or cannot be read.")
+
+    def apply(self, context: Any) -> None:
+        """To all that the context decodes from now on. Raises LoadFailed."""
+        count = len(self._scales)
+        if count and llama_cpp.llama_set_adapters_lora(
+            context, self._adapters, count, self._scales
+        ):
+            raise LoadFailed(f"The LoRA adapters {self._files} do not apply.")
 
 
 def _listen() -> ErrorLines:

@@ -34,7 +34,7 @@ class ParkedPrefixes:
     """At most `budget` bytes; the least recently used give way."""
 
     def __init__(self, budget: int) -> None:
-        self._budget = budget
+        self.budget = budget
         self._parked: list[Parked] = []
         self._clock = 0
         self._longest = 0  # tokens of the longest prefix that the budget holds
@@ -55,7 +55,7 @@ class ParkedPrefixes:
 
     def learn(self, tokens: int, size: int) -> None:
         """So many tokens make a state of so many bytes. Until it knows, it wants nothing."""
-        self._longest = self._budget * tokens // size
+        self._longest = self.budget * tokens // size
 
     def fits(self, length: int) -> bool:
         """Whether so many tokens may be parked at all."""
@@ -74,27 +74,32 @@ class ParkedPrefixes:
     def add(self, tokens: Sequence[int], scope: str, state: Any) -> None:
         """Keep a sequence; what it continues goes, then the least recently used."""
         size = len(state)
-        if size > self._budget:
+        if size > self.budget:
             self.learn(len(tokens), size)
             return
         for parked in list(self._parked):
             if parked.scope == scope and common_prefix(parked.tokens, tokens) == len(parked.tokens):
                 self._drop(parked)
-        self.make_room(size)
+        self._make_room(size)
         added = Parked(scope, list(tokens), state)
         self._parked.append(added)
         self.bytes += size
         self.touch(added)
 
-    def make_room(self, size: int) -> None:
-        """Let the least recently used go until so many bytes are within the budget, or none is."""
-        while self._parked and self.bytes + size > self._budget:
-            self._drop(min(self._parked, key=lambda parked: parked.used_at))
+    def give(self, size: int) -> None:
+        """So many bytes of the budget are needed for something else, from now on."""
+        self._longest = self._longest * (self.budget - size) // self.budget
+        self.budget -= size
+        self._make_room(0)
 
     def touch(self, parked: Parked) -> None:
         """It was used now."""
         self._clock += 1
         parked.used_at = self._clock
+
+    def _make_room(self, size: int) -> None:
+        while self._parked and self.bytes + size > self.budget:
+            self._drop(min(self._parked, key=lambda parked: parked.used_at))
 
     def _drop(self, parked: Parked) -> None:
         self._parked.remove(parked)

@@ -18,10 +18,10 @@ WORTH_WAITING = 32
 # From so many tokens a step on, llama.cpp's attention on a processor works in tiles: at the end of
 # a long prompt a token then costs less than half.
 WHOLE_TILE = 64
-# Cells of others that a prompt's piece passes over, and its tokens, from which on it is cheaper to
-# copy those cells to host memory and back.
-WORTH_SETTING_ASIDE = 256
-LEAST_APART = 2 * WHOLE_TILE
+# From so many tokens to decode on, a prompt is read apart: it would pass over the cells of all
+# others, and be in their way. A turn of one is so long where several are.
+LEAST_APART = 256
+TURN_APART = 1024
 # So often batch work is passed over, then it has a turn: of admissions, and of prompt pieces.
 FLEX_TURN = 8
 
@@ -62,15 +62,15 @@ class Scheduler:
     served least goes first. Within an owner's tier the order is by arrival: a request may be
     overtaken only while it waits for another's prefill of the prompt they share.
 
-    With `apart`, what is not in a step may leave the cache for it: then streams and the pieces of
-    the prompts of a crowd take turns, so that the pieces do not pass over the streams' cells.
+    Prompts of LEAST_APART to `apart` tokens are not in the steps: another context reads them, one
+    at a time, and what it makes of them is brought into the cells that they are promised here.
     """
 
     slots: Slots
     parallel: int
     batch: int
     max_waiting: int
-    apart: bool = False
+    apart: int = 0
     running: list[Sequence] = field(default_factory=list[Sequence])
     waiting: Waiting = field(default_factory=Waiting)
     _service: dict[bool, Service] = field(
@@ -79,7 +79,8 @@ class Scheduler:
     _arrivals: int = 0
     _passed_over: int = 0  # since flex's last turn: normal ones before it, and its preemptions
     _unfed: int = 0  # steps in a row in which a running flex prompt got no piece
-    _streamed: bool = False  # whether somebody streamed in the last step
+    _reading: list[Sequence] = field(default_factory=list[Sequence])  # whose prompts, apart
+    _unread: int = 0  # pieces in a row of which a flex prompt that is to be read apart got none
     _changed: bool = True  # since it was last found that nobody can be admitted
 
     def submit(self, sequence: Sequence) -> bool:
@@ -147,7 +148,7 @@ class Scheduler:
             self._add(pieces, self.running[0], min(self.running[0].pending, room))
             return pieces
         streams = [s for s in self.running if s.streaming]
-        prompts = [s for s in self.running if not s.streaming]
+        prompts = [s for s in self.running if not s.streaming and not s.unread]
         paced = burst = room
         if streams and prompts:
             paced, burst = budget.paced, budget.short
@@ -155,12 +156,9 @@ class Scheduler:
             if crowd > 1:  # more wait to begin than stream, and these bear longer pauses
                 paced = int(max(paced, WHOLE_TILE) * crowd)
                 burst = int(burst * crowd)
-            if self._turns_apart(streams, prompts, budget.short):
-                paced = max(paced, LEAST_APART)
-                streams, prompts = ([], prompts) if self._streamed else (streams, [])
         for sequence in streams:
             room -= self._add(pieces, sequence, min(sequence.pending, room))
-        for sequence in sorted(prompts, key=self._turn_to_prefill):
+        for sequence in sorted(prompts, key=lambda s: self._turn_to_prefill(s, self._unfed)):
             if sequence.to_prefill <= budget.short:
                 count = self._add(pieces, sequence, min(sequence.pending, burst, room))
                 burst -= count
@@ -170,19 +168,47 @@ class Scheduler:
             room -= count
         return pieces
 
-    def beside(self, pieces: Seq[Piece]) -> list[tuple[Sequence, int]]:
-        """Who had better leave the cache for this step, and how many cells of theirs alone."""
-        tokens = sum(len(piece.tokens) for piece in pieces)
-        stepping = {id(piece.sequence) for piece in pieces}
-        if not self.apart or tokens < LEAST_APART or any(p.sequence.streaming for p in pieces):
-            return []
-        others = [(s, self._own(s)) for s in self.running if id(s) not in stepping]
-        others = [(sequence, own) for sequence, own in others if own]
-        return others if sum(own for _, own in others) >= WORTH_SETTING_ASIDE else []
+    def to_read(self, count: int) -> list[Sequence]:
+        """Whose prompts are to be read apart now, so many at once; each has a turn of its own."""
+        unread = [sequence for sequence in self.running if sequence.unread]
+        normal = any(not each.flex for each in unread if each not in self._reading)
+        staying = [
+            each
+            for each in self._reading
+            if each in unread and each.turn > 0 and not (each.flex and normal)
+        ]
 
-    def shortage(self, pieces: Seq[Piece]) -> int:
-        """Cells that the step needs and the cache has not free."""
-        return max(0, sum(len(piece.tokens) for piece in pieces) - self.slots.free_cells)
+        def place(each: Sequence) -> tuple[int, int, int]:
+            return self._turn_to_prefill(each, self._unread)
+
+        others = sorted((each for each in unread if each not in staying), key=place)
+        self._reading = [*staying, *others][:count]
+        for each in self._reading:
+            if each not in staying:
+                each.turn = TURN_APART
+        return self._reading
+
+    def read(self, sequence: Sequence, count: int) -> None:
+        """So many more tokens of its prompt were read apart."""
+        self._service[sequence.flex].charge(sequence.owner, count, generated=False)
+        self._begin(sequence)
+        sequence.read += count
+        sequence.turn -= count
+        unfed = any(each.flex and each.unread and each is not sequence for each in self.running)
+        self._unread = self._unread + 1 if unfed and self._unread < FLEX_TURN else 0
+
+    def read_no_more(self) -> None:
+        """Nothing can be read apart: the steps take it all."""
+        self.apart = 0
+        for sequence in self.running:
+            sequence.apart = False
+
+    def bring(self, sequence: Sequence) -> None:
+        """What was read apart is in the cells of its slot."""
+        assert sequence.slot is not None
+        self.slots.extend(sequence.slot, sequence.tokens[sequence.past : sequence.read])
+        sequence.past = sequence.read
+        self._changed = True  # somebody may wait for this prefill
 
     def make_room(self, cells: int) -> list[Dropped]:
         """Forget idle prefixes until `cells` are free, or none is left; what to empty."""
@@ -211,35 +237,28 @@ class Scheduler:
             generated = sequence.streaming
             self._service[sequence.flex].charge(sequence.owner, count, generated=generated)
             self.slots.extend(sequence.slot, piece.tokens)
-            if not sequence.begun:
-                sequence.cached, sequence.begun = piece.start, True
+            self._begin(sequence)
             sequence.past += count
             if not generated:
                 self._changed = True  # somebody may wait for this prefill
-        self._streamed = any(piece.sequence.streaming for piece in pieces)
         fed = {id(piece.sequence) for piece in pieces}
-        unfed = any(s.flex and s.past < s.known and id(s) not in fed for s in self.running)
+        unfed = any(
+            each.flex and each.past < each.known and not each.unread and id(each) not in fed
+            for each in self.running
+        )
         self._unfed = self._unfed + 1 if unfed and self._unfed < FLEX_TURN else 0
 
     def restart(self, sequence: Sequence) -> None:
-        """A prefix that was to be copied back is not there: all is decoded again."""
+        """A prefix that was to be copied back is not there: all is decoded again, in the steps."""
         assert sequence.slot is not None
         self._changed = True
         self.slots.forget(sequence.slot)
         sequence.past = 0
-        sequence.to_prefill = sequence.pending
+        sequence.to_prefill, sequence.apart = sequence.pending, False
 
-    def _turns_apart(self, streams: Seq[Sequence], prompts: Seq[Sequence], short: int) -> bool:
-        """Whether the long prompts of a crowd are not to be beside the streams' cells."""
-        if not self.apart or len(prompts) <= len(streams):
-            return False
-        if all(each.to_prefill <= short for each in prompts):
-            return False
-        return sum(map(self._own, streams)) >= WORTH_SETTING_ASIDE
-
-    def _own(self, sequence: Sequence) -> int:
-        assert sequence.slot is not None
-        return self.slots.own(sequence.slot)
+    def _begin(self, sequence: Sequence) -> None:
+        if not sequence.begun:
+            sequence.cached, sequence.begun = sequence.past, True
 
     def _full(self, sequence: Sequence) -> bool:
         """Whether the queue takes no more of this tier.
@@ -324,13 +343,20 @@ class Scheduler:
             self._passed_over += 1
         sequence.slot, sequence.past = placement.slot, placement.keep
         sequence.to_prefill, sequence.known = sequence.pending, len(sequence.tokens)
+        sequence.apart = self._reads_apart(sequence)
+        sequence.read = sequence.past
         self.running.append(sequence)
 
-    def _turn_to_prefill(self, sequence: Sequence) -> tuple[int, int, int]:
+    def _reads_apart(self, sequence: Sequence) -> bool:
+        if sequence.alone or sequence.scored or sequence.to_prefill < LEAST_APART:
+            return False
+        return sequence.known <= self.apart
+
+    def _turn_to_prefill(self, sequence: Sequence, unfed: int) -> tuple[int, int, int]:
         """Flex comes last, and on its turn first: what the tiers spent is not comparable."""
         rank = 1
         if sequence.flex:
-            rank = 0 if self._unfed >= FLEX_TURN else 2
+            rank = 0 if unfed >= FLEX_TURN else 2
         spent = self._service[sequence.flex].spent(sequence.owner)
         return rank, spent, sequence.arrival
 
@@ -371,7 +397,9 @@ class Scheduler:
                 continue
             if have is None:
                 have = self.slots.reusable(sequence.tokens, sequence.scope)
-            if common - have >= WORTH_WAITING:
+            # What is read apart is there all at once, at the end: to wait is to take that long.
+            left = other.known - other.read if other.unread else 0
+            if common - have >= max(WORTH_WAITING, left // 2):
                 sequence.awaits, sequence.awaited = other, common
                 return True
         return False

@@ -148,11 +148,6 @@ class Slots:
         self._slots[0].busy = self._slots[0].private = True
         return Placement(0, 0, drop)
 
-    def own(self, slot: int) -> int:
-        """How many of its last cells no other sequence refers to."""
-        cells = self._slots[slot].cells
-        return sum(self._references[cell] == 1 for cell in cells)
-
     def forget(self, slot: int) -> None:
         """The slot holds nothing after all: its prefix could not be copied back."""
         self._truncate(self._slots[slot], 0)

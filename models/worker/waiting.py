@@ -24,6 +24,9 @@ class Sequence:
     to_prefill: int = 0  # tokens not found there when last placed
     known: int = 0  # tokens there were when last placed: all of them are to be prefilled
     past: int = 0
+    apart: bool = False  # its prompt is read in another context, but for the last token
+    read: int = 0  # how far that is, from `past` on
+    turn: int = 0  # tokens that are left of its turn there
     slot: int | None = None
     begun: bool = False
     awaits: "Sequence | None" = None  # whose prefill of `awaited` tokens will be shared
@@ -39,6 +42,11 @@ class Sequence:
     def pending(self) -> int:
         """Tokens known but not decoded yet."""
         return len(self.tokens) - self.past
+
+    @property
+    def unread(self) -> int:
+        """Tokens of its prompt that are still to be read in another context."""
+        return max(0, self.known - 1 - self.past) if self.apart else 0
 
     @property
     def first_output(self) -> int:

@@ -14,7 +14,7 @@ __all__ = ["Served"]
 class Served:
     """A loop, and the text and end of each answer it gave; `options` are of the WorkerSpec."""
 
-    def __init__(self, path: Path, **options: Any) -> None:
+    def __init__(self, path: Path, *, threads: int = 1, **options: Any) -> None:
         self.texts: dict[int, str] = {}
         self.ends: dict[int, GenerateEnd] = {}
         self.logprobs: defaultdict[int, tuple[TokenLogprob, ...]] = defaultdict(tuple)
@@ -22,7 +22,7 @@ class Served:
             model="m",
             kind="chat",
             path=str(path),
-            threads=1,
+            threads=threads,
             parallel=4,
             safe_mode=True,
             **options,

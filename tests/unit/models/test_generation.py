@@ -9,7 +9,8 @@ import itertools
 import queue
 import threading
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from typing import Any
 from unittest import mock
@@ -37,7 +38,17 @@ from models.types import (
     Tool,
     ToolCall,
 )
-from models.worker import generation, intake, messages, parked, prompts, sizes, slots
+from models.worker import (
+    generation,
+    intake,
+    messages,
+    parked,
+    prompts,
+    reader,
+    reading,
+    sizes,
+    slots,
+)
 from models.worker import scheduler as scheduling
 from models.worker.backend_sampling import Recipe
 from models.worker.fair_threads import Job
@@ -53,7 +64,7 @@ END = VOCABULARY - 1
 CONTEXT, CELLS, BATCH, PARALLEL = 48, 56, 8, 3
 WORTH_WAITING, WORTH_PARKING = 6, 4
 MOST_SCORED = 3  # given tokens in one batch
-WORTH_SETTING_ASIDE, LEAST_APART = 6, 3
+LEAST_APART, TURN_APART = 12, 10
 
 
 def next_token(tokens: Sequence[int]) -> int:
@@ -94,10 +105,15 @@ class ArithmeticLlama:
     draws = False  # tokens itself
     longest_piece = 100
 
-    def __init__(self, *_: object, sequences: int, split: bool, **__: object) -> None:
+    def __init__(
+        self, *_: object, sequences: int, split: bool, threads: int, cells: int = 0, **__: object
+    ) -> None:
         self.context, self.sequences, self.split = CONTEXT, sequences, split
-        self.kv_tokens = sequences * CONTEXT if split else CELLS
-        self.sets_aside = not split
+        self.kv_tokens = cells or (sequences * CONTEXT if split else CELLS)
+        self.threads, self.computing = threads, threads
+        self.reads_apart = threads > 1 and not split
+        self.others: list[ArithmeticLlama] = []
+        self.refuse_another = 0  # so many contexts cannot be made
         self.cache = ReferenceCache(self.kv_tokens, lambda sequence: self.owner_of(sequence))
         self.owner_of: Any = lambda sequence: "probe"
         self.refuse = 0  # so many decodes find no room
@@ -107,8 +123,8 @@ class ArithmeticLlama:
         self.refuse_draw_by = 0  # so many requests cannot be set up
         self.drawn_by: dict[int, Recipe | None] = {}
         self.spoiled: list[int] = []  # a beginning after which no logit is a number
+        self.refuse_take = 0  # so many prompts that were read apart have lost a cell
         self.restored = 0
-        self.set_aside_tokens = 0
         self.decoded = 0
         self._logits: NDArray[np.float32] = np.zeros((0, VOCABULARY), np.float32)
 
@@ -175,13 +191,16 @@ class ArithmeticLlama:
         return length >= 0
 
     def holds(self, sequence: int, length: int) -> bool:
+        if self.refuse_take:
+            self.refuse_take -= 1
+            return False
         return len(self.cache.tokens(sequence)) == length
 
     def grammar_tokenizer(self) -> None:
         raise ValueError("no end")
 
-    def save(self, sequence: int) -> "State":
-        return State(self.cache.tokens(sequence))
+    def save(self, sequence: int, start: int = 0) -> "State":
+        return State(self.cache.tokens(sequence)[start:])
 
     def restore(self, sequence: int, state: "State", length: int) -> bool:
         if self.refuse_restore:
@@ -191,19 +210,24 @@ class ArithmeticLlama:
         self.cache.append(sequence, 0, state.tokens)
         return self.cut(sequence, length)
 
-    def set_aside(self, sequence: int, start: int) -> "State":
-        state = State(self.cache.tokens(sequence)[start:])
-        self.cache.cut(sequence, start)
-        self.set_aside_tokens += len(state.tokens)
-        return state
-
-    def bring_back(self, sequence: int, state: "State", length: int) -> bool:
+    def append(self, sequence: int, state: "State", length: int) -> bool:
         if self.refuse_restore:
             self.refuse_restore -= 1
             self.cache.cut(sequence, 0)
             return False
         self.cache.append(sequence, length - len(state.tokens), state.tokens)
         return True
+
+    def use_threads(self, count: int) -> None:
+        self.computing = count
+
+    def another(self, cells: int) -> "ArithmeticLlama | None":
+        if self.refuse_another:
+            self.refuse_another -= 1
+            return None
+        made = ArithmeticLlama(sequences=1, split=False, threads=self.threads, cells=cells)
+        self.others.append(made)
+        return made
 
     def clear(self) -> None:
         self.cleared += 1
@@ -219,6 +243,35 @@ class ArithmeticLlama:
 
     def segments(self, text: str) -> list[str | int]:
         return [text]
+
+
+class Late(Future[Any]):
+    """Done long since, but seen to be so at a later look only."""
+
+    looks = 0
+
+    def done(self) -> bool:
+        self.looks -= 1
+        return self.looks < 0
+
+
+class LateThread:
+    """Does at once what it is given."""
+
+    def __init__(self, *_: object) -> None:
+        self._looks = itertools.cycle([0, 7, 30])
+
+    def submit(self, call: Callable[..., Any], *arguments: Any) -> Late:
+        late = Late()
+        late.set_result(call(*arguments))
+        late.looks = next(self._looks)
+        return late
+
+
+def see(futures: Iterable[Late], *_: object) -> None:
+    """Wait for them."""
+    for late in futures:
+        late.looks = 0
 
 
 @dataclass
@@ -239,12 +292,13 @@ class Bench:
         kv: str = "unified",
         prefix_scope: str = "owner",
         prefix_cache_mb: int = 1,
+        threads: int = 1,
     ) -> None:
         spec = messages.WorkerSpec(
             model="m",
             kind="chat",
             path="",
-            threads=1,
+            threads=threads,
             parallel=parallel,
             max_waiting=max_waiting,
             prefix_cache_mb=prefix_cache_mb,
@@ -437,8 +491,9 @@ def small_world() -> Iterator[None]:
         ),
         mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
         mock.patch.object(scheduling, "SCORED_ROWS", MOST_SCORED),
-        mock.patch.object(scheduling, "WORTH_SETTING_ASIDE", WORTH_SETTING_ASIDE),
-        mock.patch.object(scheduling, "LEAST_APART", LEAST_APART),
+        mock.patch.multiple(scheduling, LEAST_APART=LEAST_APART, TURN_APART=TURN_APART),
+        mock.patch.multiple(reading, LEAST_APART=LEAST_APART, CELLS=1, ENOUGH=20, wait_for=see),
+        mock.patch.object(reader, "ThreadPoolExecutor", LateThread),
         mock.patch.object(parked, "WORTH_PARKING", WORTH_PARKING),
         mock.patch.object(slots, "WORTH_RESTORING", WORTH_PARKING),
     ):
@@ -474,6 +529,7 @@ actions = st.one_of(
     st.tuples(st.just("cancel"), st.integers(0, 30)),
     st.tuples(st.just("refuse a restore")),
     st.tuples(st.just("lose a cell")),
+    st.tuples(st.just("lose what was read")),
 )
 
 
@@ -487,18 +543,20 @@ actions = st.one_of(
     ],
     "unified",
     "owner",
+    1,
 )
-@settings(max_examples=300)
+@settings(max_examples=400)
 @given(
     st.lists(actions, min_size=1, max_size=25),
     st.sampled_from(["unified", "split"]),
     st.sampled_from(["owner", "global"]),
+    st.sampled_from([1, 2, 2, 5]),
 )
 def test_any_traffic_gives_every_request_its_own_answer(
-    plan: list[tuple[Any, ...]], kv: str, prefix_scope: str
+    plan: list[tuple[Any, ...]], kv: str, prefix_scope: str, threads: int
 ) -> None:
     with small_world():
-        bench = Bench(kv=kv, prefix_scope=prefix_scope)
+        bench = Bench(kv=kv, prefix_scope=prefix_scope, threads=threads)
         for name, *arguments in plan:
             if name == "submit":
                 bench.submit(*arguments)
@@ -511,6 +569,9 @@ def test_any_traffic_gives_every_request_its_own_answer(
                     bench.step()
             elif name == "lose a cell":
                 bench.llama.refuse_cut = 1
+            elif name == "lose what was read":
+                for other in bench.llama.others:
+                    other.refuse_take = 1
             else:
                 bench.llama.refuse_restore = 1
         bench.finish()
@@ -628,22 +689,115 @@ def test_streams_keep_going_beside_a_long_prefill() -> None:
     bench.finish()
 
 
+def stream_of(tokens: int) -> list[int]:
+    """A prompt of two tokens whose answer is so long at least."""
+    return next([n, n // 2] for n in range(39) if len(expected([n, n // 2], tokens)[0]) == tokens)
+
+
 @pytest.mark.usefixtures("world")
-@pytest.mark.parametrize("lost", [0, 1])
-def test_a_crowd_s_prompts_and_the_streams_take_turns_in_the_cache(lost: int) -> None:
-    bench = Bench()
-    bench.loop._pace.short_ms = 0  # no prompt is short
-    stream = next([n, n // 2] * 4 for n in range(39) if len(expected([n, n // 2] * 4, 9)[0]) == 9)
-    requests = [bench.submit(stream, 9)]
+def test_a_stream_gets_a_token_in_every_step_while_a_long_prompt_is_read_apart() -> None:
+    bench = Bench(threads=2)
+    first = bench.submit(stream_of(20), 20)
     bench.step()
-    bench.step()
-    requests += [bench.submit([*stream[:2], *([n] * 12)], 2) for n in (7, 8)]
-    bench.llama.refuse_restore = lost
+    second = bench.submit(list(range(38, 14, -1)), 2)
+    cores: list[int] = []
+    while not bench.answers[second].text:
+        before, decoded = len(bench.answers[first].text), bench.llama.decoded
+        bench.step()
+        cores.append(bench.llama.computing)
+        assert len(bench.answers[first].text) > before
+        assert bench.llama.decoded - decoded <= 2  # nothing else of the prompt than its end
+    assert cores.count(1) > 3
+    (apart,) = bench.llama.others
+    assert apart.decoded == 23
+    assert apart.computing == 1
     bench.finish()
-    assert bench.llama.set_aside_tokens >= WORTH_SETTING_ASIDE
-    for request in requests:
+    for request in (first, second):
         bench.check_answer(request)
     bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_two_long_prompts_are_read_at_once_by_half_the_cores_each() -> None:
+    bench = Bench(threads=4)
+    before = bench.llama.decoded
+    requests = [bench.submit([n, *range(20)], 2) for n in (30, 31, 32)]
+    bench.step()
+    assert [other.computing for other in bench.llama.others] == [2, 2]
+    bench.finish()
+    assert bench.llama.decoded - before <= 3 * 2
+    assert sum(other.decoded for other in bench.llama.others) == 3 * 20
+    assert all(bench.cached(request) == 0 for request in requests)
+    for request in requests:
+        bench.check_answer(request)
+
+
+@pytest.mark.usefixtures("world")
+def test_who_has_the_same_long_prompt_waits_for_it_to_be_read_apart() -> None:
+    bench = Bench(threads=2)
+    prompt = list(range(24))
+    requests = [bench.submit(prompt, 3) for _ in range(3)]
+    bench.finish()
+    assert sum(other.decoded for other in bench.llama.others) == 23
+    assert [bench.cached(request) for request in requests] == [0, 23, 23]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_short_prompt_does_not_wait_for_the_long_one_that_it_begins_like() -> None:
+    bench = Bench(threads=2)
+    long = bench.submit(list(range(25)), 2)
+    bench.step()
+    short = bench.submit([*range(7), 30], 2)
+    bench.step()
+    assert bench.answers[short].text
+    assert not bench.answers[long].text
+    bench.finish()
+    bench.check_answer(long)
+
+
+@pytest.mark.usefixtures("world")
+def test_what_is_known_of_a_prompt_is_not_read_again() -> None:
+    bench = Bench(threads=2, prefix_cache_mb=2)
+    park(bench, list(range(8)))
+    assert bench.llama.others == []
+    request = bench.submit([*range(8), *range(20, 36)], 2)
+    bench.check_answer_of(request)
+    assert bench.cached(request) == 8
+    assert [other.decoded for other in bench.llama.others] == [15]
+
+
+@pytest.mark.usefixtures("world")
+def test_a_prompt_that_is_cancelled_while_it_is_read_leaves_nothing() -> None:
+    bench = Bench(threads=2)
+    request = bench.submit(list(range(24)), 2)
+    bench.step()
+    bench.cancel(request)
+    assert not bench.loop.busy
+    bench.check_answer_of(bench.submit(list(range(5, 29)), 2))
+    bench.check_all_free()
+
+
+@pytest.mark.usefixtures("world")
+def test_what_cannot_be_read_apart_is_decoded_with_the_others() -> None:
+    bench = Bench(threads=2)
+    bench.llama.refuse_another = 1
+    request = bench.submit(list(range(24)), 2)
+    bench.check_answer_of(request)
+    assert bench.llama.others == []
+    lost = Bench(threads=2)
+    first = lost.submit(list(range(24)), 2)
+    lost.step()
+    (apart,) = lost.llama.others
+    apart.refuse_take = 1
+    lost.check_answer_of(first)
+    assert lost.llama.decoded >= 24
+    failing = Bench(threads=2)
+    first = failing.submit(list(range(24)), 2)
+    failing.step()
+    (apart,) = failing.llama.others
+    apart.refuse = 1
+    failing.check_answer_of(first)
+    assert failing.llama.decoded >= 24
 
 
 def park(bench: Bench, prompt: list[int]) -> None:

@@ -15,7 +15,7 @@ from models.errors import LoadFailed
 from models.settings import ModelSettings
 from models.sources import resolve
 from models.types import GenerateRequest, Sampling, TokenPrompt
-from models.worker.llama import BATCH, Llama, Rows, State
+from models.worker.llama import BATCH, Llama, Rows
 from models.worker.llama import llama_cpp as llama_library
 from tests.tiny_models import CONTEXT, WINDOW, write_hybrid, write_recurrent, write_windowed
 from tests.unit.models.served import Served
@@ -131,47 +131,45 @@ def test_a_model_without_a_window_gives_the_same_logits(plain: Path, split: bool
     check_reuse(llama, prompt, 200, prompt[30:150])
 
 
-def test_what_is_set_aside_comes_back_behind_what_stayed(plain: Path) -> None:
-    llama = load(plain, kv_tokens=4 * CONTEXT)
-    prompt, other = text(llama, 300), text(llama, 200, first=50)
+@pytest.mark.parametrize("kind", ["plain", "windowed"])
+def test_what_was_read_in_another_context_continues_what_is_here(
+    kind: str, request: pytest.FixtureRequest
+) -> None:
+    llama = load(request.getfixturevalue(kind), kv_tokens=4 * CONTEXT)
+    prompt = text(llama, 300)
     unshared = decode(llama, 0, prompt)
     noise = distance(decode(llama, 1, prompt, batch=60), unshared)
-    assert llama.cut(0, 299)
+    assert llama.cut(0, 120)
     assert llama.cut(1, 0)
     assert llama.share(0, 1, 120)
-    for _ in range(2):
-        state = llama.set_aside(0, 120)
-        assert llama.holds(0, 120)
-        decode(llama, 2, other)  # takes the cells that became free
-        assert llama.bring_back(0, state, 299)
-        assert llama.cut(2, 0)
-    assert distance(decode(llama, 0, prompt, 299), unshared) <= 3 * noise + 1e-3
-    assert distance(decode(llama, 1, prompt, 120), unshared) <= 3 * noise + 1e-3
+    other = llama.another(CONTEXT)
+    assert other is not None
+    assert other.append(0, llama.save(1), 120)
+    assert other.decode([Rows(0, 120, prompt[120:299], 0)]) == 0
+    assert other.holds(0, 299)
+    assert llama.append(1, other.save(0, 120), 299)
+    bound = 3 * noise + 1e-3
+    assert distance(decode(llama, 1, prompt, 299), unshared) <= bound
+    assert distance(decode(llama, 0, prompt, 120), unshared) <= bound  # its cells are its own
 
 
-def test_a_crowd_of_prompts_answers_as_each_would_alone(
-    plain: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("kind", ["plain", "windowed"])
+def test_prompts_read_apart_are_answered_as_with_the_others(
+    kind: str, request: pytest.FixtureRequest
 ) -> None:
-    served = Served(plain, prefix_cache_mb=64, context=CONTEXT, kv_tokens=4 * CONTEXT)
-    served.loop._pace.short_ms = 0  # no prompt is short
-    moved: list[int] = []
-    bring_back = Llama.bring_back
-
-    def watched(llama: Llama, sequence: int, state: State, length: int) -> bool:
-        moved.append(length)
-        return bring_back(llama, sequence, state, length)
-
-    monkeypatch.setattr(Llama, "bring_back", watched)
+    path = request.getfixturevalue(kind)
+    served = Served(path, threads=2, prefix_cache_mb=64, context=CONTEXT, kv_tokens=4 * CONTEXT)
+    assert served.loop._scheduler.apart == CONTEXT
     beginning = [*range(10, 30)]
     pages = [text(served.loop._llama, 370, first=1 + 40 * n) for n in range(4)]
     requests = [greedy(beginning + page) for page in pages]
-    together = served.ask(requests)
-    assert moved
-    assert min(moved) > len(beginning)
-    monkeypatch.setattr(served.loop._scheduler, "apart", False)
-    alone = [served.ask([request])[0] for request in requests]
+    apart = served.ask(requests)
+    assert len(served.loop._reading._readers) == 2
+    steps = Served(path, threads=2, prefix_cache_mb=0, context=CONTEXT, kv_tokens=4 * CONTEXT)
+    assert steps.loop._scheduler.apart == 0
+    alone = [steps.ask([request])[0] for request in requests]
     # A rare answer may turn on the last bits; one that lost a cell is all wrong.
-    assert sum(one == other for one, other in zip(together, alone, strict=True)) >= 3
+    assert sum(one == other for one, other in zip(apart, alone, strict=True)) >= 3
 
 
 def test_cells_that_a_window_gave_away_are_noticed(windowed: Path) -> None:

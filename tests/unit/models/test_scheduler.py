@@ -1,13 +1,9 @@
-import pytest
-
 from models.worker.pace import Budget
 from models.worker.parked import ParkedPrefixes
 from models.worker.scheduler import (
     FLEX_TURN,
     LEAST_APART,
     WHOLE_TILE,
-    WORTH_SETTING_ASIDE,
-    Piece,
     Placed,
     Preempted,
     Scheduler,
@@ -122,9 +118,9 @@ def test_idle_prefixes_give_way_before_anyone_is_preempted() -> None:
     admit(subject)
     for _ in range(3):
         pieces = subject.plan(ALL)
-        if subject.shortage(pieces):
-            subject.make_room(sum(len(piece.tokens) for piece in pieces))
-        assert subject.shortage(pieces) == 0
+        needed = sum(len(piece.tokens) for piece in pieces)
+        subject.make_room(needed)
+        assert needed <= subject.slots.free_cells
         subject.done(pieces)
     assert subject.running[0].pending == 0
 
@@ -163,61 +159,67 @@ def test_where_more_wait_than_stream_the_pieces_are_larger() -> None:
     ]
 
 
-def crowd(stream_tokens: int, *lengths: int, apart: bool = True) -> Scheduler:
-    """One that streams after so many tokens of its own, and prompts of these lengths."""
-    subject = scheduler(cells=5000, parallel=8, batch=2000)
+def reads(lengths: dict[int, int], flex: tuple[int, ...] = (), apart: int = 4000) -> Scheduler:
+    """Prompts of these lengths, of an owner each, that have got their places."""
+    subject = scheduler(cells=20_000, parallel=8, batch=5000)
     subject.apart = apart
-    streaming(subject, 1, stream_tokens)
-    for number, length in enumerate(lengths, start=2):
-        subject.submit(sequence(number, length))
+    for number, length in lengths.items():
+        subject.submit(sequence(number, length, owner=str(number), flex=number in flex))
     admit(subject)
     return subject
 
 
-def steps(subject: Scheduler, count: int) -> list[list[tuple[int, int]]]:
-    """Who has how many tokens in each of the next steps."""
-    found: list[list[tuple[int, int]]] = []
-    for _ in range(count):
-        pieces = subject.plan(Budget(paced=7, short=20))
-        found.append([(piece.sequence.id, len(piece.tokens)) for piece in pieces])
-        subject.done(pieces)
-        for piece in pieces:
-            piece.sequence.tokens += [7] * piece.logits
+def turns(subject: Scheduler, count: int, pieces: int, piece: int = 256) -> list[list[int]]:
+    """Whose prompts are read at once, in each of so many pieces."""
+    found: list[list[int]] = []
+    for _ in range(pieces):
+        reading = subject.to_read(count)
+        found.append([each.id for each in reading])
+        for each in reading:
+            subject.read(each, min(piece, each.known - 1 - each.read))
+            if each.read == each.known - 1:
+                subject.bring(each)
     return found
 
 
-def test_a_crowd_of_long_prompts_and_the_streams_take_turns() -> None:
-    subject = crowd(WORTH_SETTING_ASIDE, 500, 500, 500)
-    piece = [(2, 3 * WHOLE_TILE)]
-    assert steps(subject, 4) == [[(1, 1)], piece, [(1, 1)], piece]
-    assert steps(crowd(WORTH_SETTING_ASIDE, 500, 500), 2)[1] == [(2, LEAST_APART)]
+def test_long_prompts_are_read_apart_but_for_their_last_token() -> None:
+    subject = reads({1: LEAST_APART, 2: LEAST_APART - 1, 3: 4001})
+    pieces = subject.plan(ALL)
+    assert [piece.sequence.id for piece in pieces] == [2, 3]
+    (first,) = subject.to_read(2)
+    subject.read(first, LEAST_APART - 1)
+    subject.bring(first)
+    assert subject.to_read(2) == []
+    (end,) = (piece for piece in subject.plan(ALL) if piece.sequence is first)
+    assert (end.start, end.logits) == (LEAST_APART - 1, 1)
+    assert len(end.tokens) == 1
 
 
-@pytest.mark.parametrize(
-    "subject",
-    [
-        crowd(WORTH_SETTING_ASIDE, 500, 500, apart=False),
-        crowd(WORTH_SETTING_ASIDE, 500),  # nobody waits longer than the stream does
-        crowd(WORTH_SETTING_ASIDE, 20, 20),
-        crowd(WORTH_SETTING_ASIDE - 2, 500, 500),  # the stream is in nobody's way
-    ],
-)
-def test_else_they_share_their_steps(subject: Scheduler) -> None:
-    assert all(step[0] == (1, 1) and len(step) > 1 for step in steps(subject, 2))
+def test_a_prompt_that_is_read_keeps_its_reader_for_a_turn() -> None:
+    assert turns(reads({1: 3000, 2: 3000}), 1, 9) == [*[[1]] * 4, *[[2]] * 4, [1]]
+    assert turns(reads({1: 600, 2: 3000, 3: 3000}), 2, 4) == [[1, 2], [1, 2], [1, 2], [2, 3]]
 
 
-def test_only_what_a_step_s_prompts_pass_over_leaves_the_cache_for_it() -> None:
-    subject = crowd(WORTH_SETTING_ASIDE, 500, 500)
-    assert subject.beside(subject.plan(ALL)) == []  # the stream itself is in the step
-    steps(subject, 1)
-    pieces = subject.plan(Budget(paced=7, short=20))
-    assert [(s.id, own) for s, own in subject.beside(pieces)] == [(1, WORTH_SETTING_ASIDE + 1)]
-    small = subject.plan(Budget(paced=7, short=20))[0]
-    assert subject.beside([Piece(small.sequence, 0, small.tokens[:9], 0)]) == []
-    shared = Sequence(9, "ann", list(range(1000, 1000 + WORTH_SETTING_ASIDE)), 1)
-    subject.submit(shared)
+def test_flex_prompts_are_read_when_no_other_is_and_every_ninth_piece() -> None:
+    subject = reads({1: 3000, 2: 3000}, flex=(1,))
+    assert turns(subject, 1, 10) == [*[[2]] * FLEX_TURN, [1], [2]]
+    subject = reads({1: 3000}, flex=(1,))
+    assert turns(subject, 1, 1) == [[1]]
+    subject.submit(sequence(2, 3000))
     admit(subject)
-    assert subject.beside(pieces) == []  # its cells are another's too, and stay
+    assert turns(subject, 1, 1) == [[2]]
+
+
+def test_what_cannot_be_read_apart_goes_in_the_steps() -> None:
+    subject = reads({1: 500, 2: 600})
+    assert subject.plan(ALL) == []
+    subject.read_no_more()
+    assert subject.to_read(2) == []
+    assert [piece.sequence.id for piece in subject.plan(ALL)] == [1, 2]
+    lost = reads({1: 500})
+    (first,) = lost.to_read(1)
+    lost.restart(first)
+    assert [piece.sequence.id for piece in lost.plan(ALL)] == [1]
 
 
 def finish(subject: Scheduler) -> None:

@@ -35,6 +35,7 @@ class World:
     cells: int
     parked_tokens: int
     budget: Budget
+    apart: int = 0  # tokens of a prompt that may be read apart
 
 
 @dataclass(frozen=True)
@@ -90,6 +91,8 @@ class Simulation:
         self.parked.learn(1, 1)
         self.slots = Slots(self.count, self.world.cells, self.parked)
         self.scheduler = Scheduler(self.slots, self.world.parallel, BATCH, max_waiting=10_000)
+        self.scheduler.apart = self.world.apart
+        self.held: Request | None = None  # whose prompt is read apart
         self.owner: dict[int, str] = {}
         self.cache = ReferenceCache(self.world.cells, lambda slot: self.owner[slot])
 
@@ -115,8 +118,9 @@ class Simulation:
     def step(self, *, refused: bool = False) -> None:
         self.steps += 1
         self.admit()
+        read = self.read()
         pieces = self.plan()
-        self.check_pieces(pieces)
+        self.check_pieces(pieces, read=read)
         if refused and len(self.scheduler.running) > 1:
             self.drop(self.scheduler.make_room(self.world.cells))
             self.preempt()
@@ -150,12 +154,41 @@ class Simulation:
     def plan(self) -> list[Piece]:
         while True:
             pieces = self.scheduler.plan(self.world.budget)
-            if not self.scheduler.shortage(pieces):
+            if self.has_room(sum(len(piece.tokens) for piece in pieces)):
                 return pieces
-            wanted = sum(len(piece.tokens) for piece in pieces)
-            self.drop(self.scheduler.make_room(wanted))
-            if self.scheduler.shortage(pieces):
-                self.preempt()
+
+    def has_room(self, cells: int) -> bool:
+        self.drop(self.scheduler.make_room(cells))
+        if cells <= self.slots.free_cells:
+            return True
+        self.preempt()
+        return False
+
+    def read(self) -> bool:
+        """A piece of a prompt apart, brought at once where it is the last or another's turn."""
+        held = self.held
+        reading = self.scheduler.to_read(1)
+        if held is not None and held not in reading and held.unread and held.read > held.past:
+            self.bring(held)
+            reading = self.scheduler.to_read(1)
+        self.held = reading[0] if reading else None
+        if self.held is None:
+            return False
+        if self.held is not held:
+            self.held.read = self.held.past
+        request = self.held
+        self.scheduler.read(request, min(request.known - 1 - request.read, 3))
+        if request.read == request.known - 1:
+            self.bring(request)
+        return True
+
+    def bring(self, request: Request) -> None:
+        while request.slot is not None and not self.has_room(request.read - request.past):
+            pass
+        if request.slot is None:
+            return  # it gave way itself
+        self.cache.append(request.slot, request.past, request.tokens[request.past : request.read])
+        self.scheduler.bring(request)
 
     def preempt(self) -> None:
         found = self.scheduler.preempt()
@@ -182,10 +215,11 @@ class Simulation:
                 self.parked.add(each.tokens, self.owner[each.slot], tuple(each.tokens))
             self.cache.cut(each.slot, 0)
 
-    def check_pieces(self, pieces: Sequence[Piece]) -> None:
+    def check_pieces(self, pieces: Sequence[Piece], *, read: bool) -> None:
         assert sum(len(piece.tokens) for piece in pieces) <= BATCH
         assert len({piece.sequence.id for piece in pieces}) == len(pieces)
-        assert pieces or not self.scheduler.running, "nobody gets on"
+        assert pieces or read or not self.scheduler.running, "nobody gets on"
+        assert all(piece.sequence.unread == 0 for piece in pieces)
         for piece in pieces:
             request, end = piece.sequence, piece.start + len(piece.tokens)
             assert request in self.scheduler.running
@@ -236,7 +270,7 @@ class Simulation:
 @contextlib.contextmanager
 def small_world() -> Iterator[None]:
     with (
-        mock.patch.object(scheduler, "WORTH_WAITING", WORTH_WAITING),
+        mock.patch.multiple(scheduler, WORTH_WAITING=WORTH_WAITING, LEAST_APART=6, TURN_APART=10),
         mock.patch.object(parked, "WORTH_PARKING", 3),
         mock.patch.object(slots, "WORTH_RESTORING", 3),
     ):
@@ -249,6 +283,7 @@ worlds = st.builds(
     cells=st.integers(LONGEST, 3 * LONGEST),
     parked_tokens=st.sampled_from([0, 30, 200]),
     budget=st.sampled_from([Budget(1, 1), Budget(2, 4), Budget(8, 8)]),
+    apart=st.sampled_from([0, 20, LONGEST]),
 )
 # Few beginnings, so that prompts share prefixes of every length.
 prompts = st.builds(
