@@ -176,7 +176,7 @@ class GenerationLoop:
                 self._begin(event.sequence, event.placement)
         self._bring()
         beside = any(not each.unread for each in self._scheduler.running)
-        self._reading.start(self._pace.budget(BATCH).short, beside=beside)
+        self._reading.start(self._pace.budget(BATCH), beside=beside)
         pieces = self._plan()
         if not pieces:
             self._tell()

@@ -27,6 +27,7 @@ llama_cpp: Any = importlib.import_module("llama_cpp")
 
 __all__ = ["BATCH", "Llama", "Rows", "State"]
 
+VECTORS = 17  # of a token, measured: its own, and three as wide as the feed-forward network
 MAX_SEQUENCES = 255  # llama.cpp's LLAMA_MAX_SEQ, less one that saved cells pass through
 TRIED_RECIPES = (Recipe(), Recipe(0.8, 40, 0.9, 0.05, 1, ((0, 0.0),)))
 
@@ -115,6 +116,11 @@ class Llama(LlamaContext):
     def reads_apart(self) -> bool:
         """Whether it is of use to read prompts in another context, and bring them here."""
         return bool(self._cache.scratch) and self._on_cpu and self._threads > 1
+
+    @property
+    def batch_bytes(self) -> int:
+        """About what a context takes to compute a batch: the vectors that it is at work on."""
+        return 4 * BATCH * VECTORS * int(llama_cpp.llama_model_n_embd(self._model))
 
     def another(self, cells: int) -> LlamaContext | None:
         """A second context of the model, with one sequence; None where llama.cpp refuses.

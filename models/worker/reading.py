@@ -12,7 +12,8 @@ from concurrent.futures import wait as wait_for
 from typing import Protocol
 
 from models.worker.cores import CoreLock
-from models.worker.pace import Pace
+from models.worker.llama_context import BATCH
+from models.worker.pace import Budget, Pace
 from models.worker.parked import ParkedPrefixes
 from models.worker.reader import Context, Reader
 from models.worker.scheduler import LEAST_APART, Scheduler, Sequence
@@ -31,6 +32,8 @@ class Model(Context, Protocol):
     def context(self) -> int: ...
     @property
     def reads_apart(self) -> bool: ...
+    @property
+    def batch_bytes(self) -> int: ...
     def another(self, cells: int) -> Context | None: ...
 
 
@@ -64,9 +67,8 @@ class Reading:
             return
         self._token_bytes = token_bytes
         context = self._model.context
-        affordable = int(self._parked.budget * SHARE / token_bytes)
-        self._most = 2 if affordable >= 2 * min(context, ENOUGH) else 1
-        cells = min(context, affordable // self._most // CELLS * CELLS)
+        self._most = 2 if self._affordable(2) >= min(context, ENOUGH) else 1
+        cells = min(context, self._affordable(self._most) // CELLS * CELLS)
         self._scheduler.apart = cells if cells >= LEAST_APART else 0
 
     @property
@@ -112,11 +114,13 @@ class Reading:
             self._model.cut(sequence.slot, 0)
             self._scheduler.restart(sequence)
 
-    def start(self, largest: int, *, beside: bool) -> None:
-        """Have the next pieces read, of so many tokens; half of the cores are for what is beside.
+    def start(self, budget: Budget, *, beside: bool) -> None:
+        """Have the next pieces read; half of the cores are for what is beside.
 
         What has a reader stays with it, and waits there while there are no cores.
         """
+        # All cores together are faster with larger pieces, and nobody streams who would wait.
+        largest = budget.short if beside else 2 * budget.short
         turns = self._scheduler.to_read(self._most)
         under_way = [reader.piece.sequence for reader in self._readers if reader.piece is not None]
         waiting = [sequence for sequence in turns if sequence not in under_way]
@@ -126,7 +130,7 @@ class Reading:
             sequence = waiting.pop(0)
             reader = self._turned_to(sequence, turns)
             if reader is not None:
-                count = min(sequence.known - 1 - sequence.read, largest)
+                count = min(sequence.known - 1 - sequence.read, largest, BATCH)
                 self._cores.acquire()
                 reader.start(count, threads)
                 free -= threads
@@ -135,6 +139,11 @@ class Reading:
         """Until a piece is read, but no longer than that."""
         pieces = [reader.piece.done for reader in self._readers if reader.piece is not None]
         wait_for([piece for piece in pieces if not piece.done()], seconds, FIRST_COMPLETED)
+
+    def _affordable(self, readers: int) -> int:
+        """Cells that each of so many may have."""
+        room = self._parked.budget * SHARE / readers - self._model.batch_bytes
+        return int(room / self._token_bytes)
 
     def _turned_to(self, sequence: Sequence, turns: list[Sequence]) -> Reader | None:
         """A reader that holds what is known of its beginning, if there can be one."""
@@ -163,6 +172,6 @@ class Reading:
             if not self._most:
                 self._scheduler.read_no_more()
             return None
-        self._parked.give(int(cells * self._token_bytes))
+        self._parked.give(int(cells * self._token_bytes) + self._model.batch_bytes)
         self._readers.append(Reader(context))
         return self._readers[-1]

@@ -18,6 +18,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
         "models/worker/bare_load.py",
         "models/worker/llama.py",
         "models/worker/llama_embedder.py",
+        "models/worker/llama_context.py",
         "models/worker/llama_loading.py",
         "models/worker/llama_reranker.py",
         "models/worker/vocabulary.py",

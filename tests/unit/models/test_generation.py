@@ -104,6 +104,7 @@ class ArithmeticLlama:
     shares_prefixes = True
     draws = False  # tokens itself
     longest_piece = 100
+    batch_bytes = 0
 
     def __init__(
         self, *_: object, sequences: int, split: bool, threads: int, cells: int = 0, **__: object
@@ -492,7 +493,9 @@ def small_world() -> Iterator[None]:
         mock.patch.object(scheduling, "WORTH_WAITING", WORTH_WAITING),
         mock.patch.object(scheduling, "SCORED_ROWS", MOST_SCORED),
         mock.patch.multiple(scheduling, LEAST_APART=LEAST_APART, TURN_APART=TURN_APART),
-        mock.patch.multiple(reading, LEAST_APART=LEAST_APART, CELLS=1, ENOUGH=20, wait_for=see),
+        mock.patch.multiple(
+            reading, BATCH=BATCH, LEAST_APART=LEAST_APART, CELLS=1, ENOUGH=20, wait_for=see
+        ),
         mock.patch.object(reader, "ThreadPoolExecutor", LateThread),
         mock.patch.object(parked, "WORTH_PARKING", WORTH_PARKING),
         mock.patch.object(slots, "WORTH_RESTORING", WORTH_PARKING),
