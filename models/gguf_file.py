@@ -107,6 +107,9 @@ def _layout(
             "tensors in all."
         )
     embedding = int(_need(path, architecture, own, "embedding_length"))
+    trained = TRAINED
+    if "context_length" in own:
+        trained = int(_need(path, architecture, own, "context_length"))
     experts = int(number(own, "expert_used_count", 0))
     feed_forward = max(
         _of_layer(own, "feed_forward_length", at, 4 * embedding) for at in range(count)
@@ -125,7 +128,7 @@ def _layout(
         embedding=embedding,
         feed_forward=max(feed_forward, experts * expert),
         vocabulary=_vocabulary(fields, own),
-        context=int(number(own, "context_length", TRAINED)),
+        context=trained,
         window=window,
         causal=bool(own.get("attention.causal", True)),
         parameters=sum(tensor.elements for tensor in tensors),
