@@ -102,7 +102,7 @@ def resolve(
             raise SourceError(f"Source '{source}' is a server; it has no files.")
         case _:
             raise SourceError(
-                f"Source '{source}': unknown kind '{scheme}'; it is one of package:, file:, hf: and "
+                f"Source '{source}': unknown kind '{scheme}'; there are package:, file:, hf: and "
                 "upstream:."
             )
     if not path.exists():
