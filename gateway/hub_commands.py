@@ -201,7 +201,7 @@ def _fetch(
     """Pull with a progress bar; None if the user ended it. Raises DownloadFailed."""
     hub = Hub(hub_token(read_environment(Path.cwd())))
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
@@ -279,7 +279,8 @@ def _print_table(rows: Sequence[dict[str, Any]]) -> None:
             source,
         )
     # In a pipe every row is one line, however long.
-    Console(width=None if sys.stdout.isatty() else WIDE).print(table)
+    width = None if sys.stdout.isatty() else WIDE
+    Console(width=width, markup=False, emoji=False).print(table)
 
 
 def _bytes_of(path: Path) -> int:

@@ -233,4 +233,6 @@ def _print_json(value: object) -> None:
 
 
 def _console() -> Console:
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    # Names and paths are no markup: of "[shape]" nothing would be seen.
+    width = None if sys.stdout.isatty() else PIPE_WIDTH
+    return Console(width=width, highlight=False, markup=False, emoji=False)

@@ -4,6 +4,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, Struct, field
 
+from models.settings import Seconds
 from retrieval.settings import RetrievalSettings
 
 __all__ = [
@@ -65,14 +66,18 @@ class ModelsSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     directory: Annotated[str, Meta(min_length=1)] = "models"  # relative to gateway.toml
     memory_fraction: Annotated[float, Meta(gt=0, le=1)] = 0.9  # of what is free at the start
     # Instead of the fraction: at most so many MiB, of the host's memory and of each GPU's.
-    host_memory_mb: Annotated[int, Meta(ge=1)] | None = None
-    gpu_memory_mb: Annotated[int, Meta(ge=0)] | None = None  # 0: use no GPU
+    host_memory_mb: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = None
+    gpu_memory_mb: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None  # 0: use no GPU
     # Ids of models to load at the start, "*" all; None: those of package: and file: sources. What
     # does not fit beside the others is loaded when it is asked for.
     preload: list[Name] | None = None
-    idle_timeout_s: Annotated[float, Meta(gt=0)] | None = None  # unloaded when unused; None: never
-    min_residency_s: Annotated[float, Meta(ge=0)] = 10.0  # kept by models that push each other out
-    max_waiting: Annotated[int, Meta(ge=1)] = 64  # requests for models that are not loaded
+    idle_timeout_s: Seconds | None = None  # a model that nobody uses is unloaded; None: never
+    min_residency_s: Annotated[float, Meta(ge=0, le=86_400)] = (
+        10.0  # kept by models that push each other out
+    )
+    max_waiting: Annotated[int, Meta(ge=1, le=2**31 - 1)] = (
+        64  # requests for models that are not loaded
+    )
 
 
 class StoreSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -236,10 +236,15 @@ def _remedies(
     if settings.tensor_split is not None and helps(replace(settings, tensor_split=None)):
         yield "no tensor_split"
     if settings.kind == "chat":
+        free = replace(settings, kv_tokens=None)
+        given = settings.kv_tokens is not None
         context = placement.context // 2
+        if given and helps(free):
+            yield "no kv_tokens"
+            context = 0
         while context >= LEAST_ADVISED:
-            if helps(replace(settings, context=context, kv_tokens=None)):
-                yield f"context = {context}"
+            if helps(replace(free, context=context)):
+                yield f"context = {context}{' and no kv_tokens' if given else ''}"
                 break
             context //= 2
         if settings.kv_type in WIDE and helps(replace(settings, kv_type="q8_0")):
@@ -259,9 +264,10 @@ def _together(
     """The cheaper cache and the largest context beside it, where no single setting would do."""
     if settings.kind != "chat" or layout.folder:
         return
-    lean, said = replace(settings, kv_tokens=None), list[str]()
+    lean = replace(settings, kv_tokens=None)
+    said = [] if settings.kv_tokens is None else ["no kv_tokens"]
     if settings.kv_type in WIDE:
-        lean, said = replace(lean, kv_type="q8_0"), ['kv_type = "q8_0"']
+        lean, said = replace(lean, kv_type="q8_0"), [*said, 'kv_type = "q8_0"']
     if settings.prefix_cache_mb:
         lean, said = replace(lean, prefix_cache_mb=0), [*said, "prefix_cache_mb = 0"]
     context = placement.context

@@ -38,6 +38,7 @@ class _Hosted:
     engine: Engine
     footprint: Footprint
     failure: Exception | None = None
+    loading: asyncio.Task[None] | None = None  # the load that runs, or ran last
     load_s: float | None = None  # how long the last load took
     loads: int = 0
 
@@ -110,7 +111,7 @@ class Lifecycle:
         if self._known(key).enter(key, self._clock()):
             self.leave(key)
         else:
-            await self._loaded(self._ask(key, NOBODY))
+            await self._loaded(self._ask(key, NOBODY, load=True))
 
     def begin_load(self, key: str) -> None:
         """Load it in the background; a failure is logged, and told by `stats`.
@@ -119,11 +120,12 @@ class Lifecycle:
         """
         if self._residency.excess([key]):
             raise EngineUnavailable(self._too_large(key))
-        self._begin(self._load_quietly(key, self._ask(key, NOBODY)))
+        self._begin(self._load_quietly(key, self._ask(key, NOBODY, load=True)))
 
     def unload(self, key: str) -> None:
-        """Unload it when its last request is done."""
-        self._residency.unload(key)
+        """Unload it when its last request is done; a load that no request waits for ends now."""
+        gone = EngineUnavailable(f"The model '{self._hosted[key].name}' was unloaded.")
+        self._refuse(self._residency.unload(key), gone)
         self._step()
 
     def fits_now(self, key: str) -> bool:
@@ -198,7 +200,7 @@ class Lifecycle:
             raise EngineUnavailable("The model was removed or changed.", retry_after_s=1)
         return self._residency
 
-    def _ask(self, key: str, owner: str) -> Ticket:
+    def _ask(self, key: str, owner: str, *, load: bool = False) -> Ticket:
         """Begin to wait. Raises QueueFull, EngineUnavailable."""
         if self._ended:
             raise EngineUnavailable("The gateway is shutting down.")
@@ -209,7 +211,7 @@ class Lifecycle:
                 self._turn_s(key),
             )
         self._hosted[key].failure = None  # it is tried again
-        ticket = Ticket(key, owner, self._clock())
+        ticket = Ticket(key, owner, self._clock(), load)
         self._turns[ticket] = asyncio.get_running_loop().create_future()
         self._residency.ask(ticket)
         self._step()
@@ -255,7 +257,7 @@ class Lifecycle:
         for ticket in actions.refuse:
             self._refuse([ticket], EngineUnavailable(self._too_large(ticket.model)))
         for key in actions.load:
-            self._begin(self._load(key))
+            self._hosted[key].loading = self._begin(self._load(key))
         for key in actions.unload:
             self._begin(self._unload(key))
         if self._timer is not None:
@@ -279,10 +281,11 @@ class Lifecycle:
             if not turn.done():
                 turn.set_exception(error)
 
-    def _begin(self, work: Coroutine[Any, Any, None]) -> None:
+    def _begin(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     async def _loaded(self, ticket: Ticket) -> None:
         """Wait for a load, and hold the model no longer."""
@@ -320,6 +323,10 @@ class Lifecycle:
 
     async def _unload(self, key: str) -> None:
         hosted = self._hosted[key]
+        if hosted.loading is not None and not hosted.loading.done():
+            hosted.loading.cancel()
+            # Waited for, so that a process that was just being spawned is there to be stopped.
+            await asyncio.gather(hosted.loading, return_exceptions=True)
         try:
             await hosted.engine.stop(UNLOAD_S)
         except Exception:

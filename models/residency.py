@@ -29,11 +29,12 @@ BURST = 4  # contended swaps in a row before a minimum residency is kept
 
 @dataclass(eq=False)
 class Ticket:
-    """A request, or somebody who wants a model loaded, since `arrived`."""
+    """A request, or (`load`) somebody who only wants a model loaded, since `arrived`."""
 
     model: str
     owner: str
     arrived: float
+    load: bool = False
 
 
 @dataclass
@@ -200,19 +201,21 @@ class Residency:
         found.last_used = now
         self._forget(model)
 
-    def unload(self, model: str) -> None:
-        """Unload it when its last request is gone; requests to come load it again."""
+    def unload(self, model: str) -> list[Ticket]:
+        """Unload it when its last request is gone; requests to come load it again.
+
+        Returns who waited for its load alone, and waits no more.
+        """
         found = self._models[model]
         if found.state in ("loading", "loaded"):
             found.leaving = True
+        return self._dismiss([one for one in self._waiting if one.model == model and one.load])
 
     def loaded(self, model: str, now: float) -> list[Ticket]:
         """It is; who waited for it enters now, before anybody can want its place."""
         found = self._models[model]
         found.state = "loaded"
         found.loaded_at = found.last_used = now
-        if found.leaving:
-            return []
         return self._admit([ticket for ticket in self._waiting if ticket.model == model], now)
 
     def failed(self, model: str) -> list[Ticket]:
@@ -243,7 +246,11 @@ class Residency:
         ]
         actions.admit = self._admit(entering, now)
         for name, one in self._models.items():
-            if one.state != "loaded" or one.running:
+            if one.running:
+                continue
+            if one.state == "loading" and one.leaving and not self.waiting(name):
+                self._begin_unload(name, actions)
+            if one.state != "loaded":
                 continue
             if one.leaving:
                 self._begin_unload(name, actions)
@@ -379,9 +386,11 @@ class Residency:
         return tickets
 
     def _refuse(self, model: str) -> list[Ticket]:
-        refused = [ticket for ticket in self._waiting if ticket.model == model]
-        self._waiting = [ticket for ticket in self._waiting if ticket.model != model]
-        return refused
+        return self._dismiss([ticket for ticket in self._waiting if ticket.model == model])
+
+    def _dismiss(self, tickets: list[Ticket]) -> list[Ticket]:
+        self._waiting = [ticket for ticket in self._waiting if ticket not in tickets]
+        return tickets
 
     def _begin_unload(self, model: str, actions: Actions) -> None:
         self._models[model].state = "unloading"

@@ -9,10 +9,20 @@ from msgspec.structs import replace
 from models.errors import InvalidRequest
 from models.upstream_settings import UpstreamSettings
 
-__all__ = ["KVType", "Lora", "ModelSettings", "SamplingDefaults", "Shape", "at_precision"]
+__all__ = [
+    "KVType",
+    "Lora",
+    "ModelSettings",
+    "SamplingDefaults",
+    "Seconds",
+    "Shape",
+    "at_precision",
+]
 
-PositiveInt = Annotated[int, Meta(ge=1)]
-Positive = Annotated[float, Meta(gt=0)]
+# What is beyond these is a slip: better said of the field than met as an overflow later.
+PositiveInt = Annotated[int, Meta(ge=1, le=2**31 - 1)]
+Billions = Annotated[float, Meta(gt=0, le=1e6)]
+Seconds = Annotated[float, Meta(gt=0, le=366 * 86_400)]
 NonEmpty = Annotated[str, Meta(min_length=1)]
 KVType = Literal["f32", "f16", "bf16", "q8_0", "q5_1", "q5_0", "q4_1", "q4_0"]
 
@@ -24,7 +34,7 @@ class SamplingDefaults(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     temperature: Annotated[float, Meta(ge=0, le=2)] | None = None
     top_p: Annotated[float, Meta(ge=0, le=1)] | None = None
-    top_k: Annotated[int, Meta(ge=0)] | None = None
+    top_k: Annotated[int, Meta(ge=0, le=2**31 - 1)] | None = None
     min_p: Annotated[float, Meta(ge=0, le=1)] | None = None
     typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     presence_penalty: Annotated[float, Meta(ge=-2, le=2)] | None = None
@@ -36,7 +46,7 @@ class Lora(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A LoRA adapter in GGUF, applied to every request of the model."""
 
     source: NonEmpty  # as a model's
-    scale: float = 1.0
+    scale: Annotated[float, Meta(ge=-1000, le=1000)] = 1.0
 
 
 class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -45,13 +55,15 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     All names are those of the model's config.json, in short.
     """
 
-    layers: PositiveInt
+    layers: Annotated[int, Meta(ge=1, le=10_000)]
     embedding: PositiveInt  # width of a token's vector between layers
     heads: PositiveInt
     kv_heads: PositiveInt | None = None  # None: as many as heads
     head_dim: PositiveInt | None = None  # None: embedding / heads
     vocabulary: PositiveInt
-    parameters: PositiveInt | None = None  # how many, all experts'; None: from parameters_b
+    parameters: Annotated[int, Meta(ge=1, le=10**15)] | None = (
+        None  # how many, all experts'; None: from parameters_b
+    )
     feed_forward: PositiveInt | None = None  # None: four times embedding
     experts: PositiveInt | None = None
     experts_used: PositiveInt | None = None  # of them, by one token
@@ -78,7 +90,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     name: str = ""  # what people are shown; empty: the id
     description: str = ""
     notes: str = ""  # for whoever reads the list of models
-    parameters_b: Positive | None = None  # in billions, all experts'
+    parameters_b: Billions | None = None  # in billions, all experts'
     parameters_estimated: bool = False  # nobody has published the number
     aliases: list[NonEmpty] = field(default_factory=list[str])  # other ids that requests may use
     # Tokens a request may use; None: what it was trained for. A GGUF embedding model: tokens of an
@@ -97,12 +109,16 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     # "global": also between owners. Then how fast an answer begins tells whether anybody else has
     # sent the same beginning.
     prefix_scope: Literal["owner", "global"] = "owner"
-    prefix_cache_mb: Annotated[int, Meta(ge=0)] = 512  # host memory for prompts seen; 0: none
+    prefix_cache_mb: Annotated[int, Meta(ge=0, le=2**31 - 1)] = (
+        512  # host memory for prompts seen; 0: none
+    )
     # "auto": as many as fit the memory plan; -1: all; without a GPU it means nothing.
-    gpu_layers: Annotated[int, Meta(ge=-1)] | Literal["auto"] = "auto"
-    gpus: list[Annotated[int, Meta(ge=0)]] | None = None  # indexes it may use; None: the plan says
+    gpu_layers: Annotated[int, Meta(ge=-1, le=2**31 - 1)] | Literal["auto"] = "auto"
+    gpus: list[Annotated[int, Meta(ge=0, le=2**31 - 1)]] | None = (
+        None  # indexes it may use; None: the plan says
+    )
     # How much of the model each of its GPUs gets, in parts of the sum; None: the plan says.
-    tensor_split: list[Annotated[float, Meta(ge=0)]] | None = None
+    tensor_split: list[Annotated[float, Meta(ge=0, le=1e6)]] | None = None
     # Where llama.cpp draws the tokens of requests without grammars, penalties or logprobs itself;
     # "auto": where the logits are on a GPU.
     backend_sampling: Literal["auto", "on", "off"] = "auto"
@@ -113,7 +129,7 @@ class ModelSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tru
     sampling: SamplingDefaults = SamplingDefaults()
     upstream: UpstreamSettings | None = None  # how to reach a source of `upstream:URL`
     small: bool = False  # ensembles constrain a small model's values to spans of the passages
-    idle_timeout_s: Positive | None = None  # unloaded when unused for so long; None: as [models]
+    idle_timeout_s: Seconds | None = None  # unloaded when unused for so long; None: as [models]
     pin: bool = False  # never unloaded to make room for others
     preload: bool | None = None  # loaded at the start; None: as [models]
     # Embedding models only.

@@ -101,7 +101,10 @@ def resolve(
         case "upstream":
             raise SourceError(f"Source '{source}' is a server; it has no files.")
         case _:
-            raise SourceError(f"Source '{source}': unknown kind '{scheme}'; use package: or file:.")
+            raise SourceError(
+                f"Source '{source}': unknown kind '{scheme}'; there are package:, file:, hf: and "
+                "upstream:."
+            )
     if not path.exists():
         raise SourceError(f"Source '{source}': there is no file {path}.")
     return path

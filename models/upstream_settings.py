@@ -8,7 +8,7 @@ __all__ = ["Server", "UpstreamSettings"]
 
 Server = Literal["openai", "openrouter", "vllm", "llama-server", "jurat"]
 Seconds = Annotated[float, Meta(gt=0, le=7 * 86_400)]
-Cost = Annotated[float, Meta(ge=0)]
+Cost = Annotated[float, Meta(ge=0, le=1e6)]
 Command = list[Annotated[str, Meta(min_length=1)]]
 Text = Annotated[str, Meta(pattern=r"^[ -~]*$")]  # what a header can hold
 # Headers that carry secrets: those stand in the environment, not in a file.
@@ -34,12 +34,16 @@ class UpstreamSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     first_token_timeout_s: Seconds = 120.0  # from the request to the first piece of the answer
     timeout_s: Seconds = 600.0  # for a whole request, repetitions included
     retries: Annotated[int, Meta(ge=0, le=10)] = 2  # before the first piece of the answer only
-    breaker_failures: Annotated[int, Meta(ge=1)] = 5  # in a row; then nobody asks it for a while:
+    breaker_failures: Annotated[int, Meta(ge=1, le=10_000)] = (
+        5  # in a row; then nobody asks it for a while:
+    )
     breaker_cooldown_s: Seconds = 30.0
     max_concurrent: Annotated[int, Meta(ge=1, le=10_000)] = 16  # more wait here for their turn
     input_cost: Cost = 0.0  # for a million tokens of prompts
     output_cost: Cost = 0.0  # for a million tokens of answers
-    dimension: Annotated[int, Meta(ge=1)] | None = None  # an embedder's; None: seen in answers
+    dimension: Annotated[int, Meta(ge=1, le=2**31 - 1)] | None = (
+        None  # an embedder's; None: seen in answers
+    )
     start: Command = field(default_factory=list[str])
     ready: str | Command = ""  # a command that succeeds, or a URL that answers 200; empty: /models
     stop: Command = field(default_factory=list[str])

@@ -11,7 +11,8 @@ from pathlib import Path
 import msgspec
 
 from models.engines.trials import Trials
-from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError
+from models.errors import EngineCrashed, EngineUnavailable, LoadFailed, ModelError, SourceError
+from models.gguf_file import check_headers
 from models.types import (
     EmbedRequest,
     EmbedResult,
@@ -173,6 +174,14 @@ class LocalEngine:
         self._failure = None
         mode = " in safe mode" if self._safe_mode else ""
         self._set_state("loading", f"loading{mode}")
+        if self._spec.runs_llama:
+            try:  # a damaged header has llama.cpp take all the memory there is, or no end
+                await asyncio.to_thread(check_headers, Path(self._spec.path))
+            except SourceError as error:
+                self._give_up(
+                    LoadFailed(f"The model '{self._spec.model}' could not be loaded: {error}")
+                )
+                return
         spec = self._moded()
         spec = msgspec.structs.replace(spec, trial=self._trials.of(spec))
         worker = WorkerProcess(spec, self._folder, self._on_message, self._on_death)

@@ -200,25 +200,42 @@ class UpstreamEngine:
 
     async def _begun(self) -> None:
         """The server runs; a start that failed counts as its failure."""
-        if self._job.state != "running":
-            self._admit()
-            try:
-                await self._job.acquire()
-            except LoadFailed as failure:
-                self._count(failure)
-                raise
-            except BaseException:
-                self._circuit.abandoned()
-                raise
-            self._circuit.abandoned()  # what is asked next is the trial
-        else:
+        if self._job.state == "running":
             await self._job.acquire()
+            return
+        self._admit()
+        async with self._counted():
+            await self._job.acquire()
+        self._circuit.abandoned()  # what is asked next is the trial
+
+    async def _again(self, deadline: float) -> float:
+        """Before a repetition: a server that was lost is started. Gives the deadline after that."""
+        if self._job.state == "running":
+            return deadline
+        clock = asyncio.get_running_loop().time
+        began = clock()
+        async with self._counted():
+            await self._job.revive()
+        return deadline + clock() - began
+
+    @asynccontextmanager
+    async def _counted(self) -> AsyncGenerator[None, None]:
+        """A start, admitted by the circuit."""
+        try:
+            yield
+        except LoadFailed as failure:
+            self._count(failure)
+            raise
+        except BaseException:
+            self._circuit.abandoned()
+            raise
 
     async def _call(self, ask: Callable[[], Awaitable[T]]) -> T:
         """The result of one request that is answered in one piece."""
         async with self._admitted() as deadline:
             for attempt in range(self._settings.retries + 1):
                 self._admit()
+                deadline = await self._again(deadline)
                 try:
                     async with self._until(deadline, self._whole):
                         found = await ask()
@@ -235,6 +252,7 @@ class UpstreamEngine:
         """The pieces of an answer, of the first attempt that gives one."""
         for attempt in range(self._settings.retries + 1):
             self._admit()
+            deadline = await self._again(deadline)
             reader.begin()
             said = False
             try:

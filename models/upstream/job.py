@@ -59,20 +59,24 @@ class Job:
         if self._idle is not None:
             self._idle.cancel()
         try:
-            while self.state != "running":
-                if self._change is None:
-                    self._begin(self._start(), "starting")
-                change = self._change
-                assert change is not None
-                await asyncio.wait([change])  # a caller that goes does not end it for the others
-                if change.cancelled():
-                    raise EngineUnavailable(f"The model '{self._model}' is being stopped.")
-                failure = change.result()
-                if failure:
-                    raise LoadFailed(f"The model '{self._model}' could not be started: {failure}")
+            await self.revive()
         except BaseException:
             self.release()
             raise
+
+    async def revive(self) -> None:
+        """The same for who holds it already, and has found that it was lost."""
+        while self.state != "running":
+            if self._change is None:
+                self._begin(self._start(), "starting")
+            change = self._change
+            assert change is not None
+            await asyncio.wait([change])  # a caller that goes does not end it for the others
+            if change.cancelled():
+                raise EngineUnavailable(f"The model '{self._model}' is being stopped.")
+            failure = change.result()
+            if failure:
+                raise LoadFailed(f"The model '{self._model}' could not be started: {failure}")
 
     def release(self) -> None:
         """The request is done; the last one sets the idle time-out going."""
@@ -80,7 +84,7 @@ class Job:
         self._watch()
 
     def lost(self) -> None:
-        """Nobody listens there any more: the next request looks, and starts it again."""
+        """Nobody listens there any more: the next attempt looks, and starts it again."""
         if self._settings.start and self.state == "running":
             self.state = "asleep"
 

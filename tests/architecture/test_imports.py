@@ -27,7 +27,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "sentence_transformers": "models/worker/embedder.py",
     "torch": "models/worker/embedder.py",
     "transformers": "models/worker/embedder.py",
-    "gguf": ("models/gguf_file.py", "clients/bench/random_gguf.py"),
+    "gguf": ("models/gguf_file.py", "models/gguf_header.py", "clients/bench/random_gguf.py"),
     "pynvml": ("models/machine.py", "clients/evaluation/gpus.py"),
     "huggingface_hub": ("models/hub.py", "models/hub_cache.py"),
     "httpx2": ("models/hub.py", "models/upstream/connection.py"),

@@ -45,6 +45,7 @@ async def _spawn(self: WorkerProcess, address: str) -> asyncio.subprocess.Proces
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(WorkerProcess, "_spawn", _spawn)
     monkeypatch.setattr(local, "FIRST_BACKOFF_S", 0.01)
+    monkeypatch.setattr(local, "check_headers", lambda _: None)  # the files are empty
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(temporary))

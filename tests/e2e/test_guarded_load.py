@@ -1,6 +1,7 @@
 """A llama.cpp build that crashes on this processor, played by a worker that faults as it would."""
 
 import os
+import struct
 from pathlib import Path
 
 import pytest
@@ -158,6 +159,17 @@ async def test_a_truncated_model_is_an_error_that_names_it(tmp_path: Path, kept:
     with pytest.raises(LoadFailed, match=r"cut\.gguf"):
         await engine.start()
     assert engine.stats().state == "failed"
+    await engine.stop(5)
+
+
+async def test_a_damaged_header_is_not_given_to_llama_cpp(tmp_path: Path) -> None:
+    path = tmp_path / "huge.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<IQQ", 3, 2**40, 0))
+    spec = WorkerSpec(model="huge", kind="chat", path=str(path), threads=1)
+    engine = LocalEngine(spec, tmp_path, Trials(tmp_path / "machine.json"))
+    with pytest.raises(LoadFailed, match=r"huge\.gguf is damaged: .* 1099511627776 tensors"):
+        await engine.start()
+    assert engine.stats().pid is None
     await engine.stop(5)
 
 

@@ -146,6 +146,13 @@ def test_a_broken_file_is_named(
         planning(config, NO_GPU).fit(load_configuration(config).models["cut"])
 
 
+def test_what_stands_in_brackets_is_shown(config: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = config.parent / "models" / "bare.toml"
+    path.write_text('id = "bare"\nkind = "chat"\nsource = "hf:org/bare"\n')
+    text = " ".join(run(capsys, config).replace("│", " ").split())
+    assert "have no [shape] to estimate its memory from" in text
+
+
 def test_measuring_needs_a_worker_for_each_model(
     config: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,6 +161,15 @@ def test_remedies_do_what_they_say() -> None:
         assert fits(fit(remedy, estimated(remedy), tight).estimate.footprint, tight)
 
 
+def test_of_a_cache_that_was_set_too_large_that_is_what_is_said() -> None:
+    large = replace(SMALL, kv_tokens=2_000_000)
+    with pytest.raises(DoesNotFit, match=r"It would fit with no kv_tokens\.") as raised:
+        fit(large, estimated(large), Footprint(host=7 * GIB))
+    assert "context =" not in str(raised.value)
+    with pytest.raises(DoesNotFit, match="context = 4096 and no kv_tokens"):
+        fit(large, estimated(large), Footprint(host=int(5.9 * GIB)))
+
+
 def test_embedders_in_folders_are_weighed_too() -> None:
     model = ModelSettings(id="e", kind="embedding")
     layout = Layout(folder=True, input=400 * MIB)

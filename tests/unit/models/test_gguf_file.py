@@ -1,5 +1,6 @@
 """Reading a GGUF's header: what it says of real and tiny models, and what is wrong with a file."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import pytest
 
 from models.errors import SourceError
 from models.gguf_file import parts, read_layout
+from models.gguf_header import read_header
 from models.sources import resolve
 from tests.real_models import gemma3_270m, smollm2_path
 from tests.tiny_models import CONTEXT, WINDOW, write_hybrid, write_recurrent, write_windowed
@@ -133,6 +135,58 @@ def test_a_tensor_that_no_file_can_hold_is_named(
     )
     with pytest.raises(SourceError, match=r"model\.gguf: the tensor output\.norm is said to have"):
         read_layout(path)
+
+
+def _sized(text: bytes) -> bytes:
+    return struct.pack("<Q", len(text)) + text
+
+
+@pytest.mark.parametrize(
+    ("header", "said"),
+    [
+        (struct.pack("<QQ", 0, 2**60), "1152921504606846976 fields"),
+        (struct.pack("<QQ", 2**60, 0), "1152921504606846976 tensors"),
+        (struct.pack("<QQQ", 0, 1, 2**19), "field 1 of 1 has a name of 524288 bytes"),
+        (
+            struct.pack("<QQ", 0, 1) + _sized(b"words") + struct.pack("<IIQ", 9, 8, 2**60),
+            "1152921504606846976 texts in the field words",
+        ),
+        (
+            struct.pack("<QQ", 0, 1) + _sized(b"digits") + struct.pack("<IIQ", 9, 4, 2**60),
+            "ends within the field digits",
+        ),
+    ],
+    ids=["fields", "tensors", "a name", "texts", "numbers"],
+)
+def test_counts_beyond_any_models_are_refused_before_anything_is_read(
+    tmp_path: Path, header: bytes, said: str
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(b"GGUF" + struct.pack("<I", 3) + header)
+    os.truncate(path, 1 << 20)  # zeros, of which each says that there is nothing
+    with pytest.raises(SourceError, match=said):
+        read_layout(path)
+
+
+def test_a_long_text_is_passed_over(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "llama")
+    writer.add_string("general.description", "x" * 1_000_000)
+    writer.add_string("general.author", "y")
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.close()
+    fields = read_header(tmp_path / "model.gguf").fields
+    assert (fields["general.description"], fields["general.author"]) == ("", "y")
+
+
+def test_a_number_that_no_model_has_is_as_none(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    write_windowed(path)
+    whole = path.read_bytes()
+    key = _sized(b"gemma3.attention.head_count_kv")
+    at = whole.index(key) + len(key)
+    path.write_bytes(whole[:at] + struct.pack("<Ii", 5, -4) + whole[at + 8 :])
+    assert read_layout(path).layers[0].keys > 0
 
 
 def test_damaged_headers_raise_nothing_else(tmp_path: Path) -> None:

@@ -103,6 +103,33 @@ async def test_a_model_with_a_request_makes_room_when_that_is_done() -> None:
     await rig.lifecycle.stop(1)
 
 
+async def test_a_load_that_nobody_waits_for_any_more_ends_at_once() -> None:
+    rig = Rig("a")
+    rig.raw["a"].let.clear()
+    rig.lifecycle.begin_load("a")
+    await until(lambda: rig.state("a") == "loading")
+    rig.lifecycle.unload("a")
+    await until(lambda: rig.raw["a"].stopped.is_set())
+    await until(lambda: rig.lifecycle.fits_now("a"))
+    assert rig.state("a") == "unloaded"
+    assert rig.engines["a"].stats().loads == 0
+    await rig.lifecycle.stop(1)
+
+
+async def test_requests_that_wait_for_a_load_are_served_before_the_model_is_unloaded() -> None:
+    rig = Rig("a")
+    rig.raw["a"].let.clear()
+    rig.lifecycle.begin_load("a")
+    waiting = asyncio.create_task(rig.engines["a"].tokenize(WORDS))
+    await asyncio.sleep(0)
+    rig.lifecycle.unload("a")
+    rig.raw["a"].let.set()
+    assert len(await waiting) == 2
+    await until(lambda: rig.state("a") == "unloaded")
+    assert rig.engines["a"].stats().loads == 1
+    await rig.lifecycle.stop(1)
+
+
 async def test_who_hangs_up_while_it_waits_leaves_nothing() -> None:
     rig = Rig("a")
     rig.raw["a"].let.clear()

@@ -312,6 +312,7 @@ class World:
             assert not any(model == name for model, _ in self.inside), "a busy model was unloaded"
         self.loading += actions.load
         self.unloading += actions.unload
+        self.loading = [name for name in self.loading if name not in actions.unload]
         self.enter(actions.admit)
         for ticket in actions.refuse:
             self.asked.remove(ticket)
@@ -345,7 +346,7 @@ class World:
         if self.found.enter(name, self.now):
             self.inside.append((name, self.now))
         else:
-            ticket = Ticket(name, "x", self.now)
+            ticket = Ticket(name, "x", self.now, load=self.random.random() < 0.2)
             self.found.ask(ticket)
             self.asked.append(ticket)
 
@@ -373,7 +374,8 @@ class World:
             case 2 if self.found.state(name) == "loaded":
                 self.fail(name)
             case 3:
-                self.found.unload(name)
+                for ticket in self.found.unload(name):
+                    self.asked.remove(ticket)
             case _:
                 pass
 

@@ -45,6 +45,12 @@ def test_what_is_no_precision(quant: str) -> None:
         ({"gpu_layers": -2}, "gpu_layers"),
         ({"kv_type": "q3"}, "kv_type"),
         ({"shape": {"layers": 1}}, "embedding"),
+        ({"shape": {"layers": 10**20}}, r"shape\.layers"),
+        ({"max_waiting": 10**20}, "max_waiting"),
+        ({"parameters_b": float("inf")}, "parameters_b"),
+        ({"idle_timeout_s": float("inf")}, "idle_timeout_s"),
+        ({"lora": [{"source": "file:a", "scale": float("nan")}]}, "scale"),
+        ({"upstream": {"input_cost": float("inf")}}, r"upstream\.input_cost"),
         ({"lora": [{"source": "file:a", "weight": 1}]}, "weight"),
     ],
 )

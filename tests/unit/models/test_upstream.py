@@ -390,6 +390,24 @@ async def test_the_first_request_starts_the_server_and_a_lost_one_is_started_aga
     assert not up.exists()
 
 
+async def test_a_repetition_starts_a_server_that_was_lost(tmp_path: Path) -> None:
+    began, up = tmp_path / "began", tmp_path / "up"
+    commands = {
+        "start": ["sh", "-c", f"echo x >> {began}; touch {up}"],
+        "ready": ["test", "-e", str(up)],
+        "ready_interval_s": 0.01,
+        "retries": 1,
+    }
+    async with scripted(FINE) as server:
+        one = engine(server.url, **commands)
+        assert text(await ask(one)) == "Hi there"
+    up.unlink()  # and nobody listens there any more
+    with pytest.raises(EngineUnavailable, match="cannot be reached"):
+        await ask(one)
+    assert began.read_text() == "x\nx\n"
+    await one.stop(10)
+
+
 async def test_a_start_that_fails_is_told_and_counts() -> None:
     one = engine("http://127.0.0.1:9/v1", start=["false"], ready=["false"], breaker_failures=2)
     for _ in range(2):
