@@ -312,11 +312,14 @@ def _step_back(atoms: list[_Atom], first: int, last: int, limits: ChunkLimits) -
         return following
     room = min(limits.overlap, limits.size - atoms[following].tokens)
     longest = limits.size * CHARS_PER_TOKEN
+    # Tokenizers that count an endless word as one token would have most of it shared.
+    earliest = atoms[following].start - limits.overlap * CHARS_PER_TOKEN
     begin = following
     # A chunk begins after the one before it, and reaches beyond its end.
     while begin - 1 > first:
         room -= atoms[begin - 1].tokens
-        if room < 0 or atoms[following].end - atoms[begin - 1].start > longest:
+        start = atoms[begin - 1].start
+        if room < 0 or start < earliest or atoms[following].end - start > longest:
             break
         begin -= 1
     return begin

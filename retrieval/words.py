@@ -61,7 +61,7 @@ _WORD = re.compile(
     rf"|(?:(?![{_UNSPACED}_])[\w{_MARKS}])+"
 )
 # E-02, X_1: letters and digits joined by hyphens.
-_CODE = re.compile(r"[^\W_]+(?:[\-_\u2010][^\W_]+)+")
+_CODE = re.compile(r"(?<![^\W_])[^\W_]++(?:[\-_\u2010][^\W_]++)+")
 _JOINTS = re.compile(r"[\-_\u2010]")
 
 

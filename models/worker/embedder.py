@@ -1,4 +1,4 @@
-"""sentence-transformers: embedders and cross-encoders. The only home of that, and of torch."""
+"""sentence-transformers: embedders and cross-encoders. The only home of that."""
 
 import copy
 import functools
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from sentence_transformers import CrossEncoder, SentenceTransformer
 
 from models.errors import LoadFailed
+from models.worker.packed import pack_linear_layers
 from models.worker.windows import Window
 
 # torch's own annotations are partly unknown; to the type checker it is Any.
@@ -55,6 +56,8 @@ class SentenceEncoder:
         if pooling is not None:
             _pool(path, self._model, POOLING[pooling])
         self._model.eval()
+        if not trust_remote_code:  # foreign code may read a layer's weights by itself
+            pack_linear_layers(self._model)
         self._tokenizer: Any = self._model.tokenizer
         self.dimension = int(self._model.get_embedding_dimension())
         self.context = int(self._model.max_seq_length or 512)
@@ -144,6 +147,7 @@ class CrossEncoderScorer:
                 f"{path}: a cross-encoder that ranks has one label; this has {labels}."
             )
         self._model.eval()
+        pack_linear_layers(self._model)
         self.context = int(model.max_seq_length or 512)
         self.batch_tokens = CPU_BATCH_TOKENS if device == "cpu" else GPU_BATCH_TOKENS
         self.batch_rows = BATCH_ROWS

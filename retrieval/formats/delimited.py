@@ -2,6 +2,7 @@
 
 import csv
 import io
+import re
 
 from retrieval.document import Document
 from retrieval.formats.plain import normal_newlines, read_plain
@@ -11,14 +12,18 @@ __all__ = ["read_delimited"]
 
 _SAMPLE = 16 * 1024  # characters that tell the delimiter
 _DELIMITERS = ",;\t|"
+_SAID = re.compile(r'"?sep=(.)"?\n')  # a first line that says it, as spreadsheets write
 
 
 def read_delimited(text: str) -> Document:
     """The rows of `text`; what no CSV reader takes is left as it stands."""
     text = normal_newlines(text)
     csv.field_size_limit(len(text) + 1)
+    said = _SAID.match(text)
+    cells = text[said.end() :] if said else text
     try:
-        rows = list(csv.reader(io.StringIO(text), delimiter=_delimiter(text[:_SAMPLE])))
+        delimiter = said[1] if said else _delimiter(text[:_SAMPLE])
+        rows = list(csv.reader(io.StringIO(cells), delimiter=delimiter))
     except csv.Error:
         return read_plain(text, "lines")
     return Document(text=markdown_table(rows), markup="markdown")

@@ -25,7 +25,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
         "models/worker/backend_sampling.py",
     ),
     "sentence_transformers": "models/worker/embedder.py",
-    "torch": "models/worker/embedder.py",
+    "torch": ("models/worker/embedder.py", "models/worker/packed.py"),
     "transformers": "models/worker/embedder.py",
     "gguf": ("models/gguf_file.py", "models/gguf_header.py", "clients/bench/random_gguf.py"),
     "pynvml": ("models/machine.py", "clients/evaluation/gpus.py"),

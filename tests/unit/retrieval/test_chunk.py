@@ -235,6 +235,12 @@ def test_time_is_linear_and_chunks_are_bounded(text: str) -> None:
     assert max(len(chunk.text) for chunk in chunks) <= 200 * 8 + 300
 
 
+def test_an_endless_word_is_not_embedded_again_and_again() -> None:
+    # To this tokenizer each run without blanks is one token, however long.
+    chunks = cut("x" * 100_000, size=400, overlap=40)
+    assert sum(len(chunk.text) for chunk in chunks) <= 1.2 * 100_000
+
+
 async def test_tokens_are_counted_in_few_batches() -> None:
     calls: list[int] = []
 

@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from email.message import EmailMessage
 from typing import Any
 
 import pytest
@@ -238,3 +239,22 @@ def test_text_is_what_its_name_says(name: str, markup: str) -> None:
 def test_the_content_decides_not_the_name(write: Callable[[], bytes]) -> None:
     assert text_of(write(), "a.csv") == "Found."
     assert text_of("Found.", "a.pdf") == "Found."
+
+
+def test_a_forwarded_message_is_read_with_the_one_that_has_it() -> None:
+    inner, outer = EmailMessage(), EmailMessage()
+    inner["Subject"] = "Pump four"
+    inner.set_content("It leaks at the seal.")
+    outer["Subject"] = "Fwd"
+    outer.set_content("See below.")
+    outer.add_attachment(inner)
+    outer.add_attachment("1,2", filename="readings.csv")
+    assert text_of(outer.as_bytes(), "a.eml") == (
+        "# Fwd\n\nSee below.\n\nAttachments: readings.csv\n\n# Pump four\n\nIt leaks at the seal."
+    )
+
+
+@pytest.mark.parametrize("mark", [";", "|", "\t"])
+def test_a_first_line_may_say_the_delimiter(mark: str) -> None:
+    text = f"sep={mark}\na,x{mark}b,y\n"
+    assert text_of(text, "a.csv") == "| a,x | b,y |\n|---|---|"

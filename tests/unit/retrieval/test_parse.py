@@ -17,6 +17,13 @@ from tests.unit.retrieval import sample_files as sample
 
 FRENCH = "Le café est déjà fermé. Réinitialisez le routeur après dix secondes.\n"
 RUSSIAN = "Перезагрузите маршрутизатор и подождите десять секунд. Потом проверьте соединение."
+TURKISH = "Bu kılavuz şirketin yıllık izin kurallarını açıklar. Siparişiniz üç iş günü içinde."
+POLISH = "Proszę złożyć wniosek do końca miesiąca. Cena książki wynosi trzydzieści złotych."
+CZECH = "Příručka popisuje pravidla dovolené. Prosíme, odešlete žádost do konce měsíce."
+GREEK = "Το εγχειρίδιο περιγράφει τους κανόνες αδείας."
+ARABIC = "يصف الدليل قواعد الإجازة. يمكن للموظف أخذ عشرين يوما في السنة."
+THAI = "คู่มือนี้อธิบายกฎการลาหยุด พนักงานสามารถลาได้ยี่สิบวันต่อปี"
+KOREAN = "이 안내서는 휴가 규칙을 설명합니다."
 JAPANESE = "ルーターを再起動して、十秒待ってください。その後、接続を確認します。"
 
 
@@ -29,7 +36,24 @@ JAPANESE = "ルーターを再起動して、十秒待ってください。そ�
         ("Größe “fünf” — 3 €", "cp1252"),
         ("Café", "latin-1"),
         (RUSSIAN, "cp1251"),
+        (RUSSIAN, "koi8-r"),
+        (RUSSIAN, "cp866"),
         (JAPANESE, "cp932"),
+        (JAPANESE, "euc-jp"),
+        (JAPANESE, "iso2022_jp"),
+        (KOREAN, "cp949"),
+        ("本手册说明休假规则。员工每年可以休二十天。", "gb18030"),
+        (TURKISH, "cp1254"),
+        (TURKISH, "iso8859-9"),
+        (POLISH, "cp1250"),
+        (POLISH, "iso8859-2"),
+        (CZECH, "cp1250"),
+        (CZECH, "iso8859-2"),
+        (GREEK, "cp1253"),
+        (ARABIC, "cp1256"),
+        (THAI, "cp874"),
+        ("It’s a rule: don’t open “valves” • 5 £", "cp1252"),
+        ("plain words " * 20_000 + TURKISH, "cp1254"),
         (FRENCH, "utf-16"),
         (FRENCH, "utf-16-le"),
         (FRENCH, "utf-16-be"),
@@ -43,6 +67,12 @@ def test_encodings(text: str, codec: str) -> None:
 def test_big_endian_mark() -> None:
     data = codecs.BOM_UTF16_BE + FRENCH.encode("utf-16-be")
     assert read_document(data, "a.md").text == FRENCH
+
+
+@pytest.mark.parametrize("data", [b"hello\0world\0", b"abc\0defgh\0" * 100])
+def test_ascii_with_nuls_is_not_taken_for_chinese(data: bytes) -> None:
+    with pytest.raises(FileRejected, match="NUL"):
+        read_document(data, "a.txt")
 
 
 def test_a_damaged_byte_does_not_garble_the_rest() -> None:

@@ -52,3 +52,9 @@ def test_a_word_inside_a_run_without_spaces_is_found(document: str, query: str) 
 def test_a_text_is_found_by_its_own_words(text: str) -> None:
     assert set(query_words(text)) <= set(document_words(text))
     assert not any(word.isspace() or " " in word for word in document_words(text))
+
+
+@pytest.mark.parametrize("letter", ["x", "字", "é"])
+def test_an_endless_word_takes_no_longer_than_its_length(letter: str) -> None:
+    # With time that grows by the square of it, this test would not end.
+    assert set(document_words(letter * 1_000_000)) <= {letter, letter * 2, "x" * 64, "e" * 64}
