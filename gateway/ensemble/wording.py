@@ -13,7 +13,9 @@ SYMBOLS = {
     "geq": ">=", "ge": ">=", "pm": "±", "mu": "µ", "degree": "°", "circ": "°", "to": "to",
     "quad": " ", "ldots": "…",
 }  # fmt: skip
-MATH = re.compile(r"\$\$?([^$]*[\\^_{][^$]*)\$\$?|\\[(\[](.*?)\\[)\]]", re.DOTALL)
+MATH = re.compile(
+    r"\$\$?((?=[^$]*[\\^_{])[^$]*+)\$\$?|\\[(\[]((?:(?!\\[()\[\]]).)*+)\\[)\]]", re.DOTALL
+)
 WHOLE_MATH = re.compile(r"\$([^$]+)\$")
 STYLE = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|boxed|emph)"
@@ -61,13 +63,15 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 # Thousands apart by spaces, and by points where a comma says that these are no decimals.
-SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d ]*\d)")
+SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})++(?![\d ]*\d)")
 CONTINENTAL = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])")
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d{1,2})(?![\d,.])")
 VULGAR = re.compile(r"(\d{0,9}) ?([¼½¾⅐-⅞])")
 TEN_TO_THE = re.compile(r"^10 ?\^ ?([+-]?\d{1,3})(?!\d)")
 CURRENCY = {"usd": "$", "us$": "$", "eur": "€", "gbp": "£"}
-CURRENCY_FIRST = re.compile(r"^(usd|us\$|eur|gbp) ?(?=[\d.])", re.IGNORECASE)
+CURRENCY_FIRST = re.compile(r"^([+-]?)(usd|us\$|eur|gbp) ?(?=[\d.+-])", re.IGNORECASE)
+MINUS = re.compile(r"^(?:minus|negative) (?=[\d.£$€])", re.IGNORECASE)
+SIGNED_MONEY = re.compile(r"^([+-]) ?([£$€])(?=[\d.])")
 
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
 SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)?|\s+and\s+")
@@ -117,7 +121,8 @@ def items(text: str, max_words: int = 4) -> list[str] | None:
 
 def figures(text: str) -> str:
     """The text with the number that it begins with in plain digits, as "1234.5"."""
-    text = CURRENCY_FIRST.sub(lambda found: CURRENCY[found[1].casefold()], text)
+    text = CURRENCY_FIRST.sub(lambda found: found[1] + CURRENCY[found[2].casefold()], text)
+    text = SIGNED_MONEY.sub(r"\2\1", MINUS.sub("-", text))
     text = SPACED.sub(lambda found: found.group().replace(" ", ""), text)
     text = CONTINENTAL.sub(lambda found: found.group().replace(".", "").replace(",", "."), text)
     text = TEN_TO_THE.sub(r"1e\1", DECIMAL_COMMA.sub(r"\1.\2", text))
