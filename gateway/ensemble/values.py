@@ -113,7 +113,7 @@ HYPHEN = re.compile(r"(?<=[^\W\d_])(?<!\ba)(?<!\ban)(?<!\bthe)-(?=[^\W\d_])")
 ABBREVIATION = re.compile(r"(?<=\w)\s*\([a-z][a-z0-9-]{1,7}\)?$")
 ARTICLE = re.compile(r"\b(?:a|an|the)\s+(?=\S)")
 AMOUNT = re.compile(r"[£$€]|[+-]?\.?\d")
-ONE_ITEM = re.compile(r"[\[{]([^,;\[\]{}]*)[\]}]")
+ONE_ITEM = re.compile(r"[\[{][\s,;]*+([^,;\[\]{}]*)[\s,;]*+[\]}]")
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
