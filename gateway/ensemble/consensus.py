@@ -25,7 +25,8 @@ def nearest(likeness: Sequence[Sequence[float]], weights: Sequence[float]) -> tu
         others = [(like, weights[n]) for n, like in enumerate(row) if n != at]
         total = sum(weight for _, weight in others)
         scores.append(sum(like * weight for like, weight in others) / total if total else 1.0)
-    best = max(range(len(scores)), key=lambda at: (scores[at], -at))
+    # Rounded: equal texts have likenesses that differ in the last bits.
+    best = max(range(len(scores)), key=lambda at: (round(scores[at], 6), -at))
     return best, min(1.0, max(0.0, scores[best]))
 
 

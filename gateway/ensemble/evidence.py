@@ -17,6 +17,7 @@ from gateway.ensemble.ground import sentences
 from gateway.ensemble.text import cells, named_row, one_line
 
 __all__ = [
+    "CODE",
     "Candidate",
     "Sentence",
     "Text",

@@ -8,6 +8,7 @@ from functools import lru_cache
 
 from msgspec import Struct
 
+from gateway.ensemble.months import ORDINAL_MONTHS
 from gateway.ensemble.values import (
     FIGURE,
     NUMBER_WORDS,
@@ -36,6 +37,8 @@ BLOCK = re.compile(
 )
 HEADING_END = re.compile(r"^[ \t]*#[^\n]*\n", re.MULTILINE)
 STOP = re.compile(r"(?<![.!?])[.!?]+[\"'”’)\]*_]*\s+(?=[\"'“‘(\[*_]*[^\Wa-z_])|[。！？]")
+ORDINAL = re.compile(r"(?<!\w)\d{1,2}\.$")
+ORDINAL_MONTH = re.compile(rf"(?:{'|'.join(ORDINAL_MONTHS)})\b")
 REMEMBERED = 64  # texts: every vote on a question is looked for in the same few passages
 ABBREVIATION = re.compile(
     r"(?:(?i:\b(?:e\.g|i\.e|etc|vs|cf|approx|no|fig|dr|mr|mrs|st))|(?<!\d )\b[A-Z])\.$"
@@ -108,7 +111,8 @@ def sentences(text: str) -> tuple[tuple[int, int], ...]:
         cuts |= {found.end() for found in pattern.finditer(text)}
     for found in STOP.finditer(text):
         before = text[max(0, found.start() - 8) : found.start() + 1]
-        if not ABBREVIATION.search(before):
+        ordinal = ORDINAL.search(before) and ORDINAL_MONTH.match(text, found.end())
+        if not ordinal and not ABBREVIATION.search(before):
             cuts.add(found.end())
     ordered = sorted(cuts)
     found_spans: list[tuple[int, int]] = []

@@ -28,10 +28,10 @@ from gateway.ensemble.prompt import (
     read,
     shared,
 )
-from gateway.ensemble.rewrite import Write, standalone, variants, writing
+from gateway.ensemble.rewrite import Write, asked_again, standalone, variants, writing
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
-from gateway.ensemble.whole import asks_of_whole, named
+from gateway.ensemble.whole import asks_of_whole, named, opening_first
 from gateway.schema.ensemble import EnsembleReport, Vote
 from models.engine import Engine
 from models.errors import InvalidRequest
@@ -121,6 +121,8 @@ class Ensemble:
         """
         settings = overridden(self.settings, request.override, self._engines)
         talk = read(request.messages, settings.history_turns, settings.history_chars)
+        if again := asked_again(talk):
+            talk = replace(talk, question=again)
         told: list[str] = []
         async with aclosing(self._deliberate(request, settings, talk)) as steps:
             async for step in steps:
@@ -275,13 +277,18 @@ class Ensemble:
                 "No vector store to search: name one in ensemble.vector_store_ids.",
                 "ensemble.vector_store_ids",
             )
-        hits = await self._search(
-            queries if len(queries) > 1 else queries[0],
-            owner=owner,
-            stores=settings.stores,
-            limit=top_k,
-            score_floor=settings.score_floor,
-        )
+        try:
+            hits = await self._search(
+                queries if len(queries) > 1 else queries[0],
+                owner=owner,
+                stores=settings.stores,
+                limit=top_k,
+                score_floor=settings.score_floor,
+            )
+        except InvalidRequest as error:  # the embedder's, whose input the question is
+            raise InvalidRequest(
+                f"The question cannot be searched for. {error}", "messages"
+            ) from error
         whole: list[Hit] = []
         if self._overview is not None and asks_of_whole(queries[0]):
             whole = await self._overview(
@@ -318,11 +325,12 @@ class Ensemble:
         likeness = await self._likeness(
             query, [one.embed_text for one in found], owner=request.owner
         )
+        ranked = rank(query, texts, found, likeness)
         return Poll(
             settings=settings,
             question=question,
             passages=passages,
-            ranked=rank(query, texts, found, likeness),
+            ranked=opening_first(ranked, settings.excerpt_sentences) if whole else ranked,
             modes=tuple(modes),
             schema=request.schema,
             whole=whole,

@@ -5,13 +5,13 @@ import re
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 
-from gateway.ensemble.evidence import WORD, terms
+from gateway.ensemble.evidence import CODE, WORD, terms
 from gateway.ensemble.prompt import Conversation
 from models.engine import Engine
 from models.errors import ModelError
 from models.types import ChatPrompt, GenerateRequest, Message, Sampling
 
-__all__ = ["Write", "leans", "search_queries", "standalone", "variants", "writing"]
+__all__ = ["Write", "asked_again", "leans", "search_queries", "standalone", "variants", "writing"]
 
 # Has a model write a short text; raises ModelError. None where no member can write.
 Write = Callable[[ChatPrompt, int], Awaitable[str]]
@@ -87,6 +87,23 @@ async def standalone(talk: Conversation, write: Write | None) -> str:
         if lines:
             return lines[0]
     return f"{earlier[-1][-MAX_CHARS:]}\n{talk.question}"
+
+
+def asked_again(talk: Conversation) -> str | None:
+    """The question before, asked of another thing: "And the R450?" after one about the R200.
+
+    None where more than that is asked, or either question names no code, or several.
+    """
+    earlier = [turn.content for turn in talk.history if turn.role == "user"]
+    if not earlier or len(talk.question) > MAX_CHARS or len(earlier[-1]) > MAX_CHARS:
+        return None
+    old, new = (
+        {word for word in WORD.findall(text) if CODE.fullmatch(word)}
+        for text in (earlier[-1], talk.question)
+    )
+    if len(old) != 1 or len(new) != 1 or terms(talk.question) != terms(" ".join(new)):
+        return None
+    return re.sub(rf"(?<!\w){re.escape(old.pop())}(?!\w)", new.pop(), earlier[-1])
 
 
 async def variants(question: str, count: int, write: Write | None) -> list[str]:

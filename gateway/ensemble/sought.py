@@ -2,7 +2,8 @@
 
 So small a model finds the right sentence better than the right words of it. Where a question asks
 for a price and the sentence has one, that is the answer, whatever else of it was said. How
-questions and reasons are put is known of English alone.
+reasons and conditions are put is known of English alone; how a price, a share, a date, a count or
+a person is asked for, of German, French, Spanish, Italian and Portuguese too.
 """
 
 import re
@@ -10,12 +11,16 @@ from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from gateway.ensemble.evidence import WORD, stem, terms
+from gateway.ensemble.months import WRITTEN
 
 __all__ = ["DATE", "sought"]
 
-MONTH = "(?:January|February|March|April|May|June|July|August|September|October|November|December)"
-DAY = r"\d{1,2}(?:st|nd|rd|th)?"
-DATE = rf"(?:{DAY} (?:of )?{MONTH}|{MONTH} {DAY})(?:,? \d{{4}})?\b|\b{MONTH},? \d{{4}}\b"
+MONTH = rf"(?:{'|'.join(sorted(WRITTEN, key=len, reverse=True))})"
+DAY = r"\d{1,2}(?:st|nd|rd|th|er|\.|º)?"
+DATE = (
+    rf"(?:{DAY} (?:of |de )?{MONTH}|{MONTH} {DAY})(?:,? (?:de )?\d{{4}})?\b"
+    rf"|\b{MONTH},? (?:de )?\d{{4}}\b"
+)
 
 
 class Clause(NamedTuple):
@@ -47,24 +52,49 @@ CLAUSES = (
     ),
 )
 MAGNITUDE = r"(?: ?(?:thousand|million|billion|trillion|bn|m|k)\b)?"
-ASKS_PRICE = _any(r"\b(?:costs?|price|priced|charged?|fees?|pay)\b|\bhow much\b(?! of\b)")
+ASKS_PRICE = _any(
+    r"\b(?:costs?|price|priced|charged?|fees?|pay)\b|\bhow much\b(?! of\b)"
+    r"|\bkostete?n?\b|\bcoûte(?:nt)?\b|\bcuánto cuestan?\b|\bquanto (?:costano?|custam?|costa)\b"
+    r"|\b(?:was ist der preis|quel est le prix|cuál es el precio|qual è il prezzo|qual é o preço)\b"
+)
 PRICE = re.compile(
     rf"[£$€] ?\d(?:[\d.,]*\d)?{MAGNITUDE}"
-    rf"|(?<![\w.,])\d[\d.,]*{MAGNITUDE} (?:pounds|dollars|euros|pence|cents)\b"
+    rf"|(?<![\w.,])\d[\d.,]*{MAGNITUDE} ?"
+    r"(?:€|(?:pounds|dollars|euros|pence|cents|Euro|Franken|Dollar|Pfund|francs|livres|libras"
+    r"|dólares|dollari|sterline|reais|EUR|USD|GBP|CHF)\b)"
 )
-ASKS_SHARE = _any(r"\b(?:what|which) (?:percent|percentage|share)\b")
-SHARE = re.compile(r"(?<![\w.,])\d[\d.,]*(?:%| per ?cent\b)")
-ASKS_DATE = _any(r"^(?:\w+ )?when\b|\b(?:what|which) (?:year|date)\b")
+ASKS_SHARE = _any(
+    r"\b(?:what|which) (?:percent|percentage|share)\b"
+    r"|\bwie ?viel prozent\b|\bquel pourcentage\b|\bqué porcentaje\b|\b(?:che|quale) percentuale\b"
+    r"|\bque p(?:or|er)centagem\b"
+)
+SHARE = re.compile(
+    r"(?<![\w.,])\d[\d.,]*(?:[ \u00a0\u202f]?%| per ?cent\b| Prozent\b| pour cent\b| por ciento\b"
+    r"| per cento\b| por cento\b)"
+)
+ASKS_DATE = _any(
+    r"^(?:\w+ )?when\b|\b(?:what|which) (?:year|date)\b"
+    r"|^(?:seit )?wann\b|\bin welchem jahr\b|^quand\b|\bquelle année\b|^¿?(?:desde )?cuándo\b"
+    r"|\bqué año\b|^(?:da )?quando\b|\bin (?:che|quale) anno\b|\bem que ano\b"
+)
 DATED = re.compile(rf"\b(?:{DATE})|\b(?:1\d|20)\d\d\b(?![–—-]\d)")
-ASKS_PERSON = _any(r"^(?:(?:to|by|for|with|from) )?who\b")
-CAPITALISED = r"[A-Z][\w'’.-]*\w"
+# Not of German, whose nouns all have capitals.
+ASKS_PERSON = _any(
+    r"^(?:(?:to|by|for|with|from) )?who\b|^(?:par )?qui\b|^¿?(?:por )?quién(?:es)?\b|^(?:da )?chi\b"
+    r"|^(?:por )?quem\b"
+)
+CAPITALISED = r"[A-ZÀ-ÖØ-Þ][\w'’.-]*\w"
 NAME = rf"{CAPITALISED}(?:(?: (?:de|la|of|van|von|du|le))? {CAPITALISED}| [A-Z]\.)*"
 PERSON = re.compile(rf"\b{NAME}")
 ASKS_PLACE = _any(r"^(?:(?:in|at|to|from|on) )?where\b")
 PLACE = re.compile(rf"\b(?:in|at|to|from|near|on|into|outside|around) (?:the )?(?P<said>{NAME})")
-ASKS_COUNT = _any(r"\bhow many (?P<counted>(?:[\w'-]+ ?){1,3})")
+ASKS_COUNT = _any(
+    r"\b(?:how many |wie ?viele |combien d(?:e |['’])|cuánt[oa]s |quant(?:[ie]|[oa]s) )"
+    r"(?P<counted>(?:[\w'-]+ ?){1,3})"
+)
 COUNTED = re.compile(
-    r"(?<![\w.,-])(?:[£$€] ?)?\d(?:[\d.,]*\d)?(?:%| percent\b)?"
+    r"(?<![\w.,-])(?<!\d[ \u00a0\u202f])(?:[£$€] ?)?"
+    r"(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d(?:[\d.,]*\d)?)(?:%| percent\b)?"
     rf"{MAGNITUDE}(?![\w-])"
 )
 NEAR = 3  # words behind a number, one of which is what is counted

@@ -24,7 +24,7 @@ __all__ = [
 
 TOLERANCE = 1e-3  # relative; see `close`
 
-BLANKS = {"", "na", "n/a", "is_blank", "none", "null", "unknown", "not available"}
+BLANKS = {"", "[]", "{}", "na", "n/a", "is_blank", "none", "null", "unknown", "not available"}
 BLANK_OPENINGS = (
     "unable to answer",
     "the documents do not",
@@ -88,7 +88,8 @@ HEDGE = re.compile(
     r"|within|after|for|in|by|is|are|was|were|it is|[~≈<>≤≥=])(?:\s+|(?<=[~≈<>≤≥=])|(?=[\d£$€]))",
     re.IGNORECASE,
 )
-FIGURE = r"[+-]?(?:\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3})+|\d+)(?:\.\d+)?|[+-]?\.\d+"
+# Nine groups of thousands at most: a longer row is a list, and slow to tell apart.
+FIGURE = r"[+-]?(?:\d{1,3}(?:[,\u00a0\u2009\u202f]\d{3}){1,8}|\d+)(?:\.\d+)?|[+-]?\.\d+"
 POWER = r"(?:[eE][+-]?\d+|\s*[x×*]\s*10\s*\^?\s*[+-]?\d+)?"
 NUMBER = re.compile(
     rf"^(?P<money>[£$€])?\s*(?P<figure>{FIGURE})(?P<power>{POWER})"
@@ -102,15 +103,17 @@ RANGE = re.compile(
 )
 SEPARATORS = re.compile(r"[^\d.+-]")
 LEADING_ZERO = re.compile(r"[+-]?0\d")
-UNIT = re.compile(r"(?:(?!\d)\w|[°%£$€])[^\d]*|")
+UNIT = re.compile(r"(?:(?!\d)\w|[°%£$€])[^\d,;]*|")
 DECADE = re.compile(r"(?:the )?((?:1[5-9]|20)\d0)['’]?s", re.IGNORECASE)
 # In the commonest languages of the web, where the word has no other meaning in any of them.
 YES = {"true", "yes", "ja", "oui", "sí", "sì", "да", "是", "是的", "はい", "예"}
 NO = {"false", "no", "nein", "non", "não", "нет", "否", "不是", "いいえ", "아니요"}
 OUTER = " \t\n.,;:!?\"'“”‘’`*_()"
-HYPHEN = re.compile(r"(?<=[^\W\d_])-(?=[^\W\d_])")
+HYPHEN = re.compile(r"(?<=[^\W\d_])(?<!\ba)(?<!\ban)(?<!\bthe)-(?=[^\W\d_])")
 ABBREVIATION = re.compile(r"(?<=\w)\s*\([a-z][a-z0-9-]{1,7}\)?$")
 ARTICLE = re.compile(r"\b(?:a|an|the)\s+(?=\S)")
+AMOUNT = re.compile(r"[£$€]|[+-]?\.?\d")
+ONE_ITEM = re.compile(r"[\[{][\s,;]*+([^,;\[\]{}]*)[\s,;]*+[\]}]")
 DASHES = str.maketrans(dict.fromkeys("‐‑‒–—−", "-"))
 
 
@@ -137,6 +140,8 @@ def normalise(value: str, unit: str = "") -> Value:
     if is_blank(value):
         return Value("blank")
     text = " ".join(unicodedata.normalize("NFKC", plain(value)).translate(DASHES).split())
+    if one := ONE_ITEM.fullmatch(text.strip(OUTER)):
+        text = one[1]
     text = _without_hedges(_stripped(text))
     if day := date(text):
         return Value("text", text=day)
@@ -228,10 +233,8 @@ def _without_hedges(text: str) -> str:
     """Hedges are dropped before a number only: "In use" and "Up to date" keep their words."""
     rest = text
     while found := HEDGE.match(rest):
-        rest = rest[found.end() :].lstrip(OUTER)
-    number = figures(rest)
-    is_number = number[:1].isdigit() or number[:1] in {"£", "$", "€"}
-    return rest if is_number else text
+        rest = _stripped(rest[found.end() :])
+    return rest if AMOUNT.match(figures(rest)) else text
 
 
 def _range(text: str, unit: str) -> Value | None:
@@ -274,8 +277,12 @@ def _term(folded: str) -> str:
 
 
 def _item(folded: str) -> str:
-    """An item of a list; numbers in one spelling."""
-    number = parse_number(folded.strip(OUTER))
+    """An item of a list; numbers and dates in one spelling."""
+    text = _without_hedges(_stripped(folded))
+    if day := date(text):
+        return day
+    number = parse_number(figures(text))
     if number is None:
-        return _term(folded.strip(OUTER))
-    return f"{number.low:.6g} {number.unit}".strip()
+        return _term(text)
+    figure = f"{number.low:.0f}" if number.low.is_integer() else f"{number.low:.6g}"
+    return f"{figure} {number.unit}".strip()

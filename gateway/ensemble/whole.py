@@ -3,13 +3,15 @@
 import re
 from collections.abc import Sequence
 
-from gateway.ensemble.evidence import WORD, stem, terms
+from msgspec.structs import replace
 
-__all__ = ["asks_of_whole", "named"]
+from gateway.ensemble.evidence import WORD, Sentence, stem, terms
+
+__all__ = ["asks_of_whole", "named", "opening_first"]
 
 THING = (
     r"(?:paper|document|doc|file|text|report|article|book|manual|handbook|study|contract|letter"
-    r"|presentation|chapter|page|it|this)"
+    r"|presentation|chapter|page|it|this|[\w-]+\.[a-z]{2,4})"
 )
 # Said of a whole, in the commonest languages of the web. A question for a fact has none of these.
 PATTERNS = (
@@ -25,6 +27,7 @@ PATTERNS = (
     r"总结|概括|概述|摘要|讲了什么|要約|まとめて|概要|요약",
 )
 WHOLE = re.compile("|".join(PATTERNS), re.IGNORECASE)
+SENTENCE_WORDS = 5  # what has fewer is a title, a label or an address
 SPLIT = re.compile(r"[\W_]+|(?<=[a-z])(?=[A-Z])")
 
 
@@ -50,6 +53,18 @@ def named(question: str, names: Sequence[str]) -> int | None:
     best = max(counts, default=0.0)
     places = [at for at, count in enumerate(counts) if count == best]
     return places[0] if best >= 0.5 and len(places) == 1 else None
+
+
+def opening_first(ranked: Sequence[Sentence], count: int) -> list[Sentence]:
+    """Sentences best first, with the document's first `count` before them, as good as the best.
+
+    What a document is about, it says where it begins; no one sentence of it is like the question.
+    """
+    told = [one for one in ranked if len(WORD.findall(one.text)) >= SENTENCE_WORDS]
+    opening = sorted(told, key=lambda sentence: (sentence.n, sentence.start))[:count]
+    return [replace(one, score=ranked[0].score) for one in opening] + [
+        one for one in ranked if one not in opening
+    ]
 
 
 def _stem_of(name: str) -> str:

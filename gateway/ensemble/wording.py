@@ -3,6 +3,8 @@
 import re
 import unicodedata
 
+from gateway.ensemble.months import MONTHS
+
 __all__ = ["date", "figures", "items", "plain"]
 
 QUOTES = str.maketrans({"’": "'", "‘": "'", "ʼ": "'", "`": "'", "“": '"', "”": '"'})
@@ -13,7 +15,9 @@ SYMBOLS = {
     "geq": ">=", "ge": ">=", "pm": "±", "mu": "µ", "degree": "°", "circ": "°", "to": "to",
     "quad": " ", "ldots": "…",
 }  # fmt: skip
-MATH = re.compile(r"\$\$?([^$]*[\\^_{][^$]*)\$\$?|\\[(\[](.*?)\\[)\]]", re.DOTALL)
+MATH = re.compile(
+    r"\$\$?((?=[^$]*[\\^_{])[^$]*+)\$\$?|\\[(\[]((?:(?!\\[()\[\]]).)*+)\\[)\]]", re.DOTALL
+)
 WHOLE_MATH = re.compile(r"\$([^$]+)\$")
 STYLE = re.compile(
     r"\\(?:text|textbf|textit|textrm|mathrm|mathbf|mathit|mathsf|operatorname|boxed|emph)"
@@ -27,17 +31,15 @@ COMMAND = re.compile(r"\\([A-Za-z]+)\s*")
 LATEX = re.compile(r"\\|\{,\}|\^\{|^\$.*\$$")
 NESTING = 4
 
-MONTHS = "january february march april may june july august september october november december"
-MONTH_NUMBERS = {name[:3]: number for number, name in enumerate(MONTHS.split(), 1)}
-MONTH = rf"(?P<month>{'|'.join(MONTHS.split())}|sept|{'|'.join(MONTH_NUMBERS)})\b\.?"
-DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th)?"
+MONTH = rf"(?P<month>{'|'.join(sorted(MONTHS, key=len, reverse=True))})\b\.?"
+DAY = r"(?P<day>\d{1,2})(?:st|nd|rd|th|er|\.|[º°])?"
 YEAR = r"(?P<year>\d{4})"
 DATES = [
     re.compile(pattern, re.IGNORECASE)
     for pattern in (
-        rf"(?:the\s+)?{DAY}\s+(?:of\s+)?{MONTH}(?:,?\s+{YEAR})?",
+        rf"(?:(?:the|am|le|el|il|em)\s+)?{DAY}\s+(?:(?:of|de)\s+)?{MONTH}(?:,?\s+(?:de\s+)?{YEAR})?",
         rf"{MONTH}\s+(?:the\s+)?{DAY}(?:,?\s+{YEAR})?",
-        rf"{MONTH},?\s+{YEAR}",
+        rf"{MONTH},?\s+(?:de\s+)?{YEAR}",
         rf"{YEAR}-(?P<month>\d\d)-(?P<day>\d\d)(?:[T ]00:00(?::00)?Z?)?",
         rf"{YEAR}/(?P<month>\d\d?)/(?P<day>\d\d?)",
         rf"(?P<day>\d\d?)\. ?(?P<month>\d\d?)\. ?{YEAR}",  # with dots, days come first everywhere
@@ -61,16 +63,18 @@ WORDS = re.compile(
     re.IGNORECASE,
 )
 # Thousands apart by spaces, and by points where a comma says that these are no decimals.
-SPACED = re.compile(r"(?<![\d.,])\d{1,3}(?: \d{3})+(?![\d ]*\d)")
+SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})++(?![\d ]*\d)")
 CONTINENTAL = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])")
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d{1,2})(?![\d,.])")
 VULGAR = re.compile(r"(\d{0,9}) ?([¼½¾⅐-⅞])")
 TEN_TO_THE = re.compile(r"^10 ?\^ ?([+-]?\d{1,3})(?!\d)")
 CURRENCY = {"usd": "$", "us$": "$", "eur": "€", "gbp": "£"}
-CURRENCY_FIRST = re.compile(r"^(usd|us\$|eur|gbp) ?(?=[\d.])", re.IGNORECASE)
+CURRENCY_FIRST = re.compile(r"^([+-]?)(usd|us\$|eur|gbp) ?(?=[\d.+-])", re.IGNORECASE)
+MINUS = re.compile(r"^(?:minus|negative) (?=[\d.£$€])", re.IGNORECASE)
+SIGNED_MONEY = re.compile(r"^([+-]) ?([£$€])(?=[\d.])")
 
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
-SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)?|\s+and\s+")
+SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)*|(?:\s+and)+\s+")
 NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
@@ -89,7 +93,7 @@ def date(text: str) -> str | None:
             continue
         known = found.groupdict()
         month = known["month"].lower()
-        number = int(month) if month.isdigit() else MONTH_NUMBERS[month[:3]]
+        number = int(month) if month.isdigit() else MONTHS[month]
         day, year = known.get("day"), known.get("year")
         if not 1 <= number <= 12 or (day is not None and not 1 <= int(day) <= 31):
             return None
@@ -117,7 +121,8 @@ def items(text: str, max_words: int = 4) -> list[str] | None:
 
 def figures(text: str) -> str:
     """The text with the number that it begins with in plain digits, as "1234.5"."""
-    text = CURRENCY_FIRST.sub(lambda found: CURRENCY[found[1].casefold()], text)
+    text = CURRENCY_FIRST.sub(lambda found: found[1] + CURRENCY[found[2].casefold()], text)
+    text = SIGNED_MONEY.sub(r"\2\1", MINUS.sub("-", text))
     text = SPACED.sub(lambda found: found.group().replace(" ", ""), text)
     text = CONTINENTAL.sub(lambda found: found.group().replace(".", "").replace(",", "."), text)
     text = TEN_TO_THE.sub(r"1e\1", DECIMAL_COMMA.sub(r"\1.\2", text))

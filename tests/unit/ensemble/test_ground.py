@@ -129,3 +129,12 @@ def test_no_text_takes_long(piece: str) -> None:
     neutral(text)
     one_line(f"x{text}x")
     assert time.process_time() - began < 2
+
+
+def test_a_german_date_is_no_end_of_a_sentence() -> None:
+    text = "Er wurde am 14. Mai 1987 eröffnet. Es waren 12. Der Mai kam."
+    assert [text[low:high] for low, high in sentences(text)] == [
+        "Er wurde am 14. Mai 1987 eröffnet.",
+        "Es waren 12.",
+        "Der Mai kam.",
+    ]

@@ -112,6 +112,11 @@ async def test_without_its_judge_the_vote_stands() -> None:
     assert "The judge failed, so the vote stands: gone" in verdict.reasoning
 
 
+def test_of_texts_that_are_the_same_the_first_is_nearest() -> None:
+    likeness = [[1, 1 - 1e-9, 1 - 1e-9], [1 - 1e-9, 1, 1 + 1e-9], [1 - 1e-9, 1 + 1e-9, 1]]
+    assert nearest(likeness, [1, 1, 1])[0] == 0
+
+
 async def test_consensus_takes_the_text_that_is_nearest_to_all_others() -> None:
     replies = {
         "a": writes("24", "A guest is signed off after 24 hours.", 3),

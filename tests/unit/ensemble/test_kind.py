@@ -85,9 +85,13 @@ ABROAD = [
 
 
 @pytest.mark.parametrize("question", ABROAD)
+def test_what_cannot_be_said_is_told_of_english_questions_alone(question: str) -> None:
+    assert kind_held(question, ["Kein Wort davon."])
+
+
+@pytest.mark.parametrize("question", ABROAD[-3:])
 def test_no_form_is_read_into_another_language(question: str) -> None:
     said = "Petra Lang aus Bern zahlte am 12. Mai 1974 genau 30 Euro ($33), die Lampe blieb rot."
-    assert kind_held(question, ["Kein Wort davon."])
     assert sought(said, 0, 5, question) is None
     at = said.index("30 Euro")
     assert whole_phrase(said, at, at + 7, question) == (at, at + 7)

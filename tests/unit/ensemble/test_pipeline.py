@@ -52,7 +52,9 @@ class Rig:
         hits: Sequence[Hit] = (WIFI, ROUTER, WARRANTY),
         small: bool = True,
         gate: Callable[[], "asyncio.Future[None]"] | None = None,
+        fault: Exception | None = None,
     ) -> None:
+        self._fault = fault  # of the search
         self.requests: list[GenerateRequest] = []
         self.searches: list[dict[str, object]] = []
         self.engines = {name: FakeEngine(reply=self._reply, gate=gate) for name in ("m", "other")}
@@ -79,6 +81,8 @@ class Rig:
         self, query: str, *, owner: str, stores: Sequence[str], limit: int, score_floor: float
     ) -> list[Hit]:
         self.searches.append({"query": query, "owner": owner, "stores": stores, "limit": limit})
+        if self._fault is not None:
+            raise self._fault
         if "missing" in stores:
             raise StoreNotFound("missing")
         return [found for found in self._hits if found.score >= score_floor][:limit]
@@ -387,3 +391,21 @@ async def test_of_equal_values_one_that_stands_in_a_passage_answers() -> None:
     verdict = await Rig(replies, replace(SETTINGS, early_stop=False)).verdict()
     assert verdict.report.answer_value == "white"
     assert verdict.text.endswith("[1]")
+
+
+async def test_what_is_asked_of_another_thing_is_the_question_before() -> None:
+    rig = Rig(says("20 seconds"))
+    talk = (
+        Message("user", "How long do I hold the reset button of the R200?"),
+        Message("assistant", "12 seconds"),
+        Message("user", "And the R450?"),
+    )
+    _ = [event async for event in rig.ensemble.run(EnsembleRequest(messages=talk, owner="ann"))]
+    assert rig.searches[0]["query"] == "How long do I hold the reset button of the R450?"
+
+
+async def test_a_question_that_cannot_be_embedded_names_the_messages() -> None:
+    rig = Rig(says("20 seconds"), fault=InvalidRequest("Input 0 has 170000 tokens.", "input"))
+    with pytest.raises(InvalidRequest, match="170000 tokens") as caught:
+        await rig.verdict()
+    assert caught.value.param == "messages"

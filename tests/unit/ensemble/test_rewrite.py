@@ -1,7 +1,7 @@
 import pytest
 
 from gateway.ensemble.prompt import Conversation
-from gateway.ensemble.rewrite import leans, standalone, variants
+from gateway.ensemble.rewrite import asked_again, leans, standalone, variants
 from models.errors import EngineUnavailable
 from models.types import ChatPrompt, Message
 
@@ -62,3 +62,23 @@ async def test_variants_are_distinct_and_bounded() -> None:
     assert await variants("Q?", 0, write) == []
     assert await variants("Q?", 2, Writer(EngineUnavailable("gone"))) == []
     assert await variants("Q?", 2, None) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "question", "again"),
+    [
+        ("How do I reset the R200?", "And the R450?", "How do I reset the R450?"),
+        ("What does R-23 mean?", "R-19", "What does R-19 mean?"),
+        ("How do I reset the R200?", "And how hot may the R450 be?", None),
+        ("How do the R200 and the R450 differ?", "And the R300?", None),
+        ("How do I reset it?", "And the R450?", None),
+        ("How do I reset the R200?", "And then?", None),
+        ("Is the R200's lamp red, R200?", "And the R450?", "Is the R450's lamp red, R450?"),
+    ],
+)
+def test_the_same_may_be_asked_of_another_thing(
+    before: str, question: str, again: str | None
+) -> None:
+    history = (Message("user", before), Message("assistant", "Hold the button."))
+    assert asked_again(Conversation("", history, question)) == again
+    assert asked_again(Conversation("", (), question)) is None

@@ -70,6 +70,35 @@ def test_what_is_asked_for_is_found_where_it_stands_once(
     assert found(question, text, said) == wanted
 
 
+GERMAN = "Der Laden wurde am 14. Mai 1987 in Tübingen mit 1.250 Rädern eröffnet."
+FRENCH = "Hélène Marchand a ouvert le musée le 3 avril 1962 avec 2 300 objets."
+
+
+@pytest.mark.parametrize(
+    ("question", "text", "said", "wanted"),
+    [
+        ("Was kostet ein Lastenrad?", "Mit 2 Rädern kostet es 38 Euro.", "2 Rädern", "38 Euro"),
+        ("Combien coûte le billet ?", "Pour 2 jours, il coûte 5,50 €.", "2 jours", "5,50 €"),
+        ("¿Cuánto cuesta la visita?", "La visita cuesta 18 euros.", "visita", "18 euros"),
+        ("Quanto costa il biglietto?", "Il biglietto costa 7 euro.", "biglietto", None),
+        ("Quanto custa a visita?", "A visita custa € 9,50.", "visita", "€ 9,50"),
+        ("Wie viel Prozent sind Wald?", "Von 90 Teilen sind 35 % Wald.", "90 Teilen", "35 %"),
+        ("Quel pourcentage est boisé ?", "Des 90, 40 % est boisé.", "90", "40 %"),
+        ("Wann wurde er eröffnet?", GERMAN, "Laden", "14. Mai 1987"),
+        ("Quand a-t-il ouvert ?", FRENCH, "musée", "3 avril 1962"),
+        ("¿En qué año abrió?", "Abrió el 5 de mayo de 1911.", "Abrió", "5 de mayo de 1911"),
+        ("Wie viele Räder gab es?", GERMAN, "Laden", None),  # "Rädern" is another word to us
+        ("Combien d'objets y avait-il ?", FRENCH, "musée", "2 300"),
+        ("Qui a ouvert le musée ?", FRENCH, "objets", "Hélène Marchand"),
+        # A word that means something else in another language is no form.
+        ("When did Costa Rica join?", "Costa Rica paid $5 in 1945.", "Rica", "1945"),
+        ("Who won the Grand Prix?", "For $5, Ann Lee won the Grand Prix.", "won", "Ann Lee"),
+    ],
+)
+def test_forms_of_other_languages(question: str, text: str, said: str, wanted: str | None) -> None:
+    assert found(question, text, said) == wanted
+
+
 @given(TEXTS, QUESTIONS, st.integers(0, 40), st.integers(1, 9))
 def test_it_is_a_span_of_the_text(text: str, question: str, start: int, length: int) -> None:
     span = sought(text, start, start + length, question)

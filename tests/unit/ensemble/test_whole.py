@@ -3,8 +3,9 @@ from collections.abc import Callable, Sequence
 import pytest
 from msgspec.structs import replace
 
+from gateway.ensemble.evidence import Sentence
 from gateway.ensemble.pipeline import Ensemble
-from gateway.ensemble.whole import asks_of_whole, named
+from gateway.ensemble.whole import asks_of_whole, named, opening_first
 from retrieval.types import Hit
 from tests.unit.ensemble.passages import ROUTER, WARRANTY, hit
 from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, writes
@@ -14,6 +15,7 @@ from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, writes
     "question",
     [
         "What is this paper about?",
+        "What is routers.md about?",
         "What's the routers handbook about",
         "Summarise the warranty document.",
         "Give me an overview of routers.md",
@@ -95,3 +97,17 @@ async def test_a_whole_document_is_read_from_its_openings() -> None:
     assert not report.is_blank
     await rig.verdict("How long do I hold the reset button?")
     assert len(chosen) == 1
+
+
+def test_how_a_document_begins_says_what_it_is_about() -> None:
+    texts = [
+        "ROUTERS",
+        "This chapter covers the two routers.",
+        "It is short on purpose, dear reader.",
+    ]
+    sentences = [Sentence(1, at, at + 9, text, 0.1) for at, text in enumerate(texts)]
+    best = Sentence(2, 0, 9, "What is a routers chapter about?", 0.6)
+    found = opening_first([best, *sentences], 1)
+    assert [one.text for one in found] == [texts[1], best.text, texts[0], texts[2]]
+    assert found[0].score == best.score
+    assert opening_first([], 3) == []
