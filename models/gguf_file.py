@@ -17,6 +17,7 @@ _gguf: Any = importlib.import_module("gguf")  # its annotations are partly unkno
 __all__ = ["check_adapter", "check_headers", "parts", "read_layout"]
 
 PART = re.compile(r"^(?P<stem>.+)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf$", re.IGNORECASE)
+LAYERS = 1024  # llama.cpp takes 512; a plan weighs each
 BLOCK = re.compile(r"^blk\.(\d+)\.")
 # Every nth layer of these sees all of the text, if the file does not say otherwise.
 PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3n": 5, "gpt-oss": 2, "cohere2": 4, "llama4": 4}
@@ -101,6 +102,10 @@ def _layout(
     last = sum(t.bytes for t in outside) - first
     window = int(number(own, "attention.sliding_window", 0))
     count = int(_need(path, architecture, own, "block_count"))
+    if count > LAYERS:
+        raise SourceError(
+            f"{path}: {architecture}.block_count is {count}, and no model has more than {LAYERS}."
+        )
     if count > len(tensors):
         raise SourceError(
             f"{path}: {architecture}.block_count is {count}, and the file has {len(tensors)} "

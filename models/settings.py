@@ -55,7 +55,7 @@ class Shape(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     All names are those of the model's config.json, in short.
     """
 
-    layers: Annotated[int, Meta(ge=1, le=10_000)]
+    layers: Annotated[int, Meta(ge=1, le=1024)]
     embedding: PositiveInt  # width of a token's vector between layers
     heads: PositiveInt
     kv_heads: PositiveInt | None = None  # None: as many as heads

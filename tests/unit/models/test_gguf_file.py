@@ -214,6 +214,9 @@ def test_architectures_that_nothing_runs(tmp_path: Path) -> None:
     path = write(tmp_path / "blocks.gguf", blocks=None)
     with pytest.raises(SourceError, match=r"llama\.block_count is None"):
         read_layout(path)
+    path = write(tmp_path / "tower.gguf", blocks=2000)
+    with pytest.raises(SourceError, match=r"block_count is 2000, and no model has more than 1024"):
+        read_layout(path)
 
 
 def test_a_model_in_several_files(tmp_path: Path) -> None:
