@@ -86,7 +86,7 @@ class Reading:
             piece, status, elapsed_ms = found
             sequence = piece.sequence
             if status != 0:
-                sequence.apart = False  # so that the steps decode it
+                sequence.apart, sequence.apart_failed = False, True  # the steps decode it
             elif sequence.slot is not None and sequence.read == piece.start:
                 self._scheduler.read(sequence, piece.count)
             if piece.threads == self._all:
@@ -157,7 +157,7 @@ class Reading:
         assert sequence.slot is not None
         before = self._model.save(sequence.slot) if sequence.past else None
         if not reader.turn_to(sequence, before):
-            sequence.apart = False
+            sequence.apart, sequence.apart_failed = False, True
             return None
         return reader
 

@@ -62,8 +62,9 @@ class Scheduler:
     served least goes first. Within an owner's tier the order is by arrival: a request may be
     overtaken only while it waits for another's prefill of the prompt they share.
 
-    Prompts of LEAST_APART to `apart` tokens are not in the steps: another context reads them, one
-    at a time, and what it makes of them is brought into the cells that they are promised here.
+    Of several that run, prompts of which LEAST_APART tokens are to be decoded, and `apart` at most
+    known, are not in the steps: other contexts read them, and what is made of them is brought into
+    the cells that they are promised here.
     """
 
     slots: Slots
@@ -141,6 +142,7 @@ class Scheduler:
 
     def plan(self, budget: Budget) -> list[Piece]:
         """One step: every stream's next tokens, then pieces of prompts, each owner in turn."""
+        self._set_apart()
         room = self.batch
         pieces: list[Piece] = []
         if self.running and self.running[0].alone:
@@ -170,6 +172,7 @@ class Scheduler:
 
     def to_read(self, count: int) -> list[Sequence]:
         """Whose prompts are to be read apart now, so many at once; each has a turn of its own."""
+        self._set_apart()
         unread = [sequence for sequence in self.running if sequence.unread]
         normal = any(not each.flex for each in unread if each not in self._reading)
         staying = [
@@ -254,7 +257,8 @@ class Scheduler:
         self._changed = True
         self.slots.forget(sequence.slot)
         sequence.past = 0
-        sequence.to_prefill, sequence.apart = sequence.pending, False
+        sequence.to_prefill = sequence.pending
+        sequence.apart, sequence.apart_failed = False, True
 
     def _begin(self, sequence: Sequence) -> None:
         if not sequence.begun:
@@ -343,14 +347,18 @@ class Scheduler:
             self._passed_over += 1
         sequence.slot, sequence.past = placement.slot, placement.keep
         sequence.to_prefill, sequence.known = sequence.pending, len(sequence.tokens)
-        sequence.apart = self._reads_apart(sequence)
-        sequence.read = sequence.past
+        sequence.apart = sequence.apart_failed = False
         self.running.append(sequence)
 
-    def _reads_apart(self, sequence: Sequence) -> bool:
-        if sequence.alone or sequence.scored or sequence.to_prefill < LEAST_APART:
-            return False
-        return sequence.known <= self.apart
+    def _set_apart(self) -> None:
+        """Whoever is in others' way from now on; alone, a prompt goes in whole batches."""
+        if not self.apart or len(self.running) < 2:
+            return
+        for each in self.running:
+            left = min(each.pending, each.known - each.past)
+            barred = each.apart or each.apart_failed or each.alone or each.scored
+            if left >= LEAST_APART and each.known <= self.apart and not barred:
+                each.apart, each.read = True, each.past
 
     def _turn_to_prefill(self, sequence: Sequence, unfed: int) -> tuple[int, int, int]:
         """Flex comes last, and on its turn first: what the tiers spent is not comparable."""

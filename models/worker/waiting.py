@@ -25,6 +25,7 @@ class Sequence:
     known: int = 0  # tokens there were when last placed: all of them are to be prefilled
     past: int = 0
     apart: bool = False  # its prompt is read in another context, but for the last token
+    apart_failed: bool = False  # and is not to be again
     read: int = 0  # how far that is, from `past` on
     turn: int = 0  # tokens that are left of its turn there
     slot: int | None = None

@@ -203,11 +203,11 @@ def test_a_prompt_that_is_read_keeps_its_reader_for_a_turn() -> None:
 def test_flex_prompts_are_read_when_no_other_is_and_every_ninth_piece() -> None:
     subject = reads({1: 3000, 2: 3000}, flex=(1,))
     assert turns(subject, 1, 10) == [*[[2]] * FLEX_TURN, [1], [2]]
-    subject = reads({1: 3000}, flex=(1,))
+    subject = reads({1: 3000, 2: 2}, flex=(1,))
     assert turns(subject, 1, 1) == [[1]]
-    subject.submit(sequence(2, 3000))
+    subject.submit(sequence(3, 3000))
     admit(subject)
-    assert turns(subject, 1, 1) == [[2]]
+    assert turns(subject, 1, 1) == [[3]]
 
 
 def test_what_cannot_be_read_apart_goes_in_the_steps() -> None:
@@ -216,10 +216,17 @@ def test_what_cannot_be_read_apart_goes_in_the_steps() -> None:
     subject.read_no_more()
     assert subject.to_read(2) == []
     assert [piece.sequence.id for piece in subject.plan(ALL)] == [1, 2]
-    lost = reads({1: 500})
+    lost = reads({1: 500, 2: 2})
     (first,) = lost.to_read(1)
     lost.restart(first)
-    assert [piece.sequence.id for piece in lost.plan(ALL)] == [1]
+    assert [piece.sequence.id for piece in lost.plan(ALL)] == [1, 2]
+
+
+def test_alone_a_prompt_is_not_read_apart() -> None:
+    subject = reads({1: 1500})
+    assert subject.to_read(2) == []
+    pieces = subject.plan(ALL)
+    assert len(pieces[0].tokens) == 1500
 
 
 def finish(subject: Scheduler) -> None:
