@@ -94,7 +94,7 @@ class GenerationLoop:
     @property
     def busy(self) -> bool:
         """Whether a step would do anything."""
-        return bool(self._requests) or self._intake.busy
+        return bool(self._requests) or self._intake.busy or self._reading.under_way
 
     def probe(self) -> Trial:
         """Decode what serving will decode: a build that crashes on this processor does it now.
@@ -180,7 +180,7 @@ class GenerationLoop:
         pieces = self._plan()
         if not pieces:
             self._tell()
-            if self._reading.threads:
+            if self._reading.under_way:
                 self._reading.wait(IDLE_S)
             elif self._intake.busy:
                 self._intake.wait(IDLE_S)

@@ -76,6 +76,11 @@ class Reading:
         """Cores that compute for it now."""
         return sum(reader.threads for reader in self._readers)
 
+    @property
+    def under_way(self) -> bool:
+        """Whether a piece is being read, or has been and is to be collected."""
+        return any(reader.piece is not None for reader in self._readers)
+
     def collect(self, pace: Pace) -> None:
         """Enter what has been read since the last time."""
         for reader in self._readers:

@@ -398,6 +398,7 @@ class Bench:
     def check_all_free(self) -> None:
         assert self.scheduler.running == []
         assert not self.scheduler.waiting
+        assert self.loop._cores._held == 0
         slots = self.scheduler.slots
         for _ in range(self.llama.sequences):
             assert slots.take([0], "someone new") is not None
@@ -789,6 +790,12 @@ def test_a_prompt_that_is_cancelled_while_it_is_read_leaves_nothing() -> None:
     bench.cancel(request)
     bench.check_answer_of(bench.submit(list(range(5, 29)), 2))
     bench.check_answer(stream)
+    requests = [company(bench), bench.submit(list(range(6, 30)), 2)]
+    bench.step()
+    for request in requests:
+        bench.cancel(request)
+    assert bench.loop.busy  # it holds the cores, which nobody else would give back
+    bench.finish()
     bench.check_all_free()
 
 
