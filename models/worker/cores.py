@@ -25,6 +25,18 @@ class CoreLock:
         self._queue = None if path is None else _open(f"{path}.next")
         self._held = 0
 
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody waits for the cores."""
+        if self._queue is None:
+            return False
+        try:
+            fcntl.flock(self._queue, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+        fcntl.flock(self._queue, fcntl.LOCK_UN)
+        return False
+
     def acquire(self) -> None:
         """Wait until the cores are ours."""
         if self._cores is not None and self._queue is not None and not self._held:

@@ -122,8 +122,11 @@ class Reading:
     def start(self, budget: Budget, *, beside: bool) -> None:
         """Have the next pieces read; half of the cores are for what is beside.
 
-        What has a reader stays with it, and waits there while there are no cores.
+        What has a reader stays with it, and waits there while there are no cores. Of two pieces one
+        would always be under way: none is begun beside another while somebody waits for the cores.
         """
+        if self.under_way and self._cores.wanted:
+            return
         # All cores together are faster with larger pieces, and nobody streams who would wait.
         largest = budget.short if beside else 2 * budget.short
         turns = self._scheduler.to_read(self._most)

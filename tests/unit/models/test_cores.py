@@ -36,6 +36,7 @@ def test_it_is_free_when_it_has_been_given_back_as_often_as_it_was_taken(tmp_pat
     with lock:
         assert not is_free(tmp_path / "cores")
     assert not is_free(tmp_path / "cores")
+    assert not lock.wanted
     lock.release()
     assert is_free(tmp_path / "cores")
 
@@ -56,6 +57,7 @@ def test_who_waits_gets_the_cores_before_who_gives_them_back(tmp_path: Path) -> 
         queue = tmp_path / "cores.next"
         while is_free(queue):  # until it waits
             assert other.poll() is None
+        assert lock.wanted
         lock.release()
         # Whoever was at the head of the queue holds its place until it has the cores.
         assert other.stdout.readline() == "has them\n"

@@ -51,6 +51,7 @@ from models.worker import (
 )
 from models.worker import scheduler as scheduling
 from models.worker.backend_sampling import Recipe
+from models.worker.cores import CoreLock
 from models.worker.fair_threads import Job
 from models.worker.generation import GenerationLoop
 from models.worker.llama import Rows
@@ -270,8 +271,8 @@ class LateThread:
 
 
 def see(futures: Iterable[Late], *_: object) -> None:
-    """Wait for them."""
-    for late in futures:
+    """Wait for the first of them."""
+    for late in itertools.islice(futures, 1):
         late.looks = 0
 
 
@@ -740,6 +741,29 @@ def test_two_long_prompts_are_read_at_once_by_half_the_cores_each() -> None:
     assert all(bench.cached(request) == 0 for request in requests)
     for request in requests:
         bench.check_answer(request)
+
+
+@pytest.mark.usefixtures("world")
+@pytest.mark.parametrize("wanted", [True, False])
+def test_two_readers_give_the_cores_back_together_while_others_want_them(wanted: bool) -> None:
+    bench = Bench(threads=4)
+    for n in (30, 31):
+        bench.submit([n, *range(24)], 1)
+    cores = bench.loop._cores
+    release, left = cores.release, list[int]()
+
+    def watched() -> None:
+        release()
+        left.append(cores._held)
+
+    with (
+        mock.patch.object(CoreLock, "wanted", wanted),
+        mock.patch.object(cores, "release", watched),
+    ):
+        while not any(answer.text for answer in bench.answers.values()):
+            bench.step()
+    assert (left[:4] == [1, 0, 1, 0]) == wanted
+    bench.finish()
 
 
 @pytest.mark.usefixtures("world")
