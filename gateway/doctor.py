@@ -50,7 +50,8 @@ def main(argv: Sequence[str]) -> int:
         for problem in problems:
             mended = "mended" if problem not in left else problem.cure
             sys.stdout.write(problem.what + (f": {mended}" if mended else "") + "\n")
-        sys.stdout.write(f"{path}: {len(problems)} problems, {len(left)} of them left\n")
+        counted = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        sys.stdout.write(f"{path}: {counted}, {len(left)} left\n")
     return 1 if left else 0
 
 

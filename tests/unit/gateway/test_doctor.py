@@ -44,6 +44,8 @@ async def test_it_says_what_is_wrong_and_mends_it(
     assert doctor.main([*config, "--json"]) == 1
     found = json.loads(capsys.readouterr().out)
     assert "has changed" in found["problems"][0]["what"]
+    assert doctor.main(config) == 1
+    assert "1 problem, 1 left" in capsys.readouterr().out
     assert doctor.main([*config, "--repair"]) == 0
     assert "mended" in capsys.readouterr().out
     assert doctor.main(config) == 0
