@@ -48,7 +48,8 @@ async def read_form(
             await asyncio.to_thread(reader.take, body, last)
         except MultipartError as error:
             raise BadRequest(
-                f"The body is not a valid multipart form: {error}.", code="invalid_multipart"
+                f"The body is not a valid multipart form: {_reason(error)}.",
+                code="invalid_multipart",
             ) from error
         except OSError as error:
             if error.errno not in (errno.ENOSPC, errno.EDQUOT):
@@ -162,6 +163,17 @@ def _parser(
         raise BadRequest(
             f"The boundary is not usable: {error}.", code="invalid_multipart"
         ) from error
+
+
+def _reason(error: MultipartError) -> str:
+    """Its text alone: the library hands on what it was caused by as a second argument."""
+    match error.args:
+        case (_, UnicodeDecodeError()):
+            return "the head of a part is not valid UTF-8"
+        case (str(said), *_):
+            return said
+        case _:
+            return str(error)
 
 
 def _filename(segment: MultipartSegment) -> str:

@@ -202,6 +202,15 @@ def test_a_form_that_is_not_right(
     assert contents(served.folder) == before
 
 
+def test_a_name_in_another_encoding_is_refused_in_words(served: Served) -> None:
+    body = form(FILE, PURPOSE).replace(b'filename="', b'filename="\xff')
+    answer = served.http.post("/v1/files", content=body, headers=MULTIPART)
+    assert (answer.status_code, answer.json()["error"]["message"]) == (
+        400,
+        "The body is not a valid multipart form: the head of a part is not valid UTF-8.",
+    )
+
+
 @pytest.mark.parametrize(
     "headers",
     [
