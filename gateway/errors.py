@@ -193,7 +193,8 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
             return ApiError(403, str(error), code="permission_denied", param="vector_store_id")
         case retrieval_errors.NotFound():
             name = error.what.replace(" ", "_")
-            return ApiError(404, str(error), code=f"{name}_not_found", param=f"{name}_id")
+            param = error.param or f"{name}_id"
+            return ApiError(404, str(error), code=f"{name}_not_found", param=param)
         case retrieval_errors.ReindexRuns():
             return ApiError(409, str(error), code="reindex_running")
         case retrieval_errors.FileRejected():

@@ -35,19 +35,28 @@ class RetrievalError(Exception):
 
 
 class NotFound(RetrievalError):
-    """The owner has no such thing. Said the same way of one that belongs to another."""
+    """The owner has no such thing. Said the same way of one that belongs to another.
 
-    def __init__(self, what: Literal["file", "upload", "batch", "vector store"], name: str) -> None:
+    `param` is where the caller named it, if not where such a thing is named by itself.
+    """
+
+    def __init__(
+        self,
+        what: Literal["file", "upload", "batch", "vector store"],
+        name: str,
+        param: str | None = None,
+    ) -> None:
         super().__init__(f"The {what} '{name}' does not exist.")
         self.what = what
         self.name = name
+        self.param = param
 
 
 class StoreNotFound(NotFound):
     """No such store."""
 
-    def __init__(self, store: str) -> None:
-        super().__init__("vector store", store)
+    def __init__(self, store: str, param: str | None = None) -> None:
+        super().__init__("vector store", store, param)
 
 
 class StoreReadOnly(StoreNotFound):

@@ -36,6 +36,7 @@ from gateway.schema.ensemble import EnsembleReport, Vote
 from models.engine import Engine
 from models.errors import InvalidRequest
 from models.types import ChatPrompt, GenerateEnd, GenerateRequest, Timings, Usage
+from retrieval.errors import StoreNotFound
 from retrieval.types import Hit
 
 __all__ = [
@@ -285,6 +286,8 @@ class Ensemble:
                 limit=top_k,
                 score_floor=settings.score_floor,
             )
+        except StoreNotFound as error:
+            raise StoreNotFound(error.name, "ensemble.vector_store_ids") from error
         except InvalidRequest as error:  # the embedder's, whose input the question is
             raise InvalidRequest(
                 f"The question cannot be searched for. {error}", "messages"

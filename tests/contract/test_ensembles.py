@@ -178,7 +178,7 @@ def test_a_plain_model_with_an_override_is_an_ensemble_of_one(served: Served) ->
 @pytest.mark.parametrize(
     ("fields", "status", "param"),
     [
-        ({"ensemble": {"vector_store_ids": ["nope"]}}, 404, None),
+        ({"ensemble": {"vector_store_ids": ["nope"]}}, 404, "ensemble.vector_store_ids"),
         ({"ensemble": {"top_k": 99}}, 400, "ensemble.top_k"),
         ({"ensemble": {"memberz": ["a"]}}, 400, "ensemble"),
         ({"ensemble": {"strategy": "coin"}}, 400, "ensemble.strategy"),
@@ -189,13 +189,12 @@ def test_a_plain_model_with_an_override_is_an_ensemble_of_one(served: Served) ->
     ],
 )
 def test_a_bad_request_has_its_status_streamed_or_not(
-    served: Served, fields: dict[str, Any], status: int, param: str | None, stream: bool
+    served: Served, fields: dict[str, Any], status: int, param: str, stream: bool
 ) -> None:
     body = {"model": "panel", "messages": QUESTION, "stream": stream, **fields}
     answer = served.http.post("/v1/chat/completions", json=body)
     assert answer.status_code == status, answer.text
-    if param is not None:
-        assert answer.json()["error"]["param"] == param
+    assert answer.json()["error"]["param"] == param
 
 
 def test_an_unknown_member_is_the_clients_mistake(served: Served) -> None:

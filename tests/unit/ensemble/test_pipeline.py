@@ -302,8 +302,9 @@ async def test_an_unknown_member_is_named(override: EnsembleOverride, param: str
 
 
 async def test_an_unknown_store_is_retrieval_s_error() -> None:
-    with pytest.raises(StoreNotFound):
+    with pytest.raises(StoreNotFound) as caught:
         await Rig("").verdict(override=EnsembleOverride(vector_store_ids=["missing"]))
+    assert caught.value.param == "ensemble.vector_store_ids"
 
 
 async def test_without_a_store_there_is_nothing_to_search() -> None:

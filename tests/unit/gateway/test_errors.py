@@ -44,6 +44,7 @@ NO_RETRY = {"x-should-retry": "false"}
         (ModelError("m"), 500, "model_error", None, {}),
         (RequestTimeout("m"), 504, "timeout", None, NO_RETRY),
         (StoreNotFound("s"), 404, "vector_store_not_found", "vector_store_id", {}),
+        (StoreNotFound("s", "a.b"), 404, "vector_store_not_found", "a.b", {}),
         (NotFound("file", "f"), 404, "file_not_found", "file_id", {}),
         (StoreReadOnly("s"), 403, "permission_denied", "vector_store_id", {}),
         (QuotaExceeded("file_id", "m"), 400, "quota_exceeded", "file_id", {}),
