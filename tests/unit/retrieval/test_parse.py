@@ -117,6 +117,11 @@ def test_form_feeds_are_page_breaks() -> None:
         (sample.docx(" " * 40_000_000), "a.docx", "ZIP bomb"),
         (sample.docx("&bomb;", before="<!DOCTYPE a [<!ENTITY bomb 'x'>]>"), "a.docx", "entities"),
         (sample.archive({"a.txt": "x"}), "a.docx", "unpack it"),
+        (
+            sample.archive({"xl/workbook.xml": "", **{f"{n}.xml": "" for n in range(10_000)}}),
+            "a.xlsx",
+            "has 10001 parts",
+        ),
         (sample.archive({"mimetype": "x"}), "a.odt", "OpenDocument"),
         (b"\x89PNG\r\n\x1a\n", "a.txt", "image"),
         (b"[" * 100_000, "a.json", "nested too deeply"),
