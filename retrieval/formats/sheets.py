@@ -4,7 +4,7 @@ import datetime
 from collections.abc import Iterator
 from typing import Any
 
-from openpyxl import load_workbook
+from openpyxl.reader.excel import ExcelReader
 
 from retrieval.document import Document
 from retrieval.formats.ooxml import checked_package
@@ -15,7 +15,9 @@ __all__ = ["read_sheets"]
 
 def read_sheets(data: bytes) -> Document:
     """All sheets with cells in them. Raises FileRejected for a package that cannot be used."""
-    book = load_workbook(checked_package(data), read_only=True, data_only=True, keep_links=False)
+    reader = _Reader(checked_package(data), read_only=True, data_only=True, keep_links=False)
+    reader.read()
+    book = reader.wb
     sections: list[str] = []
     for sheet in book.worksheets:
         sheet.reset_dimensions()  # what a file says of its size can be a thousand times too much
@@ -23,6 +25,13 @@ def read_sheets(data: bytes) -> Document:
             sections.append(f"## {' '.join(sheet.title.split())}\n\n{table}")
     book.close()
     return Document(text="\n\n".join(sections), markup="markdown")
+
+
+class _Reader(ExcelReader):
+    """Passes over charts that are sheets: they have no cells, and an empty one cannot be read."""
+
+    def read_chartsheet(self, sheet: Any, rel: Any) -> None:
+        pass
 
 
 def _rows(sheet: Any) -> Iterator[list[str]]:

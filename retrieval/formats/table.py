@@ -6,14 +6,18 @@ __all__ = ["markdown_table"]
 
 
 def markdown_table(rows: Iterable[Sequence[str]]) -> str:
-    """The table with its first row as head; empty rows and columns at the end are left out.
+    """The table with its first row as head; rows and columns without any text are left out.
 
     Cells are shown in one line each. A bar in a cell stays as it is: the text is what is cited.
     """
     kept = [cells for row in rows if any(cells := [" ".join(cell.split()) for cell in row])]
     if not kept:
         return ""
-    width = max(_filled(row) for row in kept)
+    # One cell in the last column of a sheet would be a table of 16,384.
+    columns = sorted({place for row in kept for place, cell in enumerate(row) if cell})
+    width = len(columns)
+    if columns[-1] >= width:
+        kept = [[row[place] for place in columns if place < len(row)] for row in kept]
     head, *body = kept
     lines = [_row(head, width), "|" + "---|" * width]
     lines += [_row(row, min(width, _filled(row))) for row in body]

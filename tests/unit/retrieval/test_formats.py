@@ -99,6 +99,25 @@ def test_sheets_are_sections_of_rows() -> None:
     )
 
 
+def test_a_chart_that_is_a_sheet_is_passed_over() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made.create_chartsheet("Chart", 0)  # without a chart
+    made.active = 1
+    made["Sheet"].append(["Lamp", 5])
+    made["Sheet"].print_title_rows = "1:1"  # a name that is bound to the second sheet
+    assert text_of(saved(made), "a.xlsx") == "## Sheet\n\n| Lamp | 5 |\n|---|---|"
+
+
+def test_cells_far_apart_are_a_small_table() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made.active["C3"] = "near"
+    made.active["XFD1048576"] = "far"
+    expected = "## Sheet\n\n| near |  |\n|---|---|\n|  | far |"
+    assert text_of(saved(made), "a.xlsx") == expected
+
+
 HTML = """<!DOCTYPE html><html><head><title>Shop</title><style>p {}</style></head><body>
 <nav><a href=x>Home</a></nav><script>alert("no")</script>
 <h2>Lamps &amp; more</h2><p>A <b>red</b>
