@@ -51,10 +51,10 @@ def main(argv: Sequence[str]) -> int:
         sys.stderr.write(f"jurat reindex: {error}\n")
         return 1
     if done.embedded:
-        sys.stdout.write(f"{found.data_dir}: {done.embedded} files were embedded anew\n")
+        sys.stdout.write(f"{found.data_dir}: files embedded anew: {done.embedded}\n")
     if done.queued:
-        sys.stdout.write(f"{found.data_dir}: {done.queued} files are ingested again\n")
-    sys.stdout.write(f"{found.data_dir}: the indexes of {done.stores} stores were built\n")
+        sys.stdout.write(f"{found.data_dir}: files ingested again: {done.queued}\n")
+    sys.stdout.write(f"{found.data_dir}: stores whose indexes were built: {done.stores}\n")
     return 0
 
 

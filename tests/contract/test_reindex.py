@@ -136,7 +136,7 @@ def test_commands_go_through_the_gateway(
     assert doctor.main(config) == 0
     assert search(bob) == 2
     assert reindex.main(config) == 0
-    assert "the indexes of 1 stores were built" in capsys.readouterr().out
+    assert "stores whose indexes were built: 1" in capsys.readouterr().out
     with pytest.raises(ConfigError, match=f"{url} says: .*'nothing' does not exist"):
         reindex.main([*config, "--store", "nothing"])
 

@@ -55,8 +55,8 @@ async def test_reindex(state: Path, config: list[str], capsys: pytest.CaptureFix
     await fill(state)  # by another embedder than the configured one
     assert await asyncio.to_thread(reindex.main, config) == 0
     said = capsys.readouterr().out
-    assert "1 files were embedded anew" in said
-    assert "1 stores" in said
+    assert "files embedded anew: 1" in said
+    assert "indexes were built: 1" in said
     assert await asyncio.to_thread(reindex.main, [*config, "--store", "nothing"]) == 1
     said = capsys.readouterr()
     assert "nothing" in said.err
