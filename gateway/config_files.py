@@ -158,11 +158,18 @@ def _check_references(
     source: Path,
 ) -> None:
     """Names that the files use of each other exist."""
-    names = {*models, *(alias for model, _ in models.values() for alias in model.aliases)}
+    kinds = {name: model.kind for name, (model, _) in models.items()}
+    kinds |= {alias: model.kind for model, _ in models.values() for alias in model.aliases}
     for ensemble, path in ensembles.values():
-        for model in ensemble.models:
-            if model not in names and model.rpartition(":")[0] not in names:
-                raise ConfigError(f"{path}: members: no model '{model}'.{nearest(model, models)}")
+        asked = [(f"members[{at}].model", one.model) for at, one in enumerate(ensemble.members)]
+        for key, model in [*asked, ("judge", ensemble.judge)] if ensemble.judge else asked:
+            kind = kinds.get(model) or kinds.get(model.rpartition(":")[0])
+            if kind is None:
+                raise ConfigError(f"{path}: {key}: no model '{model}'.{nearest(model, models)}")
+            if kind not in ("chat", "fake"):
+                raise ConfigError(
+                    f"{path}: {key}: '{model}' is of kind '{kind}'; it must be of kind \"chat\"."
+                )
     embedder = settings.retrieval.embedder
     if embedder not in models and (settings.stores or ensembles):
         raise ConfigError(

@@ -41,7 +41,8 @@ class Question(Struct, frozen=True, kw_only=True):
     """What one member is asked. `passages` are the numbers it may cite.
 
     `engine` is the error that said so where the member has none. `free`: it answers with any JSON.
-    `ending` is where the request has it stop, if before its answer's end.
+    `ending` is where the request has it stop, if before its answer's end. `limited`: the client
+    itself said how many tokens there are, and not the ensemble's settings.
     """
 
     engine: Engine | ModelError
@@ -50,6 +51,7 @@ class Question(Struct, frozen=True, kw_only=True):
     free: bool = False
     plainer: Constraint | None = None  # for an engine that cannot compile the request's own
     ending: Ending | None = None
+    limited: bool = True
 
 
 class Reply(Struct, frozen=True, kw_only=True):
@@ -192,6 +194,8 @@ def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswe
     except AnswerError as error:
         if end is not None and end.reason == "length":
             limit = question.request.max_tokens
+            if limit and not question.limited:  # nothing that the client could mend
+                raise ModelError(f"The answer does not end within {limit} tokens.") from error
             raise InvalidRequest(
                 f"The answer did not fit into {limit} tokens."
                 if limit

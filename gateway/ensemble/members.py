@@ -116,6 +116,7 @@ def questions(
     asked: list[Question] = []
     for place, (member, extractive) in enumerate(zip(settings.members, modes, strict=True)):
         messages, constraint, numbers, plainer, ends = prepared[extractive]
+        max_tokens = _max_tokens(settings, member, request, extractive)
         asked.append(
             Question(
                 engine=_engine(member.model, engines),
@@ -123,9 +124,10 @@ def questions(
                 free=request.schema is not None,
                 plainer=plainer,
                 ending=ends,
+                limited=max_tokens == request.max_tokens,
                 request=GenerateRequest(
                     prompt=member_prompt(messages, member.instruction),
-                    max_tokens=_max_tokens(settings, member, request, extractive),
+                    max_tokens=max_tokens,
                     sampling=_sampling(settings, member, request, place),
                     stop=(ends.stop,) if ends else (),
                     constraint=constraint,

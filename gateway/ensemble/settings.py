@@ -33,7 +33,7 @@ class Member(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     seed: int | None = None  # None: derived from the request's seed and the member's place
     instruction: str = ""
     max_tokens: Annotated[int, Meta(ge=1)] | None = None  # None: what an answer may take at most
-    weight: Annotated[float, Meta(ge=0)] = 1.0
+    weight: Annotated[float, Meta(ge=0, le=1e6)] = 1.0
     # Those of a later stage are asked only where those before do not agree: a cascade.
     stage: Annotated[int, Meta(ge=1, le=32)] = 1
 

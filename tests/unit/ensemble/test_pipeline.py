@@ -17,7 +17,7 @@ from gateway.ensemble.settings import EnsembleSettings, Example, Member, single
 from gateway.schema.ensemble import EnsembleOverride
 from models.engine import Engine
 from models.engines.fake import FakeEngine
-from models.errors import EngineUnavailable, InvalidRequest, ModelNotFound
+from models.errors import EngineUnavailable, InvalidRequest, ModelError, ModelNotFound
 from models.types import ChatPrompt, GenerateRequest, Message
 from retrieval.errors import StoreNotFound
 from retrieval.types import Hit
@@ -334,6 +334,14 @@ async def test_too_few_tokens_is_the_client_s_mistake() -> None:
     with pytest.raises(InvalidRequest) as caught:
         await Rig(says("12 seconds")).verdict(max_tokens=1)
     assert caught.value.param == "max_tokens"
+
+
+async def test_an_answer_without_end_is_not_the_client_s_mistake() -> None:
+    endless = '{"answer_value":"' + "word " * 2000
+    for asked in (None, 1000):
+        with pytest.raises(ModelError, match="does not end within") as caught:
+            await Rig(endless).verdict(max_tokens=asked)
+        assert not isinstance(caught.value, InvalidRequest)
 
 
 async def test_a_planted_instruction_stays_a_passage() -> None:

@@ -34,6 +34,7 @@ MEMBER = 'id = "e"\n[[members]]\nmodel = "m"\n'
         ('id = "e"\nmembers = []', "members must not be empty"),
         ('id = "e"', "members"),
         (MEMBER + "weight = -1", "members[0].weight"),
+        (MEMBER + "weight = inf", "members[0].weight"),  # of which no share can be told
         (MEMBER + "weight = 0", "weights must not sum to zero"),
         ('tools_member = "x"\n' + MEMBER, "tools_member: there is no 'x'"),
         (MEMBER + "temperature = 3", "members[0].temperature"),

@@ -55,6 +55,23 @@ def test_what_it_cannot_be_like_is_named(tmp_path: Path, text: str, said: str) -
         load_configuration(path, environment={})
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'{MEMBERS}[[members]]\nmodel = "n"', r"e\.toml: members\[1\]\.model: no model 'n'"),
+        (f'judge = "nobody"\n{MEMBERS}', r"e\.toml: judge: no model 'nobody'"),
+        ('[[members]]\nmodel = "v"', r"e\.toml: members\[0\]\.model: 'v' is of kind 'embedding'"),
+        (f'judge = "vectors"\n{MEMBERS}', r"e\.toml: judge: 'vectors' is of kind 'embedding'"),
+    ],
+)
+def test_a_member_or_judge_that_cannot_chat_is_named(tmp_path: Path, text: str, said: str) -> None:
+    path = write(tmp_path, e=text)
+    vectors = 'id = "v"\nkind = "embedding"\nsource = "file:v"\naliases = ["vectors"]\n'
+    (tmp_path / "models" / "v.toml").write_text(vectors)
+    with pytest.raises(ConfigError, match=said):
+        load_configuration(path, environment={})
+
+
 @pytest.mark.parametrize("key", ["reranker", "rewrite_model"])
 @pytest.mark.parametrize(
     ("model", "said"),
