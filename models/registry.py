@@ -11,7 +11,14 @@ from msgspec import Struct
 from models.engine import Engine
 from models.engines.builder import EngineBuilder
 from models.engines.on_demand import OnDemandEngine, Served
-from models.errors import DoesNotFit, InvalidRequest, ModelError, ModelNotFound, NotDownloaded
+from models.errors import (
+    DoesNotFit,
+    InvalidRequest,
+    ModelError,
+    ModelNotFound,
+    NotDownloaded,
+    SourceError,
+)
 from models.fit import Fit
 from models.footprint import Device, Footprint
 from models.layout import parameters_of
@@ -331,6 +338,8 @@ class Registry:
                 f"Get them with: jurat pull {name}"
             )
             raise entry.absent from error
+        except SourceError as error:
+            raise SourceError(f"Model '{name}': {error}") from error
         except DoesNotFit as error:
             log.warning("%s", error)
             entry.absent = error

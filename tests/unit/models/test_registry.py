@@ -49,7 +49,7 @@ async def test_a_missing_file_stops_it_at_once_and_leaves_nothing(
     bad = ModelSettings(id="bad", kind="chat", source=source)
     with pytest.raises(SourceError) as raised:
         Registry({"a": FAKE, "bad": bad}, tmp_path, base=tmp_path)
-    assert f"'{source}'" in str(raised.value)
+    assert str(raised.value).startswith(f"Model 'bad': Source '{source}'")
     assert entries(tmp_path) == []
 
 
