@@ -269,8 +269,11 @@ class GenerationLoop:
             assert piece.sequence.slot is not None
             rows.append(Rows(piece.sequence.slot, piece.start, piece.tokens, piece.logits))
         with self._cores:
-            while (beside := self._reading.threads) >= self._spec.threads:
-                self._reading.wait()  # they began when there was nothing else to do
+            # Pieces that were begun when there was nothing else to do have all the cores; and what
+            # is deterministic computes with as many each time.
+            most = 0 if pieces[0].sequence.alone else self._spec.threads - 1
+            while (beside := self._reading.threads) > most:
+                self._reading.wait()
             self._llama.use_threads(self._spec.threads - beside)
             begun = time.perf_counter()
             status = self._llama.decode(rows)

@@ -163,11 +163,14 @@ class Reading:
         if reader is None:
             return None
         assert sequence.slot is not None
-        before = self._model.save(sequence.slot) if sequence.past else None
-        if not reader.turn_to(sequence, before):
-            sequence.apart, sequence.apart_failed = False, True
-            return None
-        return reader
+        try:
+            before = self._model.save(sequence.slot) if sequence.past else None
+            if reader.turn_to(sequence, before):
+                return reader
+        except MemoryError:
+            pass  # what cannot be copied is decoded where it is
+        sequence.apart, sequence.apart_failed = False, True
+        return None
 
     def _another(self) -> Reader | None:
         if len(self._readers) == self._most:

@@ -125,6 +125,7 @@ class ArithmeticLlama:
         self.refuse_draw_by = 0  # so many requests cannot be set up
         self.drawn_by: dict[int, Recipe | None] = {}
         self.spoiled: list[int] = []  # a beginning after which no logit is a number
+        self.refuse_save = 0  # so many copies find no memory
         self.refuse_take = 0  # so many prompts that were read apart have lost a cell
         self.restored = 0
         self.decoded = 0
@@ -202,6 +203,9 @@ class ArithmeticLlama:
         raise ValueError("no end")
 
     def save(self, sequence: int, start: int = 0) -> "State":
+        if self.refuse_save:
+            self.refuse_save -= 1
+            raise MemoryError
         return State(self.cache.tokens(sequence)[start:])
 
     def restore(self, sequence: int, state: "State", length: int) -> bool:
@@ -840,6 +844,36 @@ def test_what_cannot_be_read_apart_is_decoded_with_the_others() -> None:
         setattr(apart, refused, 1)
         failing.check_answer_of(request)
         assert failing.llama.decoded - before >= 24
+
+
+@pytest.mark.usefixtures("world")
+def test_a_prompt_that_there_is_no_memory_to_copy_is_decoded_where_it_is() -> None:
+    bench = Bench(threads=2)
+    first = bench.submit(list(range(25)), 2)
+    bench.step()
+    second = bench.submit([30, 31], 2)
+    bench.llama.refuse_save = 1
+    bench.step()
+    assert bench.llama.refuse_save == 0
+    bench.finish()
+    assert [other.decoded for other in bench.llama.others] == [0]
+    for request in (first, second):
+        bench.check_answer(request)
+
+
+@pytest.mark.usefixtures("world")
+def test_what_is_deterministic_computes_with_all_cores_whatever_is_still_being_read() -> None:
+    bench = Bench(threads=2)
+    requests = [company(bench), bench.submit(list(range(24)), 2)]
+    while bench.loop._reading.threads != 1:
+        bench.step()
+    for request in requests:
+        bench.cancel(request)
+    alone = bench.submit(list(range(5)), 3, alone=True)
+    while not bench.answers[alone].end:
+        bench.step()
+        assert bench.llama.computing == 2
+    bench.check_answer(alone)
 
 
 @pytest.mark.usefixtures("world")
