@@ -2,6 +2,7 @@
 
 import io
 import zipfile
+import zlib
 from enum import Enum, auto
 from pathlib import PurePosixPath
 
@@ -17,6 +18,7 @@ class Kind(Enum):
     WORD = auto()
     SLIDES = auto()
     SHEETS = auto()
+    OPEN_DOCUMENT = auto()
     HTML = auto()
     MAIL = auto()
     DELIMITED = auto()
@@ -37,6 +39,10 @@ _OFFICE_PARTS = {
     "ppt/presentation.xml": Kind.SLIDES,
     "xl/workbook.xml": Kind.SHEETS,
 }
+_OPEN_DOCUMENT = b"application/vnd.oasis.opendocument."
+_READ_OPEN_DOCUMENTS = tuple(
+    _OPEN_DOCUMENT + what for what in (b"text", b"spreadsheet", b"presentation")
+)
 _REFUSED_STARTS = (
     (b"\x1f\x8b", "a gzip archive; unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
@@ -97,18 +103,28 @@ def _office_kind(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            said = _beginning(archive, "mimetype") if "mimetype" in names else b""
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, zlib.error):
         raise FileRejected("the file is a damaged or truncated Office file or ZIP") from None
     for part, kind in _OFFICE_PARTS.items():
         if part in names:
             return kind
+    if said.startswith(_READ_OPEN_DOCUMENTS):
+        return Kind.OPEN_DOCUMENT
     if "xl/workbook.bin" in names:
         reason = "the file is a binary Excel workbook (XLSB); save it as XLSX"
-    elif "mimetype" in names:
-        reason = "the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF"
+    elif said.startswith(_OPEN_DOCUMENT):
+        reason = "the file is an OpenDocument drawing; save it as PDF"
+    elif said:
+        reason = "the file is an EPUB file or the like; save it as PDF"
     else:
         reason = "the file is a ZIP archive; unpack it"
     raise FileRejected(reason, unsupported=True)
+
+
+def _beginning(archive: zipfile.ZipFile, part: str) -> bytes:
+    with archive.open(part) as content:
+        return content.read(100)
 
 
 def _ole_rejection(data: bytes) -> FileRejected:

@@ -3,6 +3,7 @@
 import io
 import zipfile
 import zlib
+from collections.abc import Container
 
 from retrieval.errors import FileRejected
 
@@ -47,15 +48,18 @@ _RENAMED = (
 )
 
 
-def checked_package(data: bytes) -> io.BytesIO:
+def checked_package(data: bytes, wanted: Container[str] | None = None) -> io.BytesIO:
     """The package of its XML parts alone, none of which holds a document type.
 
-    Raises FileRejected: a ZIP bomb, declared entities, encrypted or damaged parts.
+    Other parts than those `wanted` are left out. Raises FileRejected: a ZIP bomb, declared
+    entities, encrypted or damaged parts.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = [part for part in archive.infolist() if not part.is_dir()]
             _check_sizes(parts)
+            if wanted is not None:
+                parts = [part for part in parts if part.filename in wanted]
             return _rewritten(archive, parts)
     except RuntimeError as error:  # how zipfile says that a part is encrypted
         raise FileRejected(f"the Office file is encrypted: {error}") from None

@@ -1,6 +1,7 @@
 """Charts, diagrams and forms: what a reader sees of them, and no other text of the file says."""
 
 import io
+
 import pytest
 
 from retrieval.formats.numbers import shown_number

@@ -1,6 +1,7 @@
 """What is read of each format; how files are refused stands in test_parse."""
 
 import io
+import zipfile
 from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
@@ -107,6 +108,20 @@ def test_a_chart_that_is_a_sheet_is_passed_over() -> None:
     made["Sheet"].append(["Lamp", 5])
     made["Sheet"].print_title_rows = "1:1"  # a name that is bound to the second sheet
     assert text_of(saved(made), "a.xlsx") == "## Sheet\n\n| Lamp | 5 |\n|---|---|"
+
+
+def test_shared_strings_that_are_promised_and_missing() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made.active.append([7])
+    copy = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(saved(made))) as archive,
+        zipfile.ZipFile(copy, "w") as without,
+    ):
+        for part in set(archive.namelist()) - {"xl/sharedStrings.xml"}:
+            without.writestr(part, archive.read(part))
+    assert text_of(copy.getvalue(), "a.xlsx") == "## Sheet\n\n| 7 |\n|---|"
 
 
 def test_cells_far_apart_are_a_small_table() -> None:
