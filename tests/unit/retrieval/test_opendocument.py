@@ -39,8 +39,8 @@ def test_a_text_in_the_order_of_the_document() -> None:
       chapter</text:h>
     <text:section><text:p>Said<text:tab/>so<text:s text:c="2"/><text:span>here</text:span>
     twice<text:note><text:note-citation>1</text:note-citation><text:note-body>
-    <text:p>A note.</text:p></text:note-body></text:note>.<text:line-break/>Next<office:annotation><text:p>why?</text:p>
-    </office:annotation>.</text:p></text:section>
+    <text:p>A note.</text:p></text:note-body></text:note>.<text:line-break/>Next<office:annotation>
+    <text:p>why?</text:p></office:annotation>.</text:p></text:section>
     <text:list><text:list-item><text:p>one</text:p><text:list><text:list-item><text:p>inner</text:p>
     </text:list-item></text:list></text:list-item><text:list-item><text:p>two</text:p>
     </text:list-item></text:list>
