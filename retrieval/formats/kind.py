@@ -1,6 +1,7 @@
 """What a file is: by its content where that is certain, by its name where it is text. Pure."""
 
 import io
+import re
 import zipfile
 import zlib
 from enum import Enum, auto
@@ -31,6 +32,7 @@ class Kind(Enum):
 
 _PDF_MARK = b"%PDF-"
 _PDF_MARK_WITHIN = 1024  # bytes; readers accept that much in front of the mark
+_PDF_OBJECT = re.compile(rb"\d\s+obj\b")  # a text that speaks of PDF has none
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 # The part that makes a ZIP archive an Office file.
@@ -59,7 +61,10 @@ _REFUSED_STARTS = (
     (b"%!PS", "PostScript; convert it to PDF"),
     (b"\x7fELF", "a program"),
 )
-_HTML_STARTS = (b"<!doctype html", b"<html")
+_HTML_WITHIN = 4096  # bytes
+_HTML = re.compile(
+    rb"\s*(?:(?:<\?xml[^>]*>|<!--.*?-->)\s*)*<(?:!doctype\s+)?html\b", re.DOTALL | re.I
+)
 _CODE = """
     .py .pyi .js .mjs .cjs .jsx .ts .tsx .java .c .h .cc .cpp .cxx .hpp .cs
     .go .rs .rb .php .swift .kt .scala .sh .bash .zsh .fish .ps1 .bat .sql
@@ -83,7 +88,9 @@ def kind_of(data: bytes, filename: str) -> Kind:
 
     Raises FileRejected for formats that are known but not read.
     """
-    if _PDF_MARK in data[:_PDF_MARK_WITHIN]:
+    if data.startswith(_PDF_MARK) or (
+        _PDF_MARK in data[:_PDF_MARK_WITHIN] and _PDF_OBJECT.search(data)
+    ):
         return Kind.PDF
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _office_kind(data)
@@ -93,8 +100,8 @@ def kind_of(data: bytes, filename: str) -> Kind:
         if data.startswith(start):
             raise FileRejected(f"the file is {what}", unsupported=True)
     by_name = _BY_SUFFIX.get(PurePosixPath(filename).suffix.lower(), Kind.PLAIN)
-    begins = data[:_PDF_MARK_WITHIN].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if by_name is Kind.PLAIN and begins.startswith(_HTML_STARTS):
+    begins = data[:_HTML_WITHIN].removeprefix(b"\xef\xbb\xbf")
+    if by_name is Kind.PLAIN and _HTML.match(begins):
         return Kind.HTML
     return by_name
 

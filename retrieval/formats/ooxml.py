@@ -1,6 +1,7 @@
 """Office files are ZIP archives of XML: opened with care, and made ready for their libraries."""
 
 import io
+import re
 import zipfile
 import zlib
 from collections.abc import Container
@@ -47,6 +48,22 @@ _RENAMED = (
     ),
 )
 
+# Templates, shows that start by themselves and files with macros are read like plain documents.
+_TYPES = "[Content_Types].xml"
+_VARIANTS = tuple(
+    (
+        re.compile(rb"application/vnd\.(?:%b)\.\w+(?:\.macroEnabled\w*)?\.main\+xml" % names),
+        b"application/vnd.openxmlformats-officedocument.%b.main+xml" % usual,
+    )
+    for names, usual in (
+        (rb"openxmlformats-officedocument\.wordprocessingml|ms-word", b"wordprocessingml.document"),
+        (
+            rb"openxmlformats-officedocument\.presentationml|ms-powerpoint",
+            b"presentationml.presentation",
+        ),
+    )
+)
+
 
 def checked_package(data: bytes, wanted: Container[str] | None = None) -> io.BytesIO:
     """The package of its XML parts alone, none of which holds a document type.
@@ -91,6 +108,9 @@ def _rewritten(archive: zipfile.ZipFile, parts: list[zipfile.ZipInfo]) -> io.Byt
             if _STRICT in content:
                 for strict, usual in _RENAMED:
                     content = content.replace(strict, usual)
+            if part.filename == _TYPES:
+                for variant, usual in _VARIANTS:
+                    content = variant.sub(usual, content)
             copy.writestr(part.filename, content)
     package.seek(0)
     return package

@@ -23,6 +23,7 @@ _NOTES = {
     "http://schemas.openxmlformats.org/officeDocument/2006/relationships/endnotes",
 }
 _HEADING = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
+_WIDEST_SPAN = 100  # columns that one cell takes; Word has 63 at most
 _DEEPEST = 6  # heading levels of Markdown
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -97,7 +98,10 @@ def _rows(table: Element) -> Iterator[list[str]]:
     for row in table.iter(qn("w:tr")):
         if next(row.iterancestors(_TABLE)) is table:
             # A table in a cell is read as that cell's text.
-            yield [_text(cell) for cell in row.iterchildren(qn("w:tc"))]
+            cells: list[str] = []
+            for cell in row.iterchildren(qn("w:tc")):
+                cells += [_text(cell), *[""] * min(cell.grid_span - 1, _WIDEST_SPAN)]
+            yield cells
 
 
 def _heading_levels(document: WordDocument) -> dict[str, int]:
