@@ -1,6 +1,7 @@
 """What is read of each format; how files are refused stands in test_parse."""
 
 import io
+import zipfile
 from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from retrieval.document import Document
+from retrieval.errors import FileRejected
 from retrieval.formats.read import read_document
 from retrieval.formats.table import markdown_table
 from tests.unit.retrieval import sample_files as sample
@@ -107,6 +109,21 @@ def test_a_chart_that_is_a_sheet_is_passed_over() -> None:
     made["Sheet"].append(["Lamp", 5])
     made["Sheet"].print_title_rows = "1:1"  # a name that is bound to the second sheet
     assert text_of(saved(made), "a.xlsx") == "## Sheet\n\n| Lamp | 5 |\n|---|---|"
+
+
+def test_a_workbook_that_lacks_a_sheet_is_refused_by_its_name() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made["Sheet"].append(["Lamp", 5])
+    made.create_sheet("Costs").append(["Desk", 9])
+    whole = zipfile.ZipFile(io.BytesIO(saved(made)))
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as package:
+        for part in whole.infolist():
+            if part.filename != "xl/worksheets/sheet2.xml":
+                package.writestr(part, whole.read(part))
+    with pytest.raises(FileRejected, match="it names 'Costs'"):
+        text_of(kept.getvalue(), "a.xlsx")
 
 
 def test_cells_far_apart_are_a_small_table() -> None:
