@@ -191,6 +191,9 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
     match error:
         case retrieval_errors.StoreReadOnly():
             return ApiError(403, str(error), code="permission_denied", param="vector_store_id")
+        case retrieval_errors.StoreExpired():
+            param = error.param or "vector_store_id"
+            return ApiError(404, str(error), code="vector_store_expired", param=param)
         case retrieval_errors.NotFound():
             name = error.what.replace(" ", "_")
             param = error.param or f"{name}_id"

@@ -8,6 +8,7 @@ from typing import Any
 from openpyxl.reader.excel import ExcelReader
 
 from retrieval.document import Document
+from retrieval.errors import FileRejected
 from retrieval.formats.numbers import shown_number
 from retrieval.formats.ooxml import checked_package
 from retrieval.formats.table import markdown_table
@@ -30,7 +31,24 @@ def read_sheets(data: bytes) -> Document:
 
 
 class _Reader(ExcelReader):
-    """Passes over charts that are sheets: they have no cells, and an empty one cannot be read."""
+    """Passes over charts that are sheets: they have no cells, and an empty one cannot be read.
+
+    A sheet that is named and not there is no reason to leave it out, as openpyxl does: nobody
+    would learn that its rows cannot be found.
+    """
+
+    def read_worksheets(self) -> None:
+        missing = [
+            sheet.name
+            for sheet, rel in self.parser.find_sheets()
+            if rel.target not in self.valid_files  # pyright: ignore[reportUnknownMemberType]
+        ]
+        if missing:
+            raise FileRejected(
+                f"the workbook is damaged: it names {', '.join(map(repr, missing))}, "
+                "and has no such sheet in it"
+            )
+        super().read_worksheets()
 
     def read_chartsheet(self, sheet: Any, rel: Any) -> None:
         pass

@@ -125,6 +125,21 @@ def test_shared_strings_that_are_promised_and_missing() -> None:
     assert text_of(copy.getvalue(), "a.xlsx") == "## Sheet\n\n| 7 |\n|---|"
 
 
+def test_a_workbook_that_lacks_a_sheet_is_refused_by_its_name() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made["Sheet"].append(["Lamp", 5])
+    made.create_sheet("Costs").append(["Desk", 9])
+    whole = zipfile.ZipFile(io.BytesIO(saved(made)))
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as package:
+        for part in whole.infolist():
+            if part.filename != "xl/worksheets/sheet2.xml":
+                package.writestr(part, whole.read(part))
+    with pytest.raises(FileRejected, match="it names 'Costs'"):
+        text_of(kept.getvalue(), "a.xlsx")
+
+
 def test_cells_far_apart_are_a_small_table() -> None:
     openpyxl = pytest.importorskip("openpyxl")
     made = openpyxl.Workbook()
