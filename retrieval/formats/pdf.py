@@ -10,6 +10,7 @@ from pypdfium2 import raw
 
 from retrieval.document import Document, of_pages
 from retrieval.errors import FileRejected
+from retrieval.formats.pdf_direction import in_reading_order
 from retrieval.formats.pdf_form import filled_in
 from retrieval.formats.plain import normal_newlines
 
@@ -65,7 +66,7 @@ def _page_text(document: pdfium.PdfDocument, number: int) -> str:
         page.close()
         return ""
     try:
-        text = textpage.get_text_range()
+        text = in_reading_order(textpage.get_text_range(), textpage)
         if added := filled_in(document, page):
             text = f"{text}\n\n{added}" if text.strip() else added
     finally:

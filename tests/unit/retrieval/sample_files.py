@@ -112,6 +112,29 @@ def form_pdf(fields: Sequence[str], *, text: str = "Form") -> bytes:
     )
 
 
+def lettered_pdf(content: str, letters: Mapping[str, str]) -> bytes:
+    """A PDF of one page with this content, in whose font each character is some other text."""
+    shapes = "\n".join(
+        f"<{ord(code):02x}> <{text.encode('utf-16-be').hex()}>" for code, text in letters.items()
+    )
+    named = (
+        "/CIDInit/ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> "
+        f"endcodespacerange {len(letters)} beginbfchar {shapes} endbfchar endcmap end"
+    )
+    drawn = f"BT /F1 12 Tf {content} ET"
+    return _pdf_file(
+        [
+            "<</Type/Catalog/Pages 2 0 R>>",
+            "<</Type/Pages/Kids[3 0 R]/Count 1>>",
+            "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R"
+            "/Resources<</Font<</F1 5 0 R>>>>>>",
+            f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream",
+            "<</Type/Font/Subtype/Type1/BaseFont/Courier/Encoding/WinAnsiEncoding/ToUnicode 6 0 R>>",
+            f"<</Length {len(named)}>>stream\n{named}\nendstream",
+        ]
+    )
+
+
 def _pdf_file(objects: Sequence[str], trailer: str = "") -> bytes:
     file = bytearray(b"%PDF-1.4\n")
     places: list[int] = []
