@@ -129,7 +129,7 @@ def lettered_pdf(content: str, letters: Mapping[str, str]) -> bytes:
             "<</Type/Page/Parent 2 0 R/MediaBox[0 0 612 792]/Contents 4 0 R"
             "/Resources<</Font<</F1 5 0 R>>>>>>",
             f"<</Length {len(drawn)}>>stream\n{drawn}\nendstream",
-            "<</Type/Font/Subtype/Type1/BaseFont/Courier/Encoding/WinAnsiEncoding/ToUnicode 6 0 R>>",
+            "<</Type/Font/Subtype/Type1/BaseFont/Courier/ToUnicode 6 0 R>>",
             f"<</Length {len(named)}>>stream\n{named}\nendstream",
         ]
     )
