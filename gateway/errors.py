@@ -200,8 +200,6 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
             return ApiError(404, str(error), code=f"{name}_not_found", param=param)
         case retrieval_errors.ReindexRuns():
             return ApiError(409, str(error), code="reindex_running")
-        case retrieval_errors.FileRejected():
-            return BadRequest(str(error), code="file_rejected")
         case retrieval_errors.QuotaExceeded():
             return BadRequest(str(error), error.param, "quota_exceeded")
         case retrieval_errors.InvalidRequest():
