@@ -9,15 +9,17 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.ensemble import consensus, say
+from gateway.ensemble.candidates import candidates
 from gateway.ensemble.cite import sources
 from gateway.ensemble.confidence import confidence
 from gateway.ensemble.contrast import contrast
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
-from gateway.ensemble.evidence import Text, candidates, rank
+from gateway.ensemble.evidence import Text, rank
 from gateway.ensemble.fanout import Question, Reply
 from gateway.ensemble.features import features
 from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.judge import Judgement, candidates_of, judge
+from gateway.ensemble.kind import ordered
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan, slowest
 from gateway.ensemble.prompt import (
@@ -328,7 +330,7 @@ class Ensemble:
         likeness = await self._likeness(
             query, [one.embed_text for one in found], owner=request.owner
         )
-        ranked = rank(query, texts, found, likeness)
+        ranked = ordered(query, rank(query, texts, found, likeness))
         return Poll(
             settings=settings,
             question=question,
