@@ -23,9 +23,10 @@ def candidates(question: str, passages: Sequence[Text]) -> list[Candidate]:
     """Every sentence, row and list that could answer the question, in order.
 
     Headings and the head rows of tables are not among them: they name things, and say nothing of
-    them. Nor are lines that introduce what follows, nor the documents' own questions; both are
-    read as headings of it. Nor are sentences of a passage without a name that the question asks
-    about ("R-77"), and those that speak of another of its kind ("R-23").
+    them. Nor are the documents' own questions, nor the lines that introduce lists; they and what
+    else ends in a colon are read as headings of what follows. Nor are sentences of a passage
+    without a name that the question asks about ("R-77"), and those that speak of another of its
+    kind ("R-23").
     """
     found: list[Candidate] = []
     for passage in passages:
@@ -71,6 +72,8 @@ def _of(passage: Text) -> list[Candidate]:
                 until = items[-1][-1]
                 if listed := _list(passage, spans, at, items, heading):
                     found.append(listed)
+            else:
+                found.append(Candidate(passage.n, start, end, under, heading))
         else:
             found.append(Candidate(passage.n, start, end, one_line(raw), above))
     return found

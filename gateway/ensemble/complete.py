@@ -12,6 +12,7 @@ from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage
 from gateway.ensemble.table import asked_cell
 from gateway.ensemble.text import cells, one_line
+from gateway.ensemble.values import normalise
 
 __all__ = ["completed", "whole_list"]
 
@@ -21,10 +22,13 @@ def whole_list(
 ) -> tuple[MemberAnswer, tuple[Citation, ...]] | None:
     """All items of the list that the value is of, if the best of the sentences with it is one.
 
-    `shown` is best first.
+    `shown` is best first. A number in the line that introduces the list is the value itself.
     """
     best = next((one for one in shown if ground(answer.answer_value, one.text)), None)
     if best is None or not best.items:
+        return None
+    in_items = any(ground(answer.answer_value, item) for item in best.items)
+    if not in_items and normalise(answer.answer_value).kind == "number":
         return None
     items = [item.rstrip(".;,") for item in best.items]
     value = ("; " if any("," in item for item in items) else ", ").join(items)

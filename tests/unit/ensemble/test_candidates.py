@@ -51,9 +51,10 @@ def test_an_item_of_several_sentences_is_one_item() -> None:
     assert whole.items == ("Stop. Wait for a minute.", "Go on.")
 
 
-def test_a_line_with_a_colon_and_no_list_is_a_heading_of_the_next_paragraph() -> None:
+def test_a_line_with_a_colon_and_no_list_is_also_a_heading_of_the_next_paragraph() -> None:
     found = read("Parcels go to this address:\n\nDock 3. Weaver Street.\n\nWe close at six.")
     assert [(one.text, one.heading) for one in found] == [
+        ("Parcels go to this address:", ""),
         ("Dock 3.", "Parcels go to this address:"),
         ("Weaver Street.", "Parcels go to this address:"),
         ("We close at six.", ""),

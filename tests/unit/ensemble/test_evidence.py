@@ -56,8 +56,8 @@ def test_headings_are_no_evidence_but_sentences_are_read_under_them() -> None:
 def test_a_row_is_read_with_the_names_of_its_columns() -> None:
     table = "| Lamp | Colour | |\n|---|---|---|\n| S4 | **blue** | dim |\n\nElse:\n\n| alone |"
     found = candidates("Which colour?", [Text(1, f"A table:\n\n{table}")])
-    assert [c.text for c in found] == ["Lamp: S4; Colour: blue; dim", "alone"]
-    assert table[found[0].start - 10 : found[0].end - 10].startswith("| S4 | **blue**")
+    assert [c.text for c in found] == ["A table:", "Lamp: S4; Colour: blue; dim", "Else:", "alone"]
+    assert table[found[1].start - 10 : found[1].end - 10].startswith("| S4 | **blue**")
 
 
 def test_rows_that_go_on_with_a_table_have_its_head_as_their_last_heading() -> None:
