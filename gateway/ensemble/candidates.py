@@ -99,8 +99,12 @@ def _list(
 def _items(text: str, spans: Sequence[tuple[int, int]], at: int) -> list[list[int]]:
     """The places of the sentences of each item of the list that follows the line `at`."""
     items: list[list[int]] = []
+    marks: set[bool] = set()  # whether they are numbers: a list has either, or it is two
     for place in range(at + 1, len(spans)):
-        if ITEM.match(text, spans[place][0]):
+        if mark := ITEM.match(text, spans[place][0]):
+            marks.add(mark.group()[0].isdigit())
+            if len(marks) > 1:
+                break
             items.append([place])
         elif items and not BLANK_LINE.search(text, spans[place - 1][1], spans[place][0]):
             items[-1].append(place)

@@ -51,6 +51,11 @@ def test_an_item_of_several_sentences_is_one_item() -> None:
     assert whole.items == ("Stop. Wait for a minute.", "Go on.")
 
 
+def test_a_list_ends_where_another_kind_of_marks_begins() -> None:
+    text = "These may not be burnt:\n- plastic\n- wet wood\n\n5. Next meeting: in May."
+    assert read(text)[0].items == ("plastic", "wet wood")
+
+
 def test_a_line_with_a_colon_and_no_list_is_also_a_heading_of_the_next_paragraph() -> None:
     found = read("Parcels go to this address:\n\nDock 3. Weaver Street.\n\nWe close at six.")
     assert [(one.text, one.heading) for one in found] == [
