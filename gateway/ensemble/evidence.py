@@ -13,16 +13,12 @@ from functools import lru_cache
 
 from msgspec import Struct
 
-from gateway.ensemble.ground import sentences
-from gateway.ensemble.text import cells, named_row, one_line
-
 __all__ = [
     "CODE",
     "Candidate",
     "Sentence",
     "Text",
     "asked_about",
-    "candidates",
     "echoes",
     "expects_number",
     "names_held",
@@ -57,9 +53,6 @@ PASSAGE_WEIGHT = 0.3
 # Letters that begin with a capital, and a digit: "R-77", "V32", "NW-T9"; not "3rd" or "24h".
 CODE = re.compile(r"(?=\D*\d)[A-Z][A-Za-z0-9]*(?:-[A-Za-z0-9]+)*")
 
-PATH_SEPARATOR = " > "  # between the headings above a passage
-HEAD_ROW = re.compile(r"\s*\|[ \t]*:?-{3,}")
-
 AMOUNT = re.compile(
     r"\bhow (?:many|much|long|far|soon|fast|quickly|often|old|big|large|heavy|high|deep|wide|tall"
     r"|late|early|loud|hot|cold|thick)\b"
@@ -81,18 +74,30 @@ class Text(Struct, frozen=True):
 
 
 class Candidate(Struct, frozen=True):
-    """A sentence of passage `n`, as one line. A table's row says its columns' names."""
+    """A sentence of passage `n`, as one line. A table's row says its columns' names.
+
+    A list has its introducing line before its items; it is the line that is compared with the
+    question, as the items are candidates of their own.
+    """
 
     n: int
     start: int
     end: int
     text: str
     heading: str
+    heads: tuple[str, ...] = ()  # of a row: the names of its columns
+    intro: str = ""  # of a list
+    items: tuple[str, ...] = ()
+
+    @property
+    def says(self) -> str:
+        """What speaks to the question."""
+        return self.intro or self.text
 
     @property
     def embed_text(self) -> str:
         """What to compare with the question: like a chunk, its headings and then its text."""
-        return f"{self.heading}\n{self.text}" if self.heading else self.text
+        return f"{self.heading}\n{self.says}" if self.heading else self.says
 
 
 class Sentence(Struct, frozen=True):
@@ -103,6 +108,8 @@ class Sentence(Struct, frozen=True):
     end: int
     text: str
     score: float
+    heads: tuple[str, ...] = ()
+    items: tuple[str, ...] = ()
 
 
 def terms(text: str) -> set[str]:
@@ -125,32 +132,6 @@ def stem(word: str) -> str:
     return word[:STEM_CHARS]
 
 
-def candidates(question: str, passages: Sequence[Text]) -> list[Candidate]:
-    """Every sentence that could answer the question, in order.
-
-    Headings and the head rows of tables are not among them: they name things, and say nothing of
-    them. Nor are sentences of a passage without a name that the question asks about ("R-77").
-    """
-    found: list[Candidate] = []
-    for passage in passages:
-        if names_missing(question, f"{passage.document} {passage.heading} {passage.text}"):
-            continue
-        heading, heads = _taken_apart(passage)
-        for start, end in sentences(passage.text):
-            raw = passage.text[start:end]
-            if HEAD_ROW.match(passage.text, end):
-                heads = cells(raw)
-            elif _is_heading(raw):
-                heads = heads if raw.startswith("|") else []
-                if any(map(str.isalnum, raw)) and one_line(raw) not in heading:
-                    heading = one_line(raw)
-            else:
-                heads = heads if raw.startswith("|") else []
-                text = named_row(heads, cells(raw)) if heads else one_line(raw)
-                found.append(Candidate(passage.n, start, end, text, heading))
-    return found
-
-
 def rank(
     question: str,
     passages: Sequence[Text],
@@ -159,7 +140,7 @@ def rank(
 ) -> list[Sentence]:
     """The candidates with their scores, best first. `likeness` is each one's to the question."""
     near = {passage.n: passage.score for passage in passages}
-    own = [terms(one.text) for one in found]
+    own = [terms(one.says) for one in found]
     above = [terms(one.heading) for one in found]
     weights = _weights(terms(question), own)
     total = sum(weights.values()) or 1.0
@@ -171,7 +152,7 @@ def rank(
         )
         score = like + WORDS_WEIGHT * held / total + PASSAGE_WEIGHT * near[one.n]
         score /= 1 + WORDS_WEIGHT + PASSAGE_WEIGHT
-        ranked.append(Sentence(one.n, one.start, one.end, one.text, score))
+        ranked.append(Sentence(one.n, one.start, one.end, one.text, score, one.heads, one.items))
     return sorted(ranked, key=lambda s: (-s.score, s.n, s.start))
 
 
@@ -217,23 +198,6 @@ def names_held(question: str, text: str) -> float:
     }
     held = {stem(word) for word in WORD.findall(text)}
     return len(asked & held) / len(asked) if asked else 1.0
-
-
-def _taken_apart(passage: Text) -> tuple[str, list[str]]:
-    """The headings, and the head row of the table that the passage goes on with."""
-    above, _, last = passage.heading.rpartition(PATH_SEPARATOR)
-    if passage.text.startswith("|") and "|" in last:
-        return above, cells(last)
-    return passage.heading, []
-
-
-def _is_heading(sentence: str) -> bool:
-    if not any(map(str.isalnum, sentence)):
-        return True  # a ruled line
-    if sentence.startswith("|"):
-        return False
-    capitals = sentence.isupper() and len(sentence.split()) > 1
-    return capitals or sentence.startswith("#")
 
 
 def _names(question: str) -> list[str]:

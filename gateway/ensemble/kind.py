@@ -5,14 +5,19 @@ can be its answer.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
-from gateway.ensemble.evidence import WORD, asked_about, expects_number
+from msgspec.structs import replace
+
+from gateway.ensemble.evidence import WORD, Sentence, asked_about, expects_number
+from gateway.ensemble.months import MONTHS
+from gateway.ensemble.quantities import QUANTITIES
 from gateway.ensemble.values import NUMBER_WORDS
 
-__all__ = ["kind_held"]
+__all__ = ["kind_held", "ordered"]
 
 LONGEST = 600  # characters of what is still one question
+UNABLE = 0.1  # of a sentence's score, which is at most 1
 
 
 def _any(pattern: str) -> re.Pattern[str]:
@@ -36,34 +41,21 @@ AMOUNT_WORDS = """
 infinite infinitely several many few most all both half double once twice dozen dozens single pair
 daily weekly monthly yearly annually hourly always
 """
-AMOUNTS = NUMBER_WORDS.keys() | frozenset(AMOUNT_WORDS.split())
-# What is measured: how it is asked for, its units, their signs behind a figure, and other words
-# that speak of it. Asked for by a unit, any unit of the same will do.
-QUANTITIES = (
-    ("how loud", r"decibels?", r"dBA?", r"loud\w*|quiet\w*|silen\w*|noise"),
-    (
-        r"how heavy|how much (?:do|does|did)\b.{0,80}\bweigh",
-        r"(?:kilo|milli)?grams?|kilos?|ounces?|tonnes?",
-        r"kg|mg|g|lbs?|oz|t",
-        r"pounds?|tons?|heav\w+|light\w*|weigh\w*",
-    ),
-    (
-        "how hot|how cold",
-        r"(?:degrees )?(?:celsius|fahrenheit|centigrade|kelvin)",
-        r"° ?[CFK]?|K",
-        r"degrees?|hot\w*|cold\w*|warm\w*",
-    ),
-    (
-        "how tall|how wide|how thick",
-        r"(?:centi|milli|kilo)?met(?:er|re)s?|inch(?:es)?|feet|miles?",
-        r"mm|cm|km|m|in|ft|\"|'",
-        r"foot|yards?|stor(?:e?ys?|ies)|tall\w*|wide\w*|thick\w*|high\w*|deep\w*|broad\w*",
-    ),
-    ("", r"(?:kilo)?watt-?hours?|joules?", r"k?Wh|k?J", ""),
-    ("", r"(?:kilo|mega|giga)?watts?", r"[kMG]?W", ""),
-    ("", r"(?:kilo)?volts?", r"k?V", ""),
-    ("", r"(?:kilo|mega|giga|tera)(?:bytes?|bits?)", r"[KMGTk]i?[Bb]", ""),
+# "When is it cleaned?" is not answered by "It is being cleaned."
+ASKS_TIME = _any(
+    r"^(?:\w+ )?when (?:is|was|are|were|do|does|did|will|can|could|should|may|must|has|have)\b"
+    r"|\b(?:at )?what time\b|^(?:seit |bis |ab )?wann\b|^quand\b|^¿?cuándo\b|^quando\b"
 )
+TIME = _any(
+    r"\d|\b(?:mon|tues|wednes|thurs|fri|satur|sun)days?\b|\b(?:noon|midnight|morning|afternoon"
+    r"|evening|night|day|daily|week|weekly|month|monthly|year|yearly|spring|summer|autumn|winter"
+    r"|christmas|easter|after|before|until|since|during|once|when|while|if|as soon as|now|always"
+    r"|never|immediately|at once|at the (?:start|end|beginning)|century|decade|hours?|minutes?)\b"
+    rf"|\b(?:{'|'.join(MONTHS)})\b"
+    r"|\b(?:\w+tags?|mittags?|abends|nachts|morgens|täglich|jour|matin|soir|nuit|día|noche|giorno"
+    r"|notte|dia|noite)\b"
+)
+AMOUNTS = NUMBER_WORDS.keys() | frozenset(AMOUNT_WORDS.split())
 
 
 def _measured() -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
@@ -78,11 +70,8 @@ def _measured() -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
             r"|\bcharge\b|\b(?:is|are|for) free\b|\b(?:GBP|USD|EUR|CHF|JPY)\b"
         ),
     )
-    for asked, units, signs, others in QUANTITIES:
-        asks = rf"\b(?:in|how many) (?:{units})\b" + (rf"|\b(?:{asked})\b" if asked else "")
-        says = rf"\b(?:{units})\b|\d\s?(?:{signs})(?!\w)"
-        says += rf"|\b(?:{others})\b" if others else ""
-        yield _any(asks), _any(says)
+    for one in QUANTITIES:
+        yield one.asks, one.says
     for unit in ("second", "minute", "hour", "day", "week", "month", "year"):
         says = rf"(?:\bper|\ban?|\bevery|\beach|/) ?{unit[:3]}|ly\b"
         yield _any(rf"\bper {unit}\b"), _any(says)
@@ -93,15 +82,38 @@ MEASURED = tuple(_measured())
 
 def kind_held(question: str, sentences: Sequence[str]) -> bool:
     """Whether one of the sentences has what the question asks for by its form."""
+    return _can_say(question)("\n".join(sentences))
+
+
+def ordered(question: str, ranked: Sequence[Sentence]) -> list[Sentence]:
+    """Sentences anew, best first: those that cannot say what is asked for have lost `UNABLE`."""
+    able = _can_say(question)
+    timely = not ASKS_TIME.search(question)
+    found = [
+        one
+        if able(one.text) and (timely or TIME.search(one.text))
+        else replace(one, score=one.score - UNABLE)
+        for one in ranked
+    ]
+    return sorted(found, key=lambda one: (-one.score, one.n, one.start))
+
+
+def _can_say(question: str) -> Callable[[str], bool]:
+    """Whether a text has what the question asks for."""
     if len(question) > LONGEST:
-        return True
-    text = "\n".join(sentences)
-    if ASKS_NEGATION.search(question) and not NEGATION.search(text):
-        return False
-    if any(asks.search(question) and not says.search(text) for asks, says in MEASURED):
-        return False
-    if expects_number(question) or ASKS_YEAR.search(question):
-        asked = asked_about(question)
+        return lambda text: True
+    wanted = [says for asks, says in MEASURED if asks.search(question)]
+    if ASKS_NEGATION.search(question):
+        wanted.append(NEGATION)
+    figure = expects_number(question) or ASKS_YEAR.search(question) is not None
+    asked = asked_about(question)
+
+    def able(text: str) -> bool:
+        if not all(says.search(text) for says in wanted):
+            return False
         words = (word for word in WORD.findall(text) if not asked(word))
-        return any(any(map(str.isdigit, w)) or w.casefold() in AMOUNTS for w in words)
-    return True
+        return not figure or any(
+            any(map(str.isdigit, word)) or word.casefold() in AMOUNTS for word in words
+        )
+
+    return able

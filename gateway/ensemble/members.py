@@ -76,6 +76,8 @@ def overridden(
         value = getattr(override, name)
         if value is not UNSET:
             changes[name] = value
+    if override.score_floor is not UNSET:
+        changes["second_floor"] = override.score_floor  # no search goes below the request's own
     if override.examples is False:
         changes["examples"] = ()
     try:

@@ -9,15 +9,18 @@ import msgspec
 from msgspec.structs import replace
 
 from gateway.ensemble import consensus, say
+from gateway.ensemble import reach as reaching
+from gateway.ensemble.candidates import candidates
 from gateway.ensemble.cite import sources
 from gateway.ensemble.confidence import confidence
 from gateway.ensemble.contrast import contrast
 from gateway.ensemble.events import Answer, Deliberation, EnsembleRequest, Event, Verdict
-from gateway.ensemble.evidence import Text, candidates, rank
+from gateway.ensemble.evidence import Text, rank
 from gateway.ensemble.fanout import Question, Reply
 from gateway.ensemble.features import features
 from gateway.ensemble.hearing import Hearing
 from gateway.ensemble.judge import Judgement, candidates_of, judge
+from gateway.ensemble.kind import ordered
 from gateway.ensemble.members import overridden, questions
 from gateway.ensemble.plan import Execution, Plan, plan, slowest
 from gateway.ensemble.prompt import (
@@ -28,6 +31,7 @@ from gateway.ensemble.prompt import (
     read,
     shared,
 )
+from gateway.ensemble.reach import Reach
 from gateway.ensemble.rewrite import Write, asked_again, standalone, variants, writing
 from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
@@ -148,12 +152,12 @@ class Ensemble:
         schedule = self._schedule([member.model for member in settings.members])
         replies: list[Reply] = []
         retrieval_ms = 0.0
-        top_k = settings.top_k
+        reach = reaching.first(settings)
         while True:
-            passages, whole = await self._find(request.owner, settings, queries, top_k)
+            passages, whole = await self._find(request.owner, settings, queries, reach)
             poll = await self._poll(request, settings, talk.question, queries[0], passages, whole)
             retrieval_ms += (time.perf_counter() - began) * 1000
-            yield Deliberation(say.found(passages, settings))
+            yield Deliberation(say.found(passages, reach.floor))
             counted: list[Counted] = []
             votes: list[Vote] = []
             if speaks(poll):
@@ -163,10 +167,11 @@ class Ensemble:
                         yield Deliberation(text)
                 replies += hearing.replies
                 counted, votes = hearing.counted, hearing.votes
-            if not _blank(counted) or len(passages) < top_k or top_k >= settings.max_top_k:
+            again = reaching.further(poll, reach, blank=_blank(counted))
+            if again is None:
                 break
-            top_k = min(2 * top_k, settings.max_top_k)
-            yield Deliberation(say.again(top_k))
+            reach, why = again
+            yield Deliberation(why)
             began = time.perf_counter()
         counting = time.thread_time()
         finding = await self._conclude(request, poll, counted)
@@ -270,7 +275,11 @@ class Ensemble:
         return writing(lambda: self._engines(model), request.owner, flex=request.flex)
 
     async def _find(
-        self, owner: str, settings: EnsembleSettings, queries: Sequence[str], top_k: int
+        self,
+        owner: str,
+        settings: EnsembleSettings,
+        queries: Sequence[str],
+        reach: Reach,
     ) -> tuple[tuple[Passage, ...], bool]:
         """The passages, and whether they are of a document that is asked about as a whole."""
         if not settings.stores:
@@ -283,8 +292,8 @@ class Ensemble:
                 queries if len(queries) > 1 else queries[0],
                 owner=owner,
                 stores=settings.stores,
-                limit=top_k,
-                score_floor=settings.score_floor,
+                limit=reach.top_k,
+                score_floor=reach.floor,
             )
         except StoreNotFound as error:
             raise StoreNotFound(error.name, "ensemble.vector_store_ids") from error
@@ -298,7 +307,7 @@ class Ensemble:
                 lambda names: named(queries[0], names),
                 owner=owner,
                 stores=settings.stores,
-                limit=max(top_k, OPENINGS),
+                limit=max(reach.top_k, OPENINGS),
                 file_id=hits[0].file_id if hits else None,
             )
             near = {hit.chunk_id: hit.score for hit in hits}
@@ -328,7 +337,7 @@ class Ensemble:
         likeness = await self._likeness(
             query, [one.embed_text for one in found], owner=request.owner
         )
-        ranked = rank(query, texts, found, likeness)
+        ranked = ordered(query, rank(query, texts, found, likeness))
         return Poll(
             settings=settings,
             question=question,

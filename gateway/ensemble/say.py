@@ -5,7 +5,6 @@ from collections.abc import Sequence
 
 from gateway.ensemble.contrast import Contrast
 from gateway.ensemble.prompt import Passage
-from gateway.ensemble.settings import EnsembleSettings
 from gateway.ensemble.tally import Finding
 from gateway.schema.ensemble import Vote
 
@@ -13,6 +12,7 @@ __all__ = [
     "again",
     "asking",
     "concluded",
+    "farther",
     "found",
     "judge_failed",
     "loading",
@@ -23,10 +23,10 @@ __all__ = [
 ]
 
 
-def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
-    """What the search brought."""
+def found(passages: Sequence[Passage], floor: float) -> str:
+    """What the search brought; `floor` is the least score it asked for."""
     if not passages:
-        return f"No passage scores {settings.score_floor:g} or more.\n"
+        return f"No passage scores {floor:g} or more.\n"
     plural = "" if len(passages) == 1 else "s"
     lines = [f"Found {len(passages)} passage{plural}:"]
     for passage in passages:
@@ -35,6 +35,11 @@ def found(passages: Sequence[Passage], settings: EnsembleSettings) -> str:
         heading = f", {hit.heading}" if hit.heading else ""
         lines.append(f"[{passage.n}] {hit.filename}{page}{heading} ({hit.score:.2f})")
     return "\n".join(lines) + "\n"
+
+
+def farther(floor: float) -> str:
+    """No sentence speaks to the question."""
+    return f"No sentence speaks to the question; searching down to {floor:g}.\n"
 
 
 def asking(names: Sequence[str], execution: str) -> str:

@@ -85,6 +85,9 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Where the members find no answer in `top_k` passages, twice as many are shown, up to this.
     max_top_k: Annotated[int, Meta(ge=1, le=50)] = 10
     score_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.3  # cosine similarity
+    # Where no sentence of what that lets through speaks to the question, it is searched for once
+    # more with this one. A short file on many subjects is like no question about one of them.
+    second_floor: Annotated[float, Meta(ge=-1, le=1)] = 1.0  # above score_floor: never
     evidence_floor: Annotated[float, Meta(ge=-1, le=1)] = 0.0  # least score of the best sentence
     # What that score loses where the sentence has none of the question's names and figures.
     missing_names: Annotated[float, Meta(ge=0, le=1)] = 0.0

@@ -7,11 +7,12 @@ a person is asked for, of German, French, Spanish, Italian and Portuguese too.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 from gateway.ensemble.evidence import WORD, stem, terms
 from gateway.ensemble.months import WRITTEN
+from gateway.ensemble.quantities import LASTS, QUANTITIES
 
 __all__ = ["DATE", "sought"]
 
@@ -97,21 +98,52 @@ COUNTED = re.compile(
     r"(?:\d{1,3}(?:[ \u00a0\u202f]\d{3})+|\d(?:[\d.,]*\d)?)(?:%| percent\b)?"
     rf"{MAGNITUDE}(?![\w-])"
 )
+CLAUSE_END = re.compile(r"[,;:] |[(—]| (?:and|but|while|whereas|und|aber|et|mais|y|pero|e|ma|mas) ")
 NEAR = 3  # words behind a number, one of which is what is counted
 
 
 def sought(text: str, start: int, end: int, question: str) -> tuple[int, int] | None:
-    """The span of what is asked for, if `text`, a sentence, has it once, and `text[start:end]`,
-    what was said of it, does not."""
+    """The span of what is asked for in `text`, a sentence of which `text[start:end]` was said.
+
+    None where the sentence does not have it, where what was said is it already, and where the
+    sentence has several and its clauses do not tell which. What was said of it is completed.
+    """
     for clause in CLAUSES:
         if clause.asks.search(question) and (found := clause.says.search(text)):
             return found.span("said")
     for asks, spans in KINDS:
-        if asks.search(question):
-            spans_there = list(spans(text, question))
-            said = any(low < end and start < high for low, high in spans_there)
-            return spans_there[0] if len(spans_there) == 1 and not said else None
+        if asks.search(question) and (there := list(spans(text, question))):
+            return _chosen(text, there, (start, end), question)
     return None
+
+
+def _chosen(
+    text: str, spans: Sequence[tuple[int, int]], said: tuple[int, int], question: str
+) -> tuple[int, int] | None:
+    chosen = spans[0] if len(spans) == 1 else _by_clause(text, spans, question)
+    if chosen is None:
+        return None
+    low, high = chosen
+    start, end = said
+    part = low <= start and end <= high and said != chosen
+    return chosen if part or end <= low or high <= start else None
+
+
+def _by_clause(
+    text: str, spans: Sequence[tuple[int, int]], question: str
+) -> tuple[int, int] | None:
+    """Of several, the one in whose clause more of the question's words stand than in any other's:
+    "The pool has 26 degrees, the paddling pool 32"."""
+    asked = terms(question)
+    held = [len(asked & terms(text[slice(*_clause(text, *span))])) for span in spans]
+    best = max(held)
+    return spans[held.index(best)] if held.count(best) == 1 else None
+
+
+def _clause(text: str, start: int, end: int) -> tuple[int, int]:
+    low = max((found.end() for found in CLAUSE_END.finditer(text, 0, start)), default=0)
+    after = CLAUSE_END.search(text, end)
+    return low, after.start() if after else len(text)
 
 
 Spans = Callable[[str, str], Iterator[tuple[int, int]]]
@@ -155,8 +187,9 @@ def _counts(text: str, question: str) -> Iterator[tuple[int, int]]:
 
 
 KINDS: tuple[tuple[re.Pattern[str], Spans], ...] = (
-    (ASKS_PRICE, _matching(PRICE)),
+    *((one.asks_anywhere, _matching(one.value)) for one in (*QUANTITIES, LASTS)),
     (ASKS_SHARE, _matching(SHARE)),
+    (ASKS_PRICE, _matching(PRICE)),
     (ASKS_DATE, _dates),
     (ASKS_COUNT, _counts),
     (ASKS_PERSON, _people),

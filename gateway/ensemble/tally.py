@@ -9,15 +9,14 @@ from msgspec.structs import replace
 from gateway.ensemble import confidence
 from gateway.ensemble.answer import MemberAnswer
 from gateway.ensemble.cite import Citation, Cited, cite, compose, evidence_text
+from gateway.ensemble.complete import completed, whole_list
 from gateway.ensemble.evidence import Sentence, echoes, names_held
 from gateway.ensemble.fanout import Reply
 from gateway.ensemble.ground import ground
 from gateway.ensemble.json_vote import grounding, vote_on_json
 from gateway.ensemble.kind import kind_held
-from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage, best_of
 from gateway.ensemble.settings import EnsembleSettings, labels
-from gateway.ensemble.text import one_line
 from gateway.ensemble.vote import Ballot, NoVotes, Outcome, agreed_references, vote
 from gateway.schema.ensemble import AnyStrategy, Vote
 
@@ -124,12 +123,11 @@ def _count(poll: Poll, reply: Reply) -> Counted:
         blank = answer.is_blank or not answer.answer_value
         said = answer.answer
         if poll.modes[reply.place]:
-            blank = blank or echoes(answer.answer_value, poll.question)
-        if not blank:
+            answer, citations = _extracted(poll, answer)
+            blank = blank or (not citations and echoes(answer.answer_value, poll.question))
+            said = evidence_text(citations[0]) if citations else said
+        elif not blank:
             citations = cite(answer, poll.passages, poll.ranked)
-            if poll.modes[reply.place] and citations:
-                answer, citations = _completed(poll, answer, citations)
-                said = evidence_text(citations[0])
     own = answer.passages if answer else ()
     documents = {passage.n: passage.hit.document_id for passage in poll.passages}
     vote = Vote(
@@ -149,19 +147,26 @@ def _count(poll: Poll, reply: Reply) -> Counted:
     return Counted(place=reply.place, vote=vote, answer=answer, citations=citations)
 
 
-def _completed(
-    poll: Poll, answer: MemberAnswer, citations: tuple[Citation, ...]
-) -> tuple[MemberAnswer, tuple[Citation, ...]]:
-    """An extracted value as a whole phrase, where it is only a part or more than one."""
-    if not poll.settings.whole_phrases:
+def _extracted(poll: Poll, answer: MemberAnswer) -> tuple[MemberAnswer, tuple[Citation, ...]]:
+    """An extracted value with its citations: completed, and whole where it is of a list.
+
+    One that only repeats the question has no citations.
+    """
+    settings, completing = poll.settings, poll.settings.whole_phrases
+    if answer.is_blank or not answer.answer_value:
+        return answer, ()
+    shown = best_of(poll.ranked, settings.excerpt_sentences, settings.excerpt_margin)
+    if completing and (listed := whole_list(answer, poll.passages, shown)):
+        return listed
+    if echoes(answer.answer_value, poll.question):
+        return answer, ()
+    citations = cite(answer, poll.passages, poll.ranked)
+    if not completing or not citations:
         return answer, citations
-    evidence, text = citations[0].evidence, citations[0].passage.hit.text
-    low, high = evidence.sentence_start, evidence.sentence_end
-    span = evidence.start - low, evidence.end - low
-    start, end = whole_phrase(text[low:high], *span, poll.question)
-    if (start, end) == span:
+    value = completed(citations[0], poll.ranked, poll.question, settings.max_value_words)
+    if value is None:
         return answer, citations
-    whole = replace(answer, answer_value=one_line(text[low + start : low + end]))
+    whole = replace(answer, answer_value=value)
     return whole, cite(whole, poll.passages, poll.ranked) or citations
 
 

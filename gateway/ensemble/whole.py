@@ -11,15 +11,18 @@ __all__ = ["asks_of_whole", "named", "opening_first"]
 
 THING = (
     r"(?:paper|document|doc|file|text|report|article|book|manual|handbook|study|contract|letter"
-    r"|presentation|chapter|page|it|this|[\w-]+\.[a-z]{2,4})"
+    r"|presentation|chapter|page|[\w-]+\.[a-z]{2,4})"
 )
 # Said of a whole, in the commonest languages of the web. A question for a fact has none of these.
 PATTERNS = (
     rf"\bwhat(?:['’]s| is| are| was)\b.{{0,80}}\b{THING}s?\b.{{0,40}}\babout\b",
-    rf"\bwhat (?:does|do|did)\b.{{0,80}}\b{THING}s?\b.{{0,40}}"
+    # "What is it complaining about?" asks for no summary.
+    r"\bwhat(?:['’]s| is| was) (?:it|this|that)(?: all)? about\b",
+    rf"\bwhat (?:does|do|did)\b.{{0,80}}\b(?:{THING}s?|it|this)\b.{{0,40}}"
     r"\b(?:cover|deal with|describe|discuss)\b",
     r"\bsummar(?:y|i[sz]e|ies)\b|\boverview of\b|\btl;?dr\b|\babstract of\b",
-    rf"\bmain (?:points?|findings?|topics?|ideas?|claims?|contributions?)\b.{{0,60}}\b{THING}s?\b",
+    rf"\bmain (?:points?|findings?|topics?|ideas?|claims?|contributions?)\b.{{0,60}}"
+    rf"\b(?:{THING}s?|it|this)\b",
     r"\bworum geht es\b|\bzusammenfass|\bwovon handelt\b|\büberblick über\b",
     r"\bde quoi (?:parle|traite|s['’]agit)|\brésum[ée]",
     r"\bde qué (?:trata|habla)\b|\bresum(?:en|e|ir)\b|\bdo que trata\b|\bresumo\b",

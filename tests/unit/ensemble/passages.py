@@ -2,7 +2,8 @@
 
 from collections.abc import Sequence
 
-from gateway.ensemble.evidence import Sentence, Text, candidates, rank, terms
+from gateway.ensemble.candidates import candidates
+from gateway.ensemble.evidence import Sentence, Text, rank, terms
 from gateway.ensemble.prompt import Passage
 from retrieval.types import Hit
 

@@ -2,10 +2,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gateway.ensemble.candidates import candidates
 from gateway.ensemble.evidence import (
     Text,
     asked_about,
-    candidates,
     echoes,
     expects_number,
     names_held,

@@ -1,7 +1,8 @@
 import pytest
 from msgspec.structs import replace
 
-from gateway.ensemble.kind import kind_held
+from gateway.ensemble.evidence import Sentence
+from gateway.ensemble.kind import UNABLE, kind_held, ordered
 from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.sought import sought
 from tests.unit.ensemble.passages import ROUTER, WIFI
@@ -49,6 +50,28 @@ from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, says
 def test_what_is_asked_for_can_be_said_or_not(question: str, sentence: str, held: bool) -> None:
     assert kind_held(question, [sentence]) is held
     assert kind_held(question, ["It is grey.", sentence]) is held
+
+
+@pytest.mark.parametrize(
+    ("question", "unable", "able"),
+    [
+        ("How many digits has the key?", "The key is kept safe.", "The key has 48 digits."),
+        ("What is the temperature of it?", "It is 4 years old.", "It has 195 degrees."),
+        ("When is it cleaned?", "It is being cleaned.", "It is cleaned on Tuesdays."),
+    ],
+)
+def test_sentences_that_cannot_say_what_is_asked_for_come_later(
+    question: str, unable: str, able: str
+) -> None:
+    ranked = [Sentence(1, 0, 9, unable, 0.6), Sentence(1, 9, 20, able, 0.55)]
+    first, second = ordered(question, ranked)
+    assert (first.text, first.score) == (able, 0.55)
+    assert (second.text, second.score) == (unable, pytest.approx(0.6 - UNABLE))
+
+
+def test_where_all_can_say_it_sentences_stay_in_their_order() -> None:
+    ranked = [Sentence(1, 0, 9, "It is.", 0.6), Sentence(1, 9, 20, "It has 4 lamps.", 0.55)]
+    assert ordered("Is it red?", ranked) == ranked
 
 
 async def test_what_cannot_say_it_counts_against_the_evidence() -> None:

@@ -268,6 +268,21 @@ async def test_an_override_changes_one_request() -> None:
     assert rig.searches == [{"query": QUESTION, "owner": "ann", "stores": ("x",), "limit": 1}]
 
 
+async def test_where_no_sentence_speaks_to_the_question_it_is_searched_for_once_more() -> None:
+    far = [replace(hit, score=0.2) for hit in (WIFI, ROUTER, WARRANTY)]
+    loose = replace(SETTINGS, evidence_floor=0.2, second_floor=0.15)
+    rig = Rig(says("12 seconds"), loose, hits=far)
+    verdict = await rig.verdict()
+    assert verdict.report.answer_value == "12 seconds"
+    assert "searching down to 0.15" in verdict.reasoning
+    assert len(rig.searches) == 2
+    near = Rig(says("12 seconds"), loose)
+    await near.verdict()
+    assert len(near.searches) == 1
+    asked = await rig.verdict(override=EnsembleOverride(score_floor=0.5))
+    assert asked.report.is_blank  # the request's own floor stands
+
+
 async def test_a_member_named_again_answers_again() -> None:
     rig = Rig(says("12 seconds"))
     override = EnsembleOverride(members=["b", "b", "b"], early_stop=False)

@@ -56,9 +56,56 @@ def found(question: str, text: str, said: str) -> str | None:
             "two",
             "no two divide it",
         ),
+        # Quantities, by their units, and ranges of them.
+        (
+            "What is the temperature when it freezes?",
+            "On 4 May 2020 it froze at -5 °C.",
+            "4 May 2020",
+            "-5 °C",
+        ),
+        ("How heavy is it?", "It was made in 2019 and weighs 138 kg.", "2019", "138 kg"),
+        (
+            "How much power does it use?",
+            "After 10 minutes it draws 0.8 watts.",
+            "10 minutes",
+            "0.8 watts",
+        ),
+        (
+            "What temperature may it have?",
+            "Between 2 hours of rest it has between 8 and 32 degrees Celsius.",
+            "2 hours",
+            "between 8 and 32 degrees Celsius",
+        ),
+        (
+            "How long does it rest?",
+            "Let 2 loaves rest for ten minutes.",
+            "2 loaves",
+            "ten minutes",
+        ),
+        (
+            "How long is the cable?",
+            "The 2 cables are 80 centimetres long.",
+            "2 cables",
+            "80 centimetres",
+        ),
+        ("Wie schwer ist das Rad?", "Das Rad 7 wiegt 16 Kilogramm.", "Rad 7", "16 Kilogramm"),
+        ("Bei welcher Temperatur lagert es?", "Seit 2009 sind es 12 Grad.", "2009", "12 Grad"),
+        ("Quelle est la température ?", "En 2009 il fait 12 degrés.", "2009", "12 degrés"),
+        ("¿Cuánto pesa?", "En 2009 pesa 12 kilos.", "2009", "12 kilos"),
+        # Of several, the one in whose clause the question's words stand.
+        (
+            "How warm is the paddling pool?",
+            "The main pool is kept at 26 degrees, the paddling pool at 32 degrees.",
+            "26 degrees",
+            "32 degrees",
+        ),
+        ("How much do children pay?", "Adults pay £5.80 and children pay £3.20.", "£5.80", "£3.20"),
+        # A part of it is completed.
+        ("What share has paid?", "Of all, 87 per cent have paid.", "87", "87 per cent"),
+        ("How hot is it?", "It is 195 degrees Celsius hot.", "195", "195 degrees Celsius"),
         # What was said is of the kind that is asked for, or there is more than one, or none.
         ("When did it open?", "It opened in 1931.", "1931", None),
-        ("When did it open?", "It opened in 1931 and closed in 1950.", "It", None),
+        ("When was it?", "It opened in 1931 and closed in 1950.", "It", None),
         ("When did it close in 1931?", "In 1931 the mayor closed it.", "mayor", None),
         ("Who opened it?", "The mayor opened it.", "it", None),
         ("What is it?", "It costs 7 pounds since 1931.", "It", None),

@@ -21,6 +21,8 @@ from tests.unit.ensemble.test_pipeline import SETTINGS, Rig, writes
         "Give me an overview of routers.md",
         "What are the main findings of the study?",
         "What does this report discuss?",
+        "What is this about?",
+        "What does it cover?",
         "Worum geht es in dem Handbuch?",
         "De quoi parle cet article ?",
         "¿De qué trata el documento?",
@@ -40,6 +42,7 @@ def test_questions_about_a_whole(question: str) -> None:
         "What does error P-130 mean?",
         "Who wrote the paper on water use?",
         "What is known about the router's lamp?",
+        "My notebook says L-222. What is it complaining about?",
     ],
 )
 def test_questions_for_a_fact(question: str) -> None:

@@ -1,0 +1,28 @@
+"""Which cell of a table's row a question asks for. Pure."""
+
+from collections.abc import Sequence
+from itertools import zip_longest
+
+from gateway.ensemble.evidence import terms
+
+__all__ = ["asked_cell"]
+
+
+def asked_cell(heads: Sequence[str], row: Sequence[str], question: str) -> str | None:
+    """The cell in the one column whose name has most of the question's words.
+
+    None where no column is named, or two are as well. A cell that only repeats the question is
+    what names the row, and no answer.
+    """
+    asked = terms(question)
+    named: list[tuple[int, float, str]] = []
+    for head, cell in zip_longest(heads, row, fillvalue=""):
+        words = terms(head)
+        held = len(words & asked)
+        if held and cell and not terms(cell) <= asked:
+            named.append((held, held / len(words), cell))
+    if not named:
+        return None
+    best = max(one[:2] for one in named)
+    cells = [one[2] for one in named if one[:2] == best]
+    return cells[0] if len(cells) == 1 else None
