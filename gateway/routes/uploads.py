@@ -10,8 +10,8 @@ from litestar.types import ASGIApp
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.convert.documents import expires_s, filename, upload, upload_part
-from gateway.multipart import TOO_LARGE, read_form, too_large
 from gateway.errors import ApiError, BadRequest
+from gateway.multipart import TOO_LARGE, read_form, too_large
 from gateway.routes.files import json_answer
 from gateway.runtime import Runtime
 from gateway.schema.uploads import CompleteUploadRequest, CreateUploadRequest
