@@ -72,7 +72,7 @@ from gateway.runtime import NO_DOCUMENTS, Runtime
 from gateway.seeding import Seeding
 from gateway.toml import ConfigError
 from models.engine import Engine
-from models.errors import DownloadFailed, EngineUnavailable, QueueFull
+from models.errors import DownloadFailed, EngineUnavailable, QueueFull, Unsupported
 from models.footprint import Footprint
 from models.machine import read_machine
 from models.pulls import Pulls
@@ -220,8 +220,13 @@ def _compose(
     def is_small(model: str) -> bool:
         return registry.settings(model).small
 
+    def answering(model: str) -> Engine:
+        if (kind := registry.settings(model).kind) in ("embedding", "rerank"):
+            raise Unsupported(f"'{model}' is of kind '{kind}' and cannot answer.", "model")
+        return registry.get(model)
+
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, registry.get, search, likeness, is_small, schedule, overview)
+        return Ensemble(entry, answering, search, likeness, is_small, schedule, overview)
 
     def schedule(models: Sequence[str]) -> Plan:
         return runtime.schedule(models)

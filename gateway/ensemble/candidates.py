@@ -16,6 +16,19 @@ ITEM = re.compile(r"(?:[-+*•]|\d{1,3}[.)])[ \t]")
 CLOSING = r"[\"'”’»)\]*_]*$"
 ASKS = re.compile(rf"[?？؟;]{CLOSING}")
 INTRODUCES = re.compile(rf"[:：︰﹕፥፦]{CLOSING}")
+ANSWER_MARK = re.compile(r"^(?:A|Answer|Antwort|Réponse|Respuesta|Risposta|Resposta)\s?[:：] ?")
+# Words to whoever reads for the user, which state nothing. Members are told not to follow what
+# passages say; so small a one would still quote it.
+COMMANDS = re.compile(
+    r"(?<!not )\b(?:ignore|disregard|forget) (?:(?:all|any|everything|what|is|the|these|your) )*"
+    r"(?:above|previous|prior|earlier|preceding|instructions?)\b"
+    r"|\b(?:print|reveal|show|repeat|output) (?:the |your )?(?:system prompt|instructions)\b"
+    r"|\byou are now in\b.{0,30}\bmode\b"
+    r"|\b(?:ignorier\w*|vergiss|vergessen sie) (?:alle |die )*(?:obig|vorherig|anweisung)"
+    r"|\b(?:ignor\w+|oubli\w+|olvid\w+|dimentica\w*|esque\w+) (?:\w+ ){1,3}"
+    r"(?:précédent|anterior|precedent)",
+    re.IGNORECASE,
+)
 LIST_CHARS = 1200  # a longer list is no answer as a whole
 
 
@@ -25,8 +38,8 @@ def candidates(question: str, passages: Sequence[Text]) -> list[Candidate]:
     Headings and the head rows of tables are not among them: they name things, and say nothing of
     them. Nor are the documents' own questions, nor the lines that introduce lists; they and what
     else ends in a colon are read as headings of what follows. Nor are sentences of a passage
-    without a name that the question asks about ("R-77"), and those that speak of another of its
-    kind ("R-23").
+    without a name that the question asks about ("R-77"), those that speak of another of its kind
+    ("R-23"), and commands to whoever reads ("ignore the above").
     """
     found: list[Candidate] = []
     for passage in passages:
@@ -53,6 +66,8 @@ def _of(passage: Text) -> list[Candidate]:
         raw = text[start:end]
         under = under if at <= until else ""
         above = f"{heading}\n{under}" if heading and under else heading or under
+        if COMMANDS.search(raw):
+            continue
         if HEAD_ROW.match(text, end):
             heads = cells(raw)
             continue
@@ -75,7 +90,8 @@ def _of(passage: Text) -> list[Candidate]:
             else:
                 found.append(Candidate(passage.n, start, end, under, heading))
         else:
-            found.append(Candidate(passage.n, start, end, one_line(raw), above))
+            said = ANSWER_MARK.sub("", one_line(raw)) if under else one_line(raw)
+            found.append(Candidate(passage.n, start, end, said, above))
     return found
 
 

@@ -12,6 +12,7 @@ from msgspec.structs import replace
 from gateway.ensemble.evidence import WORD, Sentence, asked_about, expects_number
 from gateway.ensemble.months import MONTHS
 from gateway.ensemble.quantities import QUANTITIES
+from gateway.ensemble.sought import CLAUSES
 from gateway.ensemble.values import NUMBER_WORDS
 
 __all__ = ["kind_held", "ordered"]
@@ -55,6 +56,13 @@ TIME = _any(
     r"|\b(?:\w+tags?|mittags?|abends|nachts|morgens|täglich|jour|matin|soir|nuit|día|noche|giorno"
     r"|notte|dia|noite)\b"
 )
+MONEY = _any(
+    r"[£$€]\s?\d|\b(?:pounds?|dollars?|euros?|cents?|pence|francs?|yen|nothing)\b"
+    r"|\bcharge\b|\b(?:is|are|for) free\b|\b(?:GBP|USD|EUR|CHF|JPY)\b|\d\s?€"
+)
+ASKS_MONEY = _any(
+    r"\b(?:costs?|price|priced|charged?|fees?|pay)\b|\bhow much (?:is|are|was|were|do|does|did)\b"
+)
 AMOUNTS = NUMBER_WORDS.keys() | frozenset(AMOUNT_WORDS.split())
 
 
@@ -65,10 +73,7 @@ def _measured() -> Iterator[tuple[re.Pattern[str], re.Pattern[str]]]:
             r"\b(?:how much|what) (?:do|does|did|is|are|was|will|would)\b.{0,80}\bcosts?\b"
             r"|\bwhat (?:is|was) the price of\b"
         ),
-        _any(
-            r"[£$€]\s?\d|\b(?:pounds?|dollars?|euros?|cents?|pence|francs?|yen|nothing)\b"
-            r"|\bcharge\b|\b(?:is|are|for) free\b|\b(?:GBP|USD|EUR|CHF|JPY)\b"
-        ),
+        MONEY,
     )
     for one in QUANTITIES:
         yield one.asks, one.says
@@ -86,16 +91,29 @@ def kind_held(question: str, sentences: Sequence[str]) -> bool:
 
 
 def ordered(question: str, ranked: Sequence[Sentence]) -> list[Sentence]:
-    """Sentences anew, best first: those that cannot say what is asked for have lost `UNABLE`."""
-    able = _can_say(question)
-    timely = not ASKS_TIME.search(question)
+    """Sentences anew, best first: those that cannot say what is asked for have lost `UNABLE`, and
+    those that do not put it as it is mostly put, half of it."""
+    able, usual = _can_say(question), _usual(question)
     found = [
-        one
-        if able(one.text) and (timely or TIME.search(one.text))
-        else replace(one, score=one.score - UNABLE)
+        replace(one, score=one.score - (UNABLE if not able(one.text) else _lost(usual, one.text)))
         for one in ranked
     ]
     return sorted(found, key=lambda one: (-one.score, one.n, one.start))
+
+
+def _lost(usual: Sequence[re.Pattern[str]], text: str) -> float:
+    """What a sentence loses that has none of the usual ways to say what is asked for."""
+    return UNABLE / 2 if usual and not any(says.search(text) for says in usual) else 0.0
+
+
+def _usual(question: str) -> list[re.Pattern[str]]:
+    """How what is asked for is mostly put: as a price, a time, "because"; nothing that must be."""
+    found = [clause.says for clause in CLAUSES if clause.asks.search(question)]
+    if ASKS_TIME.search(question):
+        found.append(TIME)
+    if ASKS_MONEY.search(question) and not any(one.asks.search(question) for one in QUANTITIES):
+        found.append(MONEY)
+    return found
 
 
 def _can_say(question: str) -> Callable[[str], bool]:

@@ -14,7 +14,7 @@ from gateway.ensemble.prompt import Conversation, Passage, excerpts, member_prom
 from gateway.ensemble.settings import EnsembleSettings, Member, labels
 from gateway.schema.ensemble import EnsembleOverride
 from models.engine import Engine
-from models.errors import InvalidRequest, ModelError, ModelNotFound
+from models.errors import InvalidRequest, ModelError, ModelNotFound, Unsupported
 from models.types import Constraint, GenerateRequest, Message, Sampling
 
 __all__ = ["overridden", "questions"]
@@ -158,6 +158,8 @@ def _chosen(
                     f"'{name}' is neither a member of this ensemble nor a model.",
                     "ensemble.members",
                 ) from error
+            except Unsupported as error:
+                raise Unsupported(str(error), "ensemble.members") from error
             member = Member(model=name)
         elif before:  # named again it answers again, with another seed
             member = msgspec.structs.replace(member, name=f"{name}#{before + 1}", seed=None)

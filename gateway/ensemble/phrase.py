@@ -13,7 +13,11 @@ from gateway.ensemble.sought import DATE, sought
 __all__ = ["whole_phrase"]
 
 # What is one value, however little of it was said.
-WHOLE = re.compile(rf"\b(?:{DATE})|(?<![\w.,–—])\d[\d.,]*[–—]\d+(?:[.,]\d+)*(?![\w–—])")
+HOUR = r"\b\d{1,2}[:.]\d\d\b"
+WHOLE = re.compile(
+    rf"\b(?:{DATE})|(?<![\w.,–—])\d[\d.,]*[–—]\d+(?:[.,]\d+)*(?![\w–—])"
+    rf"|{HOUR}(?: (?:to|until|and|bis|und|à|a) | ?[–—-] ?){HOUR}"
+)
 NAME_GOES_ON = re.compile(r" (?:[A-Z][\w'’.-]*\w|[A-Z]\.?|[IVX]+\b)")
 NAME_BEFORE = re.compile(r"(?<=\S )(?:[A-Z][\w'’-]*) $")
 LAST_WORD = re.compile(r"\S+$")

@@ -133,8 +133,10 @@ QUANTITIES = (
         r"(?:kilomet(?:re|er)s?|miles|met(?:re|er)s|pages|turns|revolutions)"
         r" (?:per|an?|each|every) (?:second|minute|hour)",
         r"[kMGT]?bit/s|[kMG]bps|km/h|mph|m/s|rpm|knots",
+        asks=r"how fast",
         nouns="speed",
         nouns_abroad=r"Geschwindigkeit|vitesse|velocidad|velocità|velocidade",
+        says=r"fast\w*|quick\w*|slow\w*|speed\w*|seconds?|minutes?|hours?|days?|weeks?|times",
     ),
     _quantity(
         r"(?:kilo|mega|giga|milli)?watts?",

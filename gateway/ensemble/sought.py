@@ -14,7 +14,7 @@ from gateway.ensemble.evidence import WORD, stem, terms
 from gateway.ensemble.months import WRITTEN
 from gateway.ensemble.quantities import LASTS, QUANTITIES
 
-__all__ = ["DATE", "sought"]
+__all__ = ["CLAUSES", "DATE", "sought"]
 
 MONTH = rf"(?:{'|'.join(sorted(WRITTEN, key=len, reverse=True))})"
 DAY = r"\d{1,2}(?:st|nd|rd|th|er|\.|º)?"

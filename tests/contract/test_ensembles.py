@@ -19,6 +19,7 @@ from models.settings import ModelSettings
 from models.types import GenerateRequest
 from models.upstream_settings import UpstreamSettings
 from tests.contract.serving import configuration, serve, wait_ready
+from tests.real_models import MINILM
 
 QUESTION: list[Any] = [{"role": "user", "content": "What colour is the lamp of the router?"}]
 DOCUMENT = "The lamp of the router is blue. It blinks while the router starts.\n"
@@ -71,7 +72,10 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     folder: Path = tmp_path_factory.mktemp("ensembles")
     engine = FakeEngine(reply=reply)
     with (
-        serve(with_ensemble(configuration(folder)), {"fake": engine}) as url,
+        serve(
+            with_ensemble(configuration(folder, models=("fake", MINILM))),
+            {"fake": engine, MINILM.id: FakeEngine()},
+        ) as url,
         openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client,
         httpx.Client(base_url=url, timeout=20) as http,
     ):
@@ -202,6 +206,17 @@ def test_an_unknown_member_is_the_clients_mistake(served: Served) -> None:
     answer = served.http.post("/v1/chat/completions", json=body)
     assert answer.status_code in (400, 404)
     assert "nope" in answer.json()["error"]["message"]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_member_that_cannot_answer_is_the_clients_mistake(served: Served, stream: bool) -> None:
+    body = {"model": "panel", "messages": QUESTION, "stream": stream}
+    answer = served.http.post(
+        "/v1/chat/completions", json={**body, "ensemble": {"members": [MINILM.id]}}
+    )
+    assert answer.status_code == 400
+    assert answer.json()["error"]["param"] == "ensemble.members"
+    assert MINILM.id in answer.json()["error"]["message"]
 
 
 def test_it_is_listed_and_healthy_but_does_not_embed(served: Served) -> None:

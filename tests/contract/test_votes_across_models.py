@@ -28,6 +28,9 @@ DOCUMENT = """# Router
 
 The reset button of the router is held for 12 seconds. The lamp is blue while the router starts.
 """
+# Two documents that say two things of one kind, so that samples of one model disagree.
+ABOUT = "The reset button of the {name} is held for {seconds} seconds."
+PAIR = {"modem": 12, "switch": 20}
 CONTEXT = 512
 
 
@@ -44,6 +47,10 @@ def panel_of(folder: Path, embedder: ModelSettings | str, gemma3: ModelSettings)
     found = configuration(folder, models=(embedder, first, second))
     (found.directory / "docs").mkdir()
     (found.directory / "docs" / "router.md").write_text(DOCUMENT)
+    (found.directory / "pair").mkdir()
+    for name, seconds in PAIR.items():
+        text = ABOUT.format(name=name, seconds=seconds)
+        (found.directory / "pair" / f"{name}.md").write_text(text)
     panel = EnsembleSettings(
         id="panel",
         members=(
@@ -53,12 +60,23 @@ def panel_of(folder: Path, embedder: ModelSettings | str, gemma3: ModelSettings)
         stores=("docs",),
         score_floor=0.2,
     )
+    hot = EnsembleSettings(
+        id="hot",
+        members=tuple(Member(model=first.id, name=f"m{n}", temperature=2.0) for n in range(9)),
+        stores=("pair",),
+        score_floor=0.2,
+        excerpt_margin=0.0,
+        early_stop=False,
+    )
+    stores = [StoreSettings(name=name, paths=[name]) for name in ("docs", "pair")]
     return msgspec.structs.replace(
         found,
-        settings=msgspec.structs.replace(
-            found.settings, stores=[StoreSettings(name="docs", paths=["docs"])]
-        ),
-        ensembles={"panel": panel},
+        settings=msgspec.structs.replace(found.settings, stores=stores),
+        ensembles={
+            "panel": panel,
+            "hot": hot,
+            "hot-union": replace(hot, id="hot-union", references="union"),
+        },
     )
 
 
@@ -100,6 +118,20 @@ def test_two_models_vote_on_one_value(served: Served) -> None:
     assert "12 seconds" in (found.choices[0].message.content or "")
     assert found.usage is not None
     assert found.usage.completion_tokens > 0
+
+
+def test_references_are_the_winners_documents_or_those_of_every_vote(served: Served) -> None:
+    asked: dict[str, Any] = {"messages": QUESTION, "seed": 1}
+    reports: list[Any] = []
+    for model in ("hot", "hot-union"):
+        found = served.client.chat.completions.create(model=model, **asked)
+        reports.append((found.model_extra or {})["ensemble"])
+    for report in reports:
+        documents = {ref for vote in report["votes"] for ref in vote["ref_id"]}
+        assert documents == set(PAIR), "the samples were to disagree"
+    winners, union = (report["ref_id"] for report in reports)
+    assert len(winners) == 1
+    assert set(union) == set(PAIR)
 
 
 def test_an_ensemble_object_makes_a_plain_model_an_ensemble_of_one(served: Served) -> None:

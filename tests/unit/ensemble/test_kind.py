@@ -57,7 +57,6 @@ def test_what_is_asked_for_can_be_said_or_not(question: str, sentence: str, held
     [
         ("How many digits has the key?", "The key is kept safe.", "The key has 48 digits."),
         ("What is the temperature of it?", "It is 4 years old.", "It has 195 degrees."),
-        ("When is it cleaned?", "It is being cleaned.", "It is cleaned on Tuesdays."),
     ],
 )
 def test_sentences_that_cannot_say_what_is_asked_for_come_later(
@@ -67,6 +66,29 @@ def test_sentences_that_cannot_say_what_is_asked_for_come_later(
     first, second = ordered(question, ranked)
     assert (first.text, first.score) == (able, 0.55)
     assert (second.text, second.score) == (unable, pytest.approx(0.6 - UNABLE))
+
+
+@pytest.mark.parametrize(
+    ("question", "unusual", "usual"),
+    [
+        ("When is it cleaned?", "It is being cleaned.", "It is cleaned on Tuesdays."),
+        ("What do you charge for it?", "It is charged.", "It costs 75 pounds."),
+        ("Why is it red?", "It is quite red.", "It is red because of the iron."),
+        ("It says L-230. What does that mean?", "After L-230 look.", "L-230 means that it fell."),
+    ],
+)
+def test_sentences_that_do_not_put_it_as_it_is_mostly_put_come_later(
+    question: str, unusual: str, usual: str
+) -> None:
+    ranked = [Sentence(1, 0, 9, unusual, 0.6), Sentence(1, 9, 20, usual, 0.57)]
+    assert [one.text for one in ordered(question, ranked)] == [usual, unusual]
+    ahead = [Sentence(1, 0, 9, unusual, 0.63), Sentence(1, 9, 20, usual, 0.57)]
+    assert [one.text for one in ordered(question, ahead)] == [unusual, usual]
+
+
+def test_how_much_it_weighs_is_no_price() -> None:
+    ranked = [Sentence(1, 0, 9, "It weighs 4 kg.", 0.6), Sentence(1, 9, 20, "It costs £4.", 0.59)]
+    assert ordered("How much does it weigh?", ranked)[0].text == "It weighs 4 kg."
 
 
 def test_where_all_can_say_it_sentences_stay_in_their_order() -> None:

@@ -23,6 +23,7 @@ def completed(text: str, value: str, question: str = "") -> str:
         ("The Pope, John Paul II, came.", "John Paul", "John Paul II"),
         ("Warsaw was razed to the ground.", "razed to the", "razed"),
         ("Richard Harbison's analysis", "Richard Harbison's", "Richard Harbison"),
+        ("It is open every day from 7:00 to 22:00.", "22:00", "7:00 to 22:00"),
         # Whole already.
         ("Hold it for 12 seconds.", "12 seconds", "12 seconds"),
         ("Switch it on.", "on", "on"),
