@@ -205,6 +205,10 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
             return ApiError(404, str(error), code=f"{name}_not_found", param=param)
         case retrieval_errors.ReindexRuns():
             return ApiError(409, str(error), code="reindex_running")
+        case retrieval_errors.IndexDamaged():  # and it could not be built anew
+            log.error("an index cannot be used", exc_info=error)
+            message = "The index of the store cannot be used now; the gateway's log says why."
+            return _unavailable(message, "retrieval_unavailable")
         case retrieval_errors.DiskFull():
             return _disk_full()
         case retrieval_errors.QuotaExceeded():

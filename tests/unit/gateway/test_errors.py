@@ -67,6 +67,13 @@ def test_a_full_disk(error: Exception) -> None:
     assert "/path" not in found.message
 
 
+def test_where_an_index_lies_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    found = to_api_error(retrieval_errors.IndexDamaged("/path: no space"))
+    assert (found.status, found.code) == (503, "retrieval_unavailable")
+    assert "/path" not in found.message
+    assert "/path: no space" in caplog.text
+
+
 @pytest.mark.parametrize("module", [model_errors, retrieval_errors])
 def test_every_error_of_a_package_is_known(module: object) -> None:
     for name in module.__all__:  # type: ignore[attr-defined]
