@@ -26,23 +26,27 @@ def gateway_client(url: str | None, api_key: str | None) -> Generator[openai.Ope
 
 
 def all_stores(client: openai.OpenAI) -> list[VectorStore]:
-    """Those that the key may search."""
-    return list(client.vector_stores.list(limit=_PAGE))
+    """Those that the key may search, then those that have expired."""
+    stores = list(client.vector_stores.list(limit=_PAGE))
+    return sorted(stores, key=_has_expired)
 
 
 def find_store(client: openai.OpenAI, name: str) -> VectorStore | None:
-    """The store of that id, else of that name."""
+    """The store of that id, else of that name that has not expired."""
     stores = all_stores(client)
     by_id = (store for store in stores if store.id == name)
-    by_name = (store for store in stores if store.name == name)
+    by_name = (store for store in stores if store.name == name and not _has_expired(store))
     return next(by_id, None) or next(by_name, None)
 
 
 def find_stores(client: openai.OpenAI, names: list[str]) -> list[VectorStore]:
-    """The stores of those names or ids; all, where none is named. Raises ClientError."""
+    """The stores of those names or ids; all that have not expired, where none is named.
+
+    Raises ClientError.
+    """
     stores = all_stores(client)
     if not names:
-        return stores
+        return [store for store in stores if not _has_expired(store)]
     found: list[VectorStore] = []
     for name in names:
         chosen = [store for store in stores if store.id == name] or [
@@ -53,3 +57,7 @@ def find_stores(client: openai.OpenAI, names: list[str]) -> list[VectorStore]:
             raise ClientError(f"There is no store '{name}'. Stores: {known}.")
         found.append(chosen[0])
     return found
+
+
+def _has_expired(store: VectorStore) -> bool:
+    return store.status == "expired"

@@ -50,16 +50,21 @@ class Plan(NamedTuple):
 def list_files(given: Iterable[Path]) -> tuple[list[Path], list[Path], list[Problem]]:
     """The files, the folders they were found in, and what is neither; paths are absolute.
 
-    Folders are walked in the order of names; what is hidden is left out.
+    Folders are walked in the order of names; what is hidden is left out, and links to folders are
+    not followed.
     """
     files: dict[Path, None] = {}
     folders: list[Path] = []
     problems: list[Problem] = []
+
+    def unread(error: OSError) -> None:
+        problems.append(Problem(str(error.filename), error.strerror or str(error)))
+
     for path in given:
         absolute = Path(os.path.abspath(path))  # noqa: PTH100 - links are kept: users know them
         if absolute.is_dir():
             folders.append(absolute)
-            for directory, below, names in os.walk(absolute):
+            for directory, below, names in os.walk(absolute, onerror=unread):
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 found = (Path(directory, name) for name in sorted(names) if name[0] != ".")
                 files.update(dict.fromkeys(path for path in found if path.is_file()))
@@ -99,7 +104,7 @@ def hash_files(
 def plan(
     files: Sequence[Local], folders: Sequence[Path], unread: Iterable[str], held: Sequence[Held]
 ) -> Plan:
-    """What to do. `unread` are files that are here and could not be read: what is held stays."""
+    """What to do. `unread` are files and folders that could not be read: what is held stays."""
     of_path: dict[str, list[Held]] = {}
     for one in held:
         of_path.setdefault(one.path, []).append(one)
@@ -115,12 +120,12 @@ def plan(
             delete += [one for one in before if one is not same[0]]
         else:
             upload.append((file, before))
-    for path in unread:
-        of_path.pop(path, None)
+    kept = list(unread)
     gone = [
         one
         for path, ones in of_path.items()
         if any(Path(path).is_relative_to(folder) for folder in folders)
+        and not any(Path(path).is_relative_to(place) for place in kept)
         for one in ones
     ]
     return Plan(upload, unchanged, delete + gone)

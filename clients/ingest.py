@@ -23,6 +23,7 @@ __all__ = ["main", "parser"]
 _AT_ONCE = 8  # files; the gateway reads some while it embeds others
 _PAGE = 100
 _WATCH_S = 1.0
+_LOADING = 503  # HTTP status of a gateway that is not ready yet
 EPILOG = """examples:
   jurat ingest ~/Documents/manuals
   jurat ingest --store papers --watch papers/ notes.md
@@ -100,12 +101,34 @@ def ingest(options: argparse.Namespace) -> int:
         ingester = _Ingester(client, store, options.path, quiet=options.json)
         report = ingester.run()
         _show(report, as_json=options.json)
-        while options.watch:
-            time.sleep(_WATCH_S)
-            if ingester.changed():
-                report = ingester.run()
-                _show(report, as_json=options.json)
+        if options.watch:
+            _watch(ingester, as_json=options.json)
     return 1 if report.failed else 0
+
+
+def _watch(ingester: "_Ingester", *, as_json: bool) -> None:
+    """Ingest each time that something changed; a gateway that is away is waited for."""
+    away = False
+    while True:
+        time.sleep(_WATCH_S)
+        if not (away or ingester.changed()):
+            continue
+        try:
+            report = ingester.run()
+        except openai.APIError as error:
+            if not _is_away(error):
+                raise
+            if not away:
+                print(clean(f"{error} Trying again until Ctrl-C."), file=sys.stderr)
+            away = True
+        else:
+            away = False
+            _show(report, as_json=as_json)
+
+
+def _is_away(error: openai.APIError) -> bool:
+    loading = isinstance(error, openai.APIStatusError) and error.status_code == _LOADING
+    return loading or isinstance(error, openai.APIConnectionError)
 
 
 def sync(client: openai.OpenAI, name: str, paths: Sequence[Path]) -> list[Problem]:
@@ -148,10 +171,10 @@ class _Ingester:
         paths, folders, problems = list_files(self._paths)
         files, unread = hash_files(paths, self._known)
         self._known = {file.path: file for file in files}
-        todo = plan(files, folders, [path for path, _ in unread], self._held())
         report = _Report(self._store)
-        report.unchanged = [file.path for file in todo.unchanged]
         report.failed = [*problems, *unread]
+        todo = plan(files, folders, [path for path, _ in report.failed], self._held())
+        report.unchanged = [file.path for file in todo.unchanged]
         self._upload(todo, report)
         for one in todo.delete:
             self._remove(one.file_id)

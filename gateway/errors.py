@@ -191,14 +191,15 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
     match error:
         case retrieval_errors.StoreReadOnly():
             return ApiError(403, str(error), code="permission_denied", param="vector_store_id")
+        case retrieval_errors.StoreExpired():
+            param = error.param or "vector_store_id"
+            return ApiError(404, str(error), code="vector_store_expired", param=param)
         case retrieval_errors.NotFound():
             name = error.what.replace(" ", "_")
             param = error.param or f"{name}_id"
             return ApiError(404, str(error), code=f"{name}_not_found", param=param)
         case retrieval_errors.ReindexRuns():
             return ApiError(409, str(error), code="reindex_running")
-        case retrieval_errors.FileRejected():
-            return BadRequest(str(error), code="file_rejected")
         case retrieval_errors.QuotaExceeded():
             return BadRequest(str(error), error.param, "quota_exceeded")
         case retrieval_errors.InvalidRequest():

@@ -14,6 +14,7 @@ from retrieval.blobs import Incoming
 
 __all__ = ["Form", "read_form"]
 
+TOO_LARGE = "file_too_large"  # the code of a 413
 MOST_PARTS = 32
 LONGEST_FIELD = 65_536  # bytes of a field that is no file
 FRAME = 1 << 20  # what the fields and the frame of a body may add to its file
@@ -138,7 +139,7 @@ class _Reader:
 def too_large(param: str, max_bytes: int) -> ApiError:
     """What is larger than it may be."""
     message = f"The file is larger than {max_bytes} bytes."
-    return ApiError(413, message, param=param, code="file_too_large")
+    return ApiError(413, message, param=param, code=TOO_LARGE)
 
 
 def _parser(

@@ -3,6 +3,7 @@
 RetrievalError
 ├── NotFound          the owner has no such file, upload or batch (or it is somebody else's)
 │   └── StoreNotFound    the same of a vector store
+│       ├── StoreExpired    the owner had it, and its time is over
 │       └── StoreReadOnly   the owner may search it, and not write to it
 ├── FileRejected      a document cannot be taken: unreadable, empty, wrong format
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
@@ -24,6 +25,7 @@ __all__ = [
     "QuotaExceeded",
     "ReindexRuns",
     "RetrievalError",
+    "StoreExpired",
     "StoreLocked",
     "StoreNotFound",
     "StoreReadOnly",
@@ -57,6 +59,16 @@ class StoreNotFound(NotFound):
 
     def __init__(self, store: str, param: str | None = None) -> None:
         super().__init__("vector store", store, param)
+
+
+class StoreExpired(StoreNotFound):
+    """The owner's own store, whose `expires_after` is over; its passages are gone."""
+
+    def __str__(self) -> str:
+        return (
+            f"The vector store '{self.name}' has expired, as its expires_after said, and is empty "
+            "for good. Make another; its files are still there."
+        )
 
 
 class StoreReadOnly(StoreNotFound):

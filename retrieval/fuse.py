@@ -9,9 +9,10 @@ from numpy.typing import NDArray
 
 __all__ = ["Weights", "distinct", "diverse", "fuse"]
 
-# What the best passage by words gains on one without them, in units of cosine similarity. Measured
-# on three collections (docs/retrieval-quality.md): from 1 to 2 differ little.
-_WORDS = 1.5
+# So much BM25 weighs as much as a whole cosine similarity. Measured: docs/retrieval-quality.md.
+_BM25_EACH = 16.0
+# A long text as a query finds hundreds of words, which do not tell as much as their sum says.
+_MOST = 3.0
 _SHINGLE = 4  # words
 _SAME_SHARE = 0.9
 _WORD = re.compile(r"\w+")
@@ -38,16 +39,19 @@ def fuse(
 ) -> dict[int, float]:
     """The relevance, 0..1, of every passage in `cosines` by its id.
 
-    `words` has the BM25 scores of those that have words of the query. They are put in proportion
-    to the best of them; cosines are taken as they are. So where the passages are all about as near
-    to the query, the words decide, and where some are much nearer, these come first.
+    `words` has the BM25 scores of those that have words of the query. Neither kind is stretched to
+    a common range. BM25 adds up how much each word tells, so where the best passage shares little
+    with the query, or what all passages say, words count little, and where it has many rare words,
+    they count more than nearness. Likewise, where some passages are much nearer than the others,
+    these come first.
     """
-    best = max(words.values(), default=0.0) or 1.0
-    text = weights.text * (_WORDS if weights.embedding else 1.0)
+    best = max(words.values(), default=0.0)
+    text = weights.text * (min(best / _BM25_EACH, _MOST) if weights.embedding else 1.0)
     total = weights.embedding + text
     return {
         chunk: (
-            weights.embedding * min(max(cosine, 0.0), 1.0) + text * words.get(chunk, 0.0) / best
+            weights.embedding * min(max(cosine, 0.0), 1.0)
+            + text * words.get(chunk, 0.0) / (best or 1.0)
         )
         / total
         for chunk, cosine in cosines.items()

@@ -182,7 +182,7 @@ def damage(path: Path, source: IndexSource, store_id: str, embedder: EmbeddedBy)
             words = KeywordIndex(path / WORDS)
             missing = np.setdiff1d(source.ids(store_id, 0, words.newest()), words.ids())
             if len(missing):
-                problems.append(f"{path / WORDS}: {len(missing)} passages are missing")
+                problems.append(f"{path / WORDS}: passages missing: {len(missing)}")
         except IndexDamaged as error:
             problems.append(str(error))
     return problems

@@ -301,11 +301,13 @@ class Library:
         stale = await asyncio.to_thread(self._store.embedded_otherwise, embedder)
         if stale:
             old = stale[0][1]
+            one = len(stale) == 1
+            files = "1 file was" if one else f"{len(stale)} files were"
             raise EmbedderMismatch(
-                f"{len(stale)} files were embedded by {old.identity} ({old.dimension} dimensions), "
+                f"{files} embedded by {old.identity} ({old.dimension} dimensions), "
                 f"but the embedder is now {embedder.identity} ({embedder.dimension} dimensions). "
                 + (
-                    "They are being embedded anew."
+                    f"{'It is' if one else 'They are'} being embedded anew."
                     if self._reindexer.embedding
                     else "Run `jurat reindex`, or configure the former embedder."
                 )

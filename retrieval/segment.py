@@ -10,7 +10,7 @@ from msgspec import Struct
 from numpy.typing import NDArray
 
 from retrieval.segment_rows import SegmentRows
-from retrieval.vector_index import GraphIndex
+from retrieval.vector_index import LEAST_EXPANSION, SPARE, GraphIndex
 from retrieval.written_file import WrittenFile, check
 
 __all__ = ["BuiltSegment", "Segment"]
@@ -18,7 +18,6 @@ __all__ = ["BuiltSegment", "Segment"]
 Ids = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-_SPARE = 32  # candidates beyond those asked for, whose order among bytes is not the true one
 _SCANNED = 8  # with a filter: beyond this part of a graph, comparing all is quicker
 
 
@@ -29,6 +28,7 @@ class BuiltSegment(Struct, frozen=True, kw_only=True):
     up_to: int
     rows: int
     chunks: int
+    expansion: int = LEAST_EXPANSION  # of a search in the graph
     graph: WrittenFile
     vectors: WrittenFile
 
@@ -42,7 +42,7 @@ class Segment:
     def __init__(self, directory: Path, built: BuiltSegment, dimension: int) -> None:
         self.built = built
         self.deleted = 0  # chunks
-        self._graph = GraphIndex(check(directory, built.graph), dimension)
+        self._graph = GraphIndex(check(directory, built.graph), dimension, built.expansion)
         self._rows = SegmentRows(check(directory, built.vectors), dimension, built.rows)
         self._live = np.ones(built.rows, np.bool_)
 
@@ -64,7 +64,7 @@ class Segment:
         An id may be there more than once. Of `within` alone, if given: then perhaps fewer than
         there are.
         """
-        depth = k + _SPARE
+        depth = k + SPARE
         while True:
             rows = self._graph.search(query, depth)
             ids = self._rows.ids[rows]

@@ -61,12 +61,14 @@ def build_segment(
     written = finish(draft, vectors)
     graph = build.stem.with_suffix(".usearch")
     draft = graph.with_suffix(".usearch.new")
-    write_graph(draft, dimension, SegmentRows(vectors, dimension, len(ids)).batches(), threads)
+    rows = SegmentRows(vectors, dimension, len(ids))
+    expansion = write_graph(draft, dimension, rows, threads)
     return BuiltSegment(
         above=build.above,
         up_to=build.up_to,
         rows=len(ids),
         chunks=len(np.unique(ids)),
+        expansion=expansion,
         graph=finish(draft, graph),
         vectors=written,
     )

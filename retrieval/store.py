@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from retrieval.chunk import Chunk
 from retrieval.database import Database, Execute, storable
-from retrieval.errors import StoreNotFound
+from retrieval.errors import StoreExpired, StoreNotFound
 from retrieval.filters import Filter, condition
 from retrieval.parse import Document
 from retrieval.types import Hit
@@ -61,16 +61,21 @@ class Store:
         """The id of the store that `store` names, by id or by name, among those `owner` may search.
 
         An own store goes before a shared one of the same name, an older one before a younger.
-        Raises StoreNotFound.
+        Raises StoreNotFound; StoreExpired of an own one.
         """
+        named = "(s.id = :store OR s.name = :store)"
+        values = {"owner": owner, "store": storable(store)}
         rows = self._database.query(
-            f"SELECT s.id FROM stores s WHERE {VISIBLE} AND (s.id = :store OR s.name = :store)"
+            f"SELECT s.id FROM stores s WHERE {VISIBLE} AND {named}"
             " ORDER BY s.id != :store, s.owner != :owner, s.seq LIMIT 1",
-            {"owner": owner, "store": storable(store)},
+            values,
         )
-        if not rows or not store:
-            raise StoreNotFound(store)
-        return rows[0]["id"]
+        if rows and store:
+            return rows[0]["id"]
+        expired = f"SELECT 1 FROM stores s WHERE s.owner = :owner AND s.expired = 1 AND {named}"
+        if store and self._database.query(expired, values):
+            raise StoreExpired(store)
+        raise StoreNotFound(store)
 
     def chunk_ids(self, owner: str, store_id: str, filters: Filter | None = None) -> Ids:
         """The ids of all passages, or of those of files that `filters` are true of, ascending.

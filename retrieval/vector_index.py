@@ -5,28 +5,36 @@ nor its file is ever changed. Its vectors are bytes. Cosine does not ask for len
 scaled to fill them; whoever wants exact scores has the true vectors to score what was found.
 """
 
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 import numpy as np
 from numpy.typing import NDArray
 from usearch.compiled import MetricKind, ScalarKind
-from usearch.index import Index, Matches
+from usearch.index import BatchMatches, Index, Matches
 from usearch.index import search as exact_search
 
-__all__ = ["ExactIndex", "GraphIndex", "best_of_parts", "write_graph"]
+from retrieval.segment_rows import SegmentRows
+
+__all__ = ["LEAST_EXPANSION", "SPARE", "ExactIndex", "GraphIndex", "best_of_parts", "write_graph"]
 
 Ids = NDArray[np.int64]
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-# Measured on embeddings of real text (docs/benchmarks.md): recall of the ten best above 0.99. Care
-# in building pays at each search: added with 128, a search has to look at a third more.
+# Care in building pays at each search: added with 128, a search has to look at a third more.
 _CONNECTIVITY = 16
 _EXPANSION_ADD = 256
-_EXPANSION_SEARCH = 128  # at least, and one for so many vectors: more of them hide the nearest
-_VECTORS_EACH = 2000
+# How widely a search looks around is measured when a graph is built: as widely as it takes to find
+# this share of the nearest of vectors that are not in it. Queries are a little harder than these.
+_RECALL = 0.995
+_NEAREST = 10
+LEAST_EXPANSION = 128
+_EXPANSIONS = (LEAST_EXPANSION, 192, 256, 384, 512, 768, 1024)
+_PROBES = 256  # vectors that are left out of a graph at first, and one of so many at most
+_ROWS_EACH = 100
+SPARE = 32  # candidates beyond those asked for, whose order among bytes is not the true one
+_ROUNDING = np.float32(1e-5)  # of scores that were computed in different ways
 _MORE = 4  # so many times as many are asked for when parts of few chunks fill the answer
 
 
@@ -125,12 +133,13 @@ class GraphIndex:
     """The graph in the file `path`, mapped: it takes memory as it is read. Immutable.
 
     The file must be as `write_graph` wrote it. Of another, usearch may end the process.
+    `expansion` is how widely a search looks around.
     """
 
-    def __init__(self, path: Path, dimension: int) -> None:
+    def __init__(self, path: Path, dimension: int, expansion: int) -> None:
         self._graph = _graph(dimension)
         self._graph.view(str(path))
-        self._graph.expansion_search = max(_EXPANSION_SEARCH, len(self._graph) // _VECTORS_EACH)
+        self._graph.expansion_search = expansion
 
     def __len__(self) -> int:
         return len(self._graph)
@@ -144,14 +153,72 @@ class GraphIndex:
         return np.asarray(matches.keys).astype(np.int64)
 
 
-def write_graph(path: Path, dimension: int, batches: Iterable[Vectors], threads: int = 1) -> None:
-    """Builds a graph of all batches' rows, numbered from 0, and writes it."""
+def write_graph(path: Path, dimension: int, rows: SegmentRows, threads: int = 1) -> int:
+    """Builds a graph of all rows, numbered from 0, and writes it.
+
+    Returns the expansion that it is to be searched with.
+    """
     graph = _graph(dimension)
-    for vectors in batches:
-        first = len(graph)
-        keys = np.arange(first, first + len(vectors), dtype=np.uint64)
-        graph.add(keys, _as_bytes(vectors), threads=threads)
+    probes = _probes(len(rows))
+    first = 0
+    for vectors in rows.batches():
+        keys = np.arange(first, first + len(vectors))
+        first += len(vectors)
+        kept = ~np.isin(keys, probes)
+        graph.add(keys[kept].astype(np.uint64), _as_bytes(vectors[kept]), threads=threads)
+    expansion = _expansion(graph, rows, probes)
+    if len(probes):
+        graph.add(probes.astype(np.uint64), _as_bytes(rows.vectors(probes)), threads=threads)
     graph.save(str(path))
+    return expansion
+
+
+def _probes(rows: int) -> Rows:
+    """Rows from all over a segment."""
+    count = min(_PROBES, rows // _ROWS_EACH)
+    return np.arange(count, dtype=np.int64) * (rows // max(count, 1))
+
+
+def _expansion(graph: Any, rows: SegmentRows, probes: Rows) -> int:
+    """The least that finds enough of what is nearest to the probes, which are not in `graph`.
+
+    What is as near as the last of the nearest counts as one of them: which of many equals is found
+    does not matter.
+    """
+    if not len(probes):
+        return LEAST_EXPANSION
+    vectors = rows.vectors(probes)
+    least = _nearness(rows, probes, vectors)
+    for expansion in _EXPANSIONS:
+        graph.expansion_search = expansion
+        found = 0
+        for vector, nearness in zip(vectors, least, strict=True):
+            matches = cast("Matches", graph.search(_as_bytes(vector), _NEAREST + SPARE, threads=1))
+            scores = rows.vectors(np.asarray(matches.keys).astype(np.int64)) @ vector
+            found += min(int((scores >= nearness).sum()), _NEAREST)
+        if found >= _RECALL * _NEAREST * len(probes):
+            return expansion
+    return _EXPANSIONS[-1]
+
+
+def _nearness(rows: SegmentRows, probes: Rows, vectors: Vectors) -> Vectors:
+    """How near the last of the nearest is to each probe, among all rows but the probes."""
+    best = np.empty((len(probes), 0), np.float32)
+    first = 0
+    for batch in rows.batches():
+        kept = ~np.isin(np.arange(first, first + len(batch)), probes)
+        first += len(batch)
+        count = min(_NEAREST, int(kept.sum()))
+        # By usearch, not NumPy, which would take all cores: the models own them.
+        matches = cast(
+            "BatchMatches",
+            exact_search(batch[kept], vectors, count, MetricKind.Cos, exact=True, threads=1),
+        )
+        # Of one probe, usearch gives one dimension.
+        near = 1 - np.asarray(matches.distances, np.float32).reshape(len(probes), count)
+        best = np.hstack([best, near])
+        best = -np.sort(-best, axis=1)[:, :_NEAREST]
+    return best[:, -1] - _ROUNDING
 
 
 def best_of_parts(ids: Ids, scores: Vectors) -> tuple[Ids, Vectors]:

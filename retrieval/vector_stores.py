@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from msgspec import UNSET, Struct, UnsetType
 
 from retrieval.database import Database, new_id, storable, unstorable
-from retrieval.errors import InvalidRequest, StoreNotFound, StoreReadOnly
+from retrieval.errors import InvalidRequest, StoreExpired, StoreNotFound, StoreReadOnly
 from retrieval.paging import read_page
 from retrieval.store import VISIBLE
 from retrieval.types import Cursor, FileCounts, Page, StoreRecord
@@ -132,12 +132,12 @@ class VectorStores:
     def quota(self, owner: str, store_id: str) -> int | None:
         """Of an own store that files can be put into, in bytes.
 
-        Raises StoreNotFound, for an expired one too, and StoreReadOnly.
+        Raises StoreNotFound, StoreExpired and StoreReadOnly.
         """
         self.check_owned(owner, store_id)
         row = self._access(owner, store_id)
         if row["expired"]:
-            raise StoreNotFound(store_id)
+            raise StoreExpired(store_id)
         return row["quota_bytes"]
 
     def delete(self, owner: str, store_id: str) -> None:

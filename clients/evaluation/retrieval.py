@@ -40,6 +40,8 @@ __all__ = ["main", "parser"]
 
 Figures = dict[str, dict[str, float]]
 
+_PASSAGES = 10
+
 
 class Question:
     """A question, which documents answer it, and with which texts."""
@@ -57,7 +59,8 @@ def main(argv: Sequence[str]) -> int:
         raise ClientError("Name a folder in BEIR's layout, or --documents with --questions.")
     if (options.documents is None) != (options.questions is None):
         raise ClientError("--documents and --questions belong together.")
-    if not 1 <= options.k <= MOST_PASSAGES:
+    options.k = options.k or [_PASSAGES]
+    if not all(1 <= k <= MOST_PASSAGES for k in options.k):
         raise ClientError(f"--k must be from 1 to {MOST_PASSAGES}.")
     found = _of_collection(options) if options.collection else _of_questions(options)
     if options.json:
@@ -98,7 +101,11 @@ def parser() -> argparse.ArgumentParser:
         help="ids of the right documents, which are their files' names; default: ref_id or title",
     )
     made.add_argument(
-        "--k", type=int, metavar="N", default=10, help="passages that count (default: %(default)s)"
+        "--k",
+        type=int,
+        metavar="N",
+        action="append",
+        help=f"passages that count (default: {_PASSAGES}); may be repeated",
     )
     made.add_argument(
         "--mode", action="append", choices=tuple(MODES), help="default: all three; may be repeated"
@@ -116,7 +123,6 @@ def _of_collection(options: argparse.Namespace) -> Figures:
     ]
     queries = list(collection.queries)
     texts = list(collection.queries.values())
-    k = options.k
 
     def figures(answers: list[list[Found]]) -> dict[str, float]:
         rankings = {
@@ -128,6 +134,7 @@ def _of_collection(options: argparse.Namespace) -> Figures:
             f"{name}@{k}": fmean(
                 measure(rankings[query], collection.relevant[query], k) for query in queries
             )
+            for k in options.k
             for name, measure in measures.items()
         }
 
@@ -149,31 +156,36 @@ def _documents(passages: Sequence[Found], collection: Collection, query: str) ->
 def _of_questions(options: argparse.Namespace) -> Figures:
     questions = [one for path in options.questions for one in _read_questions(path, options)]
     documents = _read_documents(options.documents)
+    stems = {filename.casefold(): name.casefold() for name, filename, _ in documents}
+    for question in questions:  # a table may name files with their ends
+        question.documents = frozenset(stems.get(name, name) for name in question.documents)
     texts = [question.text for question in questions]
-    k = options.k
     with gateway_client(options.url, options.api_key) as client, temporary_store(client) as store:
         _fill(store, documents)
         return {
-            mode: _shares(questions, store.search(texts, mode, k), k)
+            mode: _shares(questions, store.search(texts, mode, max(options.k)), options.k)
             for mode in options.mode or MODES
         }
 
 
 def _shares(
-    questions: Sequence[Question], answers: Sequence[Sequence[Found]], k: int
+    questions: Sequence[Question], answers: Sequence[Sequence[Found]], ks: Sequence[int]
 ) -> dict[str, float]:
     """Of how many questions the right document, and the text of an answer, is found."""
     pairs = list(zip(questions, answers, strict=True))
-
-    def share(held: Callable[[Question, Found], bool]) -> float:
-        return fmean(any(held(question, one) for one in passages) for question, passages in pairs)
-
-    return {
-        f"document@{k}": share(lambda question, one: one.document.casefold() in question.documents),
-        f"answer@{k}": share(lambda question, one: _any(has_text, question, one)),
-        f"whole_answer@{k}": share(lambda question, one: _any(has_whole, question, one)),
-        "questions": len(questions),
+    held: dict[str, Callable[[Question, Found], bool]] = {
+        "document": lambda question, one: one.document.casefold() in question.documents,
+        "answer": lambda question, one: _any(has_text, question, one),
+        "whole_answer": lambda question, one: _any(has_whole, question, one),
     }
+    shares = {
+        f"{name}@{k}": fmean(
+            any(test(question, one) for one in found[:k]) for question, found in pairs
+        )
+        for k in ks
+        for name, test in held.items()
+    }
+    return {**shares, "questions": len(questions)}
 
 
 def _any(test: Callable[[str, str], bool], question: Question, passage: Found) -> bool:

@@ -31,6 +31,8 @@ from gateway.schema.vector_stores import (
     VectorStoreFileList,
     VectorStoreList,
 )
+from retrieval.errors import FileRejected
+from retrieval.parse import clean_filename
 from retrieval.settings import RetrievalSettings
 from retrieval.store_files import Attached
 from retrieval.types import (
@@ -57,6 +59,7 @@ __all__ = [
     "expires_s",
     "file_list",
     "file_object",
+    "filename",
     "new_store",
     "search_results",
     "status_filter",
@@ -110,6 +113,14 @@ def _ends(ids: Sequence[str]) -> tuple[str, str]:
 
 
 # Files and uploads
+
+
+def filename(given: str, param: str) -> str:
+    """The name that a file is kept by. Raises BadRequest."""
+    try:
+        return clean_filename(given)
+    except FileRejected as error:
+        raise BadRequest(f"{error}.", param, "invalid_value") from error
 
 
 def expires_s(given: FileExpiration | UnsetType | None) -> int | None:

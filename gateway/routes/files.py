@@ -13,14 +13,13 @@ from litestar.response.base import ASGIResponse
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from gateway.auth import owner_of
-from gateway.convert.documents import cursor, expires_s, file_list, file_object
+from gateway.convert.documents import cursor, expires_s, file_list, file_object, filename
 from gateway.errors import BadRequest
 from gateway.multipart import read_form
 from gateway.runtime import Runtime
 from gateway.schema.files import FileDeleted, FileExpiration, FilePurpose
 from retrieval.catalog import Content
 from retrieval.errors import NotFound
-from retrieval.parse import clean_filename
 
 __all__ = ["create_file", "delete_file", "list_files", "retrieve_file", "retrieve_file_content"]
 
@@ -39,9 +38,9 @@ async def create_file(
         form = await read_form(request, "file", content, limit)
         purpose = _purpose(form.fields)
         seconds = _expiration(form.fields)
-        filename = clean_filename(form.filename)
+        name = filename(form.filename, "file")
         file = await catalog.create_file(
-            owner_of(request.scope), content, filename, purpose, expires_s(seconds)
+            owner_of(request.scope), content, name, purpose, expires_s(seconds)
         )
     return json_answer(file_object(file))
 

@@ -9,12 +9,12 @@ from litestar.types import ASGIApp
 
 from gateway.auth import owner_of
 from gateway.body import read_json
-from gateway.convert.documents import expires_s, upload, upload_part
-from gateway.multipart import read_form, too_large
+from gateway.convert.documents import expires_s, filename, upload, upload_part
+from gateway.errors import ApiError, BadRequest
+from gateway.multipart import TOO_LARGE, read_form, too_large
 from gateway.routes.files import json_answer
 from gateway.runtime import Runtime
 from gateway.schema.uploads import CompleteUploadRequest, CreateUploadRequest
-from retrieval.parse import clean_filename
 
 __all__ = ["add_upload_part", "cancel_upload", "complete_upload", "create_upload"]
 
@@ -32,7 +32,7 @@ async def create_upload(
         raise too_large("bytes", server.max_upload_bytes)
     record = await runtime.library.catalog.create_upload(
         owner_of(request.scope),
-        clean_filename(body.filename),
+        filename(body.filename, "filename"),
         body.purpose,
         body.bytes,
         body.mime_type,
@@ -50,7 +50,13 @@ async def add_upload_part(
     owner = owner_of(request.scope)
     room = await catalog.upload_room(owner, upload_id)  # before anything is read
     with catalog.incoming() as content:
-        await read_form(request, "data", content, min(room, MOST_PART_BYTES))
+        try:
+            await read_form(request, "data", content, min(room, MOST_PART_BYTES))
+        except ApiError as error:
+            if error.code != TOO_LARGE or room >= MOST_PART_BYTES:
+                raise
+            message = f"The upload was to get {room} more bytes; the part has more than that."
+            raise BadRequest(message, "data", "invalid_value") from error
         part = await catalog.add_part(owner, upload_id, content)
     return json_answer(upload_part(part))
 

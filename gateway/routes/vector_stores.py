@@ -46,6 +46,7 @@ __all__ = [
 
 MOST = 100  # stores a page
 USUAL = 20
+USUAL_RESULTS = 10
 
 
 @post("/v1/vector_stores")
@@ -132,7 +133,7 @@ async def search_vector_store(
             asked,
             owner=owner,
             stores=[record.id],
-            limit=body.max_num_results,
+            limit=body.max_num_results or USUAL_RESULTS,
             filters=filters,
             hybrid=weights,
         )

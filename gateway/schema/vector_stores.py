@@ -258,15 +258,14 @@ class RankingOptions(Struct, frozen=True, kw_only=True):
 
 
 class SearchRequest(Struct, frozen=True, kw_only=True):
-    """`filters` are comparisons of attributes, joined by `and` and `or`."""
+    """`filters` are comparisons of attributes, joined by `and` and `or`; 10 results by default."""
 
     query: Query | Annotated[list[str], Meta(min_length=1, max_length=MOST_QUERIES)]
     filters: dict[str, Any] | UnsetType | None = UNSET
-    max_num_results: Annotated[int, Meta(ge=1, le=50)] = 10
+    max_num_results: Annotated[int, Meta(ge=1, le=50)] | UnsetType | None = UNSET
     ranking_options: RankingOptions | UnsetType | None = UNSET
-    rewrite_query: bool = (
-        False  # by `retrieval.rewrite_model`; `search_query` says what was searched
-    )
+    # By `retrieval.rewrite_model`; `search_query` says what was searched.
+    rewrite_query: bool | UnsetType | None = UNSET
 
 
 class SearchResult(Struct, frozen=True, kw_only=True):

@@ -178,10 +178,12 @@ class Intake:
 
     def _check(self, request: GenerateRequest, tokens: list[int]) -> None:
         """Sizes; raises InvalidRequest."""
-        param = "messages" if isinstance(request.prompt, ChatPrompt) else "prompt"
+        prompt = request.prompt
         if not tokens:
+            param = "messages" if isinstance(prompt, ChatPrompt) else "prompt"
             raise InvalidRequest("The prompt is empty.", param)
         if len(tokens) >= self._llama.context:
+            param = "prompt" if isinstance(prompt, TokenPrompt) else field_at_fault(prompt)
             raise self._overflow(len(tokens), "", param)
         for token, _ in request.sampling.logit_bias:
             if token >= self._llama.vocabulary:

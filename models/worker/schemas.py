@@ -17,6 +17,7 @@ from urllib.parse import unquote
 from models.errors import InvalidRequest
 from models.worker.disjoint import Disjointness, properties, required
 from models.worker.narrowing import choices_made_apart, narrowed
+from models.worker.patterns import portable
 
 __all__ = ["prepare"]
 
@@ -43,6 +44,18 @@ DAY = (
 )
 DATE = f"(?:{YEAR}-{DAY}|{LEAP}-02-29)"
 PATTERNS = {"date": f"^{DATE}$", "date-time": f"^{DATE}[Tt]"}
+# Of which 2.0 is as good a value as 2.
+COUNTS = frozenset(
+    {"minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties"}
+)
+# What says nothing without one of these beside it.
+COMPANIONS = {
+    "if": {"then", "else"},
+    "then": {"if"},
+    "else": {"if"},
+    "minContains": {"contains"},
+    "maxContains": {"contains"},
+}
 
 Schema = dict[str, Any]
 
@@ -116,7 +129,7 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
         return [_rewritten(item, disjointness) for item in cast("list[object]", node)]
     if not isinstance(node, dict):
         return node
-    schema = narrowed(cast("Schema", node))
+    schema = narrowed(_plain(cast("Schema", node)))
     found: Schema = {key: _value(key, schema[key], disjointness) for key in schema}
     pattern = PATTERNS.get(schema["format"]) if isinstance(schema.get("format"), str) else None
     others = found.get("allOf", [])
@@ -134,10 +147,23 @@ def _rewritten(node: object, disjointness: Disjointness) -> object:
     return found
 
 
+def _plain(schema: Schema) -> Schema:
+    """The same without what says nothing, and its counts as whole numbers."""
+    found: Schema = {}
+    for key, value in schema.items():
+        if key in COMPANIONS and not COMPANIONS[key] & schema.keys():
+            continue
+        whole = key in COUNTS and isinstance(value, float) and value.is_integer()
+        found[key] = int(value) if whole else value
+    return found
+
+
 def _value(key: str, value: object, disjointness: Disjointness) -> object:
     """Of a keyword, rewritten as far as it is schemas."""
     if key in VALUES:
         return value
+    if key == "pattern" and isinstance(value, str):
+        return portable(value)
     if key in MAPS and isinstance(value, dict):
         named = cast("Schema", value)
         return {name: _rewritten(each, disjointness) for name, each in named.items()}

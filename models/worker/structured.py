@@ -29,6 +29,14 @@ MAX_CHARACTERS = 32_000  # of a grammar or regular expression
 STACK_BYTES = 128 * 2**20  # address space; only what is used becomes memory
 # A quarter of the default: what needs more would hold up every step for half a second.
 LEXER_FUEL = 250_000
+REASON = re.compile(r"^error: (.*)$", re.MULTILINE)  # of a regular expression that is none
+# What llguidance says without the keyword at fault.
+SAID = {
+    "Resource ": "'$ref' leads out of the schema",
+    "Pointer ": "'$ref' leads to nothing",
+    "lookarounds ": "a 'pattern' has an anchor amid it",
+    "Failed to generate regex for": "'minimum' or 'maximum' is too large",
+}
 JSON_SCHEMA = re.compile(r"%json\s*")  # what follows in Lark is a JSON schema
 
 
@@ -248,4 +256,13 @@ def _refused(why: str, param: str) -> InvalidRequest:
         first = "'oneOf' is taken only where no value can match two of its branches"
     if "lexer" in first:  # nor its limits
         first = "it is too complex"
+    if first.endswith("regex parse error:") and (reason := REASON.search(why)):
+        # Before it comes which expression it is; of a schema's, in the line below.
+        where = (
+            first.removesuffix("regex parse error:") or f"'pattern' {lines[1].strip()[:100]!r}: "
+        )
+        first = where[:200] + reason[1]
+    for beginning, said in SAID.items():
+        if first.startswith(beginning):
+            first = f"{said} ({first[:200]})"
     return InvalidRequest(f"'{param}' cannot be compiled: {first[:300]}", param)

@@ -27,6 +27,7 @@ _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 _CELLS = frozenset(("td", "th"))
 _LEAST_MAIN = 0.4  # of the page's text is in its main part, if the page says which that is
 _LONGEST_CELL = 500  # characters; a table of longer cells lays a page out
+_WIDEST_SPAN = 100  # columns or rows that one cell takes
 
 
 def decode_html(data: bytes, charset: str | None = None) -> str:
@@ -87,10 +88,17 @@ def _walk(root: LexborNode, writer: "_Writer") -> None:
         if node.is_text_node:
             writer.words(node.text_content or "")
         elif node.is_element_node and not _is_hidden(node):
+            if node.tag in _CELLS:
+                writer.span(_span(node, "colspan"), _span(node, "rowspan"))
             writer.enter(node.tag or "")
             waiting.append((node, True))
             if (child := node.first_child) is not None:
                 waiting.append((child, False))
+
+
+def _span(cell: LexborNode, attribute: str) -> int:
+    given = (cell.attributes.get(attribute) or "")[:3]
+    return min(max(int(given), 1), _WIDEST_SPAN) if given.isdecimal() else 1
 
 
 def _is_hidden(node: LexborNode) -> bool:
@@ -119,9 +127,16 @@ class _Writer:
         self._tables = 0  # how deep
         self._nested = False
         self._rows: list[list[str]] = []
+        self._spans = (1, 1)  # columns and rows of the outermost table's open cell
+        self._taken: dict[int, int] = {}  # by column: the first row that no cell above it reaches
 
     def words(self, text: str) -> None:
         self._words.append(text if self._preformatted else re.sub(r"\s+", " ", text))
+
+    def span(self, columns: int, rows: int) -> None:
+        """How much the cell that is entered next takes."""
+        if self._tables == 1:
+            self._spans = columns, rows
 
     def enter(self, tag: str) -> None:
         if self._tables and not (tag == "table" or tag == "tr" or tag in _CELLS):
@@ -160,7 +175,7 @@ class _Writer:
             case "table":
                 self._leave_table()
             case "td" | "th" if self._tables == 1 and self._rows:
-                self._rows[-1].append("".join(self._words).strip())
+                self._cell("".join(self._words).strip())
                 self._words.clear()
             case "pre":
                 code = "".join(self._words).strip("\n")
@@ -196,10 +211,21 @@ class _Writer:
         if not self._tables:
             self._close()
             self._rows = []
+            self._taken = {}
             self._nested = False
         else:
             self._nested = True
         self._tables += 1
+
+    def _cell(self, text: str) -> None:
+        """Under its own head, whatever cells of other rows reach into this one."""
+        row, number = self._rows[-1], len(self._rows) - 1
+        columns, rows = self._spans
+        while self._taken.get(len(row), 0) > number:
+            row.append("")
+        for place in range(columns):
+            self._taken[len(row)] = number + rows
+            row.append("" if place else text)
 
     def _leave_table(self) -> None:
         self._tables -= 1

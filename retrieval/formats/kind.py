@@ -1,7 +1,9 @@
 """What a file is: by its content where that is certain, by its name where it is text. Pure."""
 
 import io
+import re
 import zipfile
+import zlib
 from enum import Enum, auto
 from pathlib import PurePosixPath
 
@@ -17,6 +19,7 @@ class Kind(Enum):
     WORD = auto()
     SLIDES = auto()
     SHEETS = auto()
+    OPEN_DOCUMENT = auto()
     HTML = auto()
     MAIL = auto()
     DELIMITED = auto()
@@ -29,6 +32,7 @@ class Kind(Enum):
 
 _PDF_MARK = b"%PDF-"
 _PDF_MARK_WITHIN = 1024  # bytes; readers accept that much in front of the mark
+_PDF_OBJECT = re.compile(rb"\d\s+obj\b")  # a text that speaks of PDF has none
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _ENCRYPTED_STREAM = "EncryptedPackage".encode("utf-16-le")
 # The part that makes a ZIP archive an Office file.
@@ -37,6 +41,10 @@ _OFFICE_PARTS = {
     "ppt/presentation.xml": Kind.SLIDES,
     "xl/workbook.xml": Kind.SHEETS,
 }
+_OPEN_DOCUMENT = b"application/vnd.oasis.opendocument."
+_READ_OPEN_DOCUMENTS = tuple(
+    _OPEN_DOCUMENT + what for what in (b"text", b"spreadsheet", b"presentation")
+)
 _REFUSED_STARTS = (
     (b"\x1f\x8b", "a gzip archive; unpack it"),
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive; unpack it"),
@@ -53,7 +61,10 @@ _REFUSED_STARTS = (
     (b"%!PS", "PostScript; convert it to PDF"),
     (b"\x7fELF", "a program"),
 )
-_HTML_STARTS = (b"<!doctype html", b"<html")
+_HTML_WITHIN = 4096  # bytes
+_HTML = re.compile(
+    rb"\s*(?:(?:<\?xml[^>]*>|<!--.*?-->)\s*)*<(?:!doctype\s+)?html\b", re.DOTALL | re.I
+)
 _CODE = """
     .py .pyi .js .mjs .cjs .jsx .ts .tsx .java .c .h .cc .cpp .cxx .hpp .cs
     .go .rs .rb .php .swift .kt .scala .sh .bash .zsh .fish .ps1 .bat .sql
@@ -77,7 +88,9 @@ def kind_of(data: bytes, filename: str) -> Kind:
 
     Raises FileRejected for formats that are known but not read.
     """
-    if _PDF_MARK in data[:_PDF_MARK_WITHIN]:
+    if data.startswith(_PDF_MARK) or (
+        _PDF_MARK in data[:_PDF_MARK_WITHIN] and _PDF_OBJECT.search(data)
+    ):
         return Kind.PDF
     if data.startswith((b"PK\x03\x04", b"PK\x05\x06")):
         return _office_kind(data)
@@ -87,8 +100,8 @@ def kind_of(data: bytes, filename: str) -> Kind:
         if data.startswith(start):
             raise FileRejected(f"the file is {what}", unsupported=True)
     by_name = _BY_SUFFIX.get(PurePosixPath(filename).suffix.lower(), Kind.PLAIN)
-    begins = data[:_PDF_MARK_WITHIN].removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    if by_name is Kind.PLAIN and begins.startswith(_HTML_STARTS):
+    begins = data[:_HTML_WITHIN].removeprefix(b"\xef\xbb\xbf")
+    if by_name is Kind.PLAIN and _HTML.match(begins):
         return Kind.HTML
     return by_name
 
@@ -97,18 +110,28 @@ def _office_kind(data: bytes) -> Kind:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             names = set(archive.namelist())
-    except (zipfile.BadZipFile, ValueError, NotImplementedError):
+            said = _beginning(archive, "mimetype") if "mimetype" in names else b""
+    except (zipfile.BadZipFile, ValueError, NotImplementedError, RuntimeError, zlib.error):
         raise FileRejected("the file is a damaged or truncated Office file or ZIP") from None
     for part, kind in _OFFICE_PARTS.items():
         if part in names:
             return kind
+    if said.startswith(_READ_OPEN_DOCUMENTS):
+        return Kind.OPEN_DOCUMENT
     if "xl/workbook.bin" in names:
         reason = "the file is a binary Excel workbook (XLSB); save it as XLSX"
-    elif "mimetype" in names:
-        reason = "the file is an OpenDocument or EPUB file; save it as DOCX, XLSX or PDF"
+    elif said.startswith(_OPEN_DOCUMENT):
+        reason = "the file is an OpenDocument drawing; save it as PDF"
+    elif said:
+        reason = "the file is an EPUB file or the like; save it as PDF"
     else:
         reason = "the file is a ZIP archive; unpack it"
     raise FileRejected(reason, unsupported=True)
+
+
+def _beginning(archive: zipfile.ZipFile, part: str) -> bytes:
+    with archive.open(part) as content:
+        return content.read(100)
 
 
 def _ole_rejection(data: bytes) -> FileRejected:

@@ -1,8 +1,10 @@
 """Office files are ZIP archives of XML: opened with care, and made ready for their libraries."""
 
 import io
+import re
 import zipfile
 import zlib
+from collections.abc import Container
 
 from retrieval.errors import FileRejected
 
@@ -46,16 +48,35 @@ _RENAMED = (
     ),
 )
 
+# Templates, shows that start by themselves and files with macros are read like plain documents.
+_TYPES = "[Content_Types].xml"
+_VARIANTS = tuple(
+    (
+        re.compile(rb"application/vnd\.(?:%b)\.\w+(?:\.macroEnabled\w*)?\.main\+xml" % names),
+        b"application/vnd.openxmlformats-officedocument.%b.main+xml" % usual,
+    )
+    for names, usual in (
+        (rb"openxmlformats-officedocument\.wordprocessingml|ms-word", b"wordprocessingml.document"),
+        (
+            rb"openxmlformats-officedocument\.presentationml|ms-powerpoint",
+            b"presentationml.presentation",
+        ),
+    )
+)
 
-def checked_package(data: bytes) -> io.BytesIO:
+
+def checked_package(data: bytes, wanted: Container[str] | None = None) -> io.BytesIO:
     """The package of its XML parts alone, none of which holds a document type.
 
-    Raises FileRejected: a ZIP bomb, declared entities, encrypted or damaged parts.
+    Other parts than those `wanted` are left out. Raises FileRejected: a ZIP bomb, declared
+    entities, encrypted or damaged parts.
     """
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as archive:
             parts = [part for part in archive.infolist() if not part.is_dir()]
             _check_sizes(parts)
+            if wanted is not None:
+                parts = [part for part in parts if part.filename in wanted]
             return _rewritten(archive, parts)
     except RuntimeError as error:  # how zipfile says that a part is encrypted
         raise FileRejected(f"the Office file is encrypted: {error}") from None
@@ -87,6 +108,9 @@ def _rewritten(archive: zipfile.ZipFile, parts: list[zipfile.ZipInfo]) -> io.Byt
             if _STRICT in content:
                 for strict, usual in _RENAMED:
                     content = content.replace(strict, usual)
+            if part.filename == _TYPES:
+                for variant, usual in _VARIANTS:
+                    content = variant.sub(usual, content)
             copy.writestr(part.filename, content)
     package.seek(0)
     return package

@@ -1,5 +1,6 @@
-"""PDF: the text of every page, as PDFium reads it."""
+"""PDF: the text of every page, as PDFium reads it, and what was filled into its forms."""
 
+import logging
 import re
 import unicodedata
 from typing import cast
@@ -9,9 +10,13 @@ from pypdfium2 import raw
 
 from retrieval.document import Document, of_pages
 from retrieval.errors import FileRejected
+from retrieval.formats.pdf_direction import in_reading_order
+from retrieval.formats.pdf_form import filled_in
 from retrieval.formats.plain import normal_newlines
 
 __all__ = ["read_pdf"]
+
+logging.getLogger("pypdfium2").setLevel(logging.ERROR)  # it tells of each form how to build it
 
 # PDFium marks a hyphen that ends a line, and takes the line end away.
 _LINE_HYPHEN = re.compile("[\ufffe\x02]\\s*(.?)")
@@ -30,6 +35,9 @@ def read_pdf(data: bytes) -> Document:
             raise FileRejected("the PDF is encrypted; save it without a password") from None
         raise FileRejected("the PDF is damaged or truncated") from None
     try:
+        if document.get_formtype() != raw.FORMTYPE_NONE:
+            # Before any page is opened.
+            document.init_forms()  # pyright: ignore[reportUnknownMemberType]
         pages = [_page_text(document, number) for number in range(len(document))]
     finally:
         document.close()
@@ -58,7 +66,9 @@ def _page_text(document: pdfium.PdfDocument, number: int) -> str:
         page.close()
         return ""
     try:
-        text = textpage.get_text_range()
+        text = in_reading_order(textpage.get_text_range(), textpage)
+        if added := filled_in(document, page):
+            text = f"{text}\n\n{added}" if text.strip() else added
     finally:
         textpage.close()
         page.close()

@@ -54,6 +54,10 @@ def _read(kind: Kind, data: bytes) -> Document:  # noqa: C901 - one line a forma
             from retrieval.formats.sheets import read_sheets
 
             return read_sheets(data)
+        case Kind.OPEN_DOCUMENT:
+            from retrieval.formats.opendocument import read_opendocument
+
+            return read_opendocument(data)
         case Kind.HTML:
             from retrieval.formats.html_page import decode_html, read_html
 

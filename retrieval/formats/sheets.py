@@ -2,11 +2,14 @@
 
 import datetime
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any
 
 from openpyxl.reader.excel import ExcelReader
 
 from retrieval.document import Document
+from retrieval.errors import FileRejected
+from retrieval.formats.numbers import shown_number
 from retrieval.formats.ooxml import checked_package
 from retrieval.formats.table import markdown_table
 
@@ -28,26 +31,48 @@ def read_sheets(data: bytes) -> Document:
 
 
 class _Reader(ExcelReader):
-    """Passes over charts that are sheets: they have no cells, and an empty one cannot be read."""
+    """Passes over charts that are sheets: they have no cells, and an empty one cannot be read.
+
+    A sheet that is named and not there is no reason to leave it out, as openpyxl does: nobody
+    would learn that its rows cannot be found.
+    """
+
+    def read_worksheets(self) -> None:
+        missing = [
+            sheet.name
+            for sheet, rel in self.parser.find_sheets()
+            if rel.target not in self.valid_files  # pyright: ignore[reportUnknownMemberType]
+        ]
+        if missing:
+            raise FileRejected(
+                f"the workbook is damaged: it names {', '.join(map(repr, missing))}, "
+                "and has no such sheet in it"
+            )
+        super().read_worksheets()
 
     def read_chartsheet(self, sheet: Any, rel: Any) -> None:
         pass
 
+    def read_strings(self) -> None:
+        """Some writers promise a part of shared strings and write none, since no cell uses it."""
+        with suppress(KeyError):
+            super().read_strings()
+
 
 def _rows(sheet: Any) -> Iterator[list[str]]:
-    for row in sheet.iter_rows(values_only=True):
-        if any(value is not None for value in row):
-            yield [_shown(value) for value in row]
+    for row in sheet.iter_rows():
+        if any(cell.value is not None for cell in row):
+            yield [_shown(cell) for cell in row]
 
 
-def _shown(value: object) -> str:
-    match value:
+def _shown(cell: Any) -> str:
+    match value := cell.value:
         case None:
             return ""
         case bool():
             return str(value).upper()
-        case float():
-            return f"{value:.15g}"  # what a spreadsheet shows at most
+        case int() | float():
+            return shown_number(value, cell.number_format)
         case datetime.datetime() if value.time() == datetime.time():
             return value.date().isoformat()
         case datetime.datetime():

@@ -1,4 +1,4 @@
-"""DOCX as Markdown: headings, lists, tables, notes; in the order of the document."""
+"""DOCX as Markdown: headings, lists, tables, charts, notes; in the order of the document."""
 
 import re
 from collections.abc import Iterator
@@ -10,6 +10,7 @@ from docx.oxml.ns import qn
 from docx.oxml.parser import parse_xml
 
 from retrieval.document import Document
+from retrieval.formats.drawing import drawn_text
 from retrieval.formats.ooxml import checked_package
 from retrieval.formats.table import markdown_table
 
@@ -22,6 +23,7 @@ _NOTES = {
     "http://schemas.openxmlformats.org/officeDocument/2006/relationships/endnotes",
 }
 _HEADING = re.compile(r"heading\s*([1-9])", re.IGNORECASE)
+_WIDEST_SPAN = 100  # columns that one cell takes; Word has 63 at most
 _DEEPEST = 6  # heading levels of Markdown
 _MATH = "{http://schemas.openxmlformats.org/officeDocument/2006/math}"
 _FALLBACK = "{http://schemas.openxmlformats.org/markup-compatibility/2006}Fallback"
@@ -35,8 +37,10 @@ def read_word(data: bytes) -> Document:
     """The body, then foot- and endnotes. Raises FileRejected for a package that cannot be used."""
     document = docx.Document(checked_package(data))
     levels = _heading_levels(document)
-    blocks = list(_blocks(cast("Element", document.element).body, levels))
-    notes = [block for part in _note_parts(document) for block in _blocks(part, levels)]
+    blocks = list(_blocks(cast("Element", document.element).body, levels, document.part))
+    notes = [
+        block for note in _note_parts(document) for block in _blocks(note, levels, document.part)
+    ]
     if notes:
         blocks += ["## Notes", *notes]
     text = ""
@@ -46,16 +50,17 @@ def read_word(data: bytes) -> Document:
     return Document(text=text, markup="markdown")
 
 
-def _blocks(parent: Element, levels: dict[str, int]) -> Iterator[str]:
+def _blocks(parent: Element, levels: dict[str, int], part: Any) -> Iterator[str]:
     for child in parent:
         if child.tag == _PARAGRAPH:
             if block := _paragraph(child, levels):
                 yield block
+            yield from drawn_text(child, part, parse_xml)
         elif child.tag == _TABLE:
             if table := markdown_table(_rows(child)):
                 yield table
         elif child.tag not in _SKIPPED:  # content controls, insertions, notes: what is in them
-            yield from _blocks(child, levels)
+            yield from _blocks(child, levels, part)
 
 
 def _paragraph(paragraph: Element, levels: dict[str, int]) -> str:
@@ -93,7 +98,10 @@ def _rows(table: Element) -> Iterator[list[str]]:
     for row in table.iter(qn("w:tr")):
         if next(row.iterancestors(_TABLE)) is table:
             # A table in a cell is read as that cell's text.
-            yield [_text(cell) for cell in row.iterchildren(qn("w:tc"))]
+            cells: list[str] = []
+            for cell in row.iterchildren(qn("w:tc")):
+                cells += [_text(cell), *[""] * min(cell.grid_span - 1, _WIDEST_SPAN)]
+            yield cells
 
 
 def _heading_levels(document: WordDocument) -> dict[str, int]:

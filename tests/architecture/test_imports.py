@@ -34,7 +34,7 @@ HOMES: dict[str, str | tuple[str, ...]] = {
     "filelock": "models/hub.py",
     "usearch": "retrieval/vector_index.py",
     "tantivy": "retrieval/keyword_index.py",
-    "pypdfium2": "retrieval/formats/pdf.py",
+    "pypdfium2": "retrieval/formats/pdf",
     "docx": "retrieval/formats/word.py",
     "pptx": "retrieval/formats/slides.py",
     "openpyxl": "retrieval/formats/sheets.py",

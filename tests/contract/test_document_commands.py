@@ -1,13 +1,19 @@
 """`jurat ingest`, `search` and `stores` against a gateway."""
 
 import json
+import sqlite3
+from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import httpx
+import openai
 import pytest
 
 from clients import ingest, search, stores
 from tests.contract.conftest import Gateway
+from tests.contract.serving import configuration, serve, wait_ready
 from tests.unit.retrieval import sample_files
 
 
@@ -66,6 +72,61 @@ def test_a_folder_is_kept_in_step(
     assert run(stores, capsys, fake_gateway, "delete", "commands")[0] == 0
     ids = {file["id"] for file in shown["files"]}
     assert not ids & {file.id for file in fake_gateway.client.files.list()}
+
+
+def test_a_watch_outlives_a_gateway_that_is_away(
+    fake_gateway: Gateway,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    runs = 0
+    run_once = ingest._Ingester.run
+
+    def away_for_two(ingester: ingest._Ingester) -> Any:
+        nonlocal runs
+        runs += 1
+        (tmp_path / f"{runs}.md").write_text(f"zero {runs}")
+        if runs in (2, 3):
+            raise openai.APIConnectionError(request=httpx.Request("GET", fake_gateway.url))
+        if runs == 5:
+            raise KeyboardInterrupt
+        return run_once(ingester)
+
+    monkeypatch.setattr(ingest, "_WATCH_S", 0)
+    monkeypatch.setattr(ingest._Ingester, "run", away_for_two)
+    monkeypatch.setattr(ingest._Ingester, "changed", lambda _: True)
+    arguments = (str(tmp_path), "--store", "watched", "--watch", "--json")
+    status = ingest.main([*arguments, "--url", fake_gateway.url])
+    printed = capsys.readouterr()
+    assert status == 130
+    first, second = (json.loads(line) for line in printed.out.splitlines())
+    assert names(first["added"]) == ["1.md"]
+    assert names(second["added"]) == ["2.md", "3.md", "4.md"]
+    assert printed.err.count("Trying again") == 1
+
+
+def test_stores_that_have_expired_are_passed_over(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = configuration(tmp_path)
+    (tmp_path / "a.md").write_text("zero one")
+    with serve(found) as url, httpx.Client(base_url=url, timeout=20) as http:
+        wait_ready(http)
+        asked: Any = (capsys, SimpleNamespace(url=url))
+        status, _ = run(ingest, *asked, "--store", "letters", str(tmp_path / "a.md"))
+        assert status == 0
+        ended = {"name": "letters", "expires_after": {"anchor": "last_active_at", "days": 1}}
+        http.post("/v1/vector_stores", json=ended).raise_for_status()
+        with closing(sqlite3.connect(found.data_dir / "retrieval.sqlite3")) as database, database:
+            database.execute("UPDATE stores SET expires_at = created_at WHERE expires_days = 1")
+
+        for arguments in ([], ["--store", "letters"]):
+            status, answer = run(search, *asked, "zero", *arguments)
+            assert [result["filename"] for result in answer["results"]] == ["a.md"]
+        status, report = run(ingest, *asked, "--store", "letters", str(tmp_path / "a.md"))
+        assert report["unchanged"] == [str(tmp_path / "a.md")]
+        assert len(run(stores, *asked)[1]["stores"]) == 2, "they are still listed"
 
 
 @pytest.mark.parametrize(

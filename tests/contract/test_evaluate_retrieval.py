@@ -62,15 +62,15 @@ def test_documents_and_questions(
     questions.write_text(
         "question,answer_value,ref_id\n"
         "How many sheets of paper does the printer take?,1250,['paper']\n"
-        "How long does the battery last?,nine years,['battery']\n"
+        "How long does the battery last?,nine years,['battery.txt']\n"
         "Who made it?,is_blank,is_blank\n"
     )
-    asked = ["--documents", str(folder), "--questions", str(questions), "--k", "1"]
+    asked = ["--documents", str(folder), "--questions", str(questions), "--k", "1", "--k", "2"]
     assert main(["retrieval", *asked, "--mode", "keyword", "--url", url, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found == {
-        "keyword": {"document@1": 1.0, "answer@1": 0.5, "whole_answer@1": 0.5, "questions": 2}
-    }
+    first = {"document@1": 1.0, "answer@1": 0.5, "whole_answer@1": 0.5}
+    second = {"document@2": 1.0, "answer@2": 0.5, "whole_answer@2": 0.5}
+    assert found == {"keyword": {**first, **second, "questions": 2}}
 
 
 def test_what_is_wrong_is_said_in_one_line(

@@ -181,7 +181,7 @@ def test_names_sent_by_hand(served: Served, given: str, kept: str) -> None:
         (form(FILE, ('name="purpose"', b"\xff")), "purpose", "invalid_value"),
         (form(FILE, FILE, PURPOSE), "file", "invalid_value"),
         (form(('name="file"', b"text"), PURPOSE), "file", "invalid_value"),
-        (form(('name="file"; filename=".."', b"text"), PURPOSE), None, "file_rejected"),
+        (form(('name="file"; filename=".."', b"text"), PURPOSE), "file", "invalid_value"),
         (
             form(FILE, PURPOSE, ('name="expires_after[seconds]"', b"5")),
             "expires_after",
@@ -355,9 +355,9 @@ def test_an_upload_given_up_or_too_large(served: Served, tmp_path: Path) -> None
         bytes=4, filename="a.txt", mime_type="text/plain", purpose="assistants"
     )
     served.alice.uploads.parts.create(upload.id, data=b"abc")
-    with pytest.raises(openai.APIStatusError) as caught:
+    with pytest.raises(openai.BadRequestError, match="was to get 1 more bytes") as caught:
         served.alice.uploads.parts.create(upload.id, data=b"de")
-    assert caught.value.status_code == 413
+    assert caught.value.param == "data"
     cancelled: Upload = strict(served.alice.uploads.cancel(upload.id))
     assert cancelled.status == "cancelled"
     assert contents(served.folder) == set()
@@ -366,6 +366,11 @@ def test_an_upload_given_up_or_too_large(served: Served, tmp_path: Path) -> None
             bytes=LIMIT + 1, filename="a.txt", mime_type="text/plain", purpose="assistants"
         )
     assert (caught.value.status_code, caught.value.param) == (413, "bytes")
+    with pytest.raises(openai.BadRequestError) as refused:
+        served.alice.uploads.create(
+            bytes=4, filename="..", mime_type="text/plain", purpose="assistants"
+        )
+    assert refused.value.param == "filename"
     path = tmp_path / "chunked.txt"
     path.write_bytes(b"0123456789" * 1000)
     done = served.alice.uploads.upload_file_chunked(

@@ -152,6 +152,8 @@ def test_filters_and_ranking(served: Served, store: str) -> None:
     assert found({"type": "eq", "key": "number", "value": "1"}) == set()
     only = {"type": "nin", "key": "number", "value": []}
     assert len(found(only, max_num_results=3)) == 3
+    nothing_said: Any = {"max_num_results": None, "rewrite_query": None, "ranking_options": None}
+    assert len(found(only, **nothing_said)) == len(found(only)), "null is as if it were absent"
     for weights in ((1, 0), (0, 1)):
         hybrid = {"embedding_weight": weights[0], "text_weight": weights[1]}
         assert found(only, ranking_options={"hybrid_search": hybrid})

@@ -1,9 +1,11 @@
+import os
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from clients.folder import Held, Local, hash_files, list_files, plan
+from clients.folder import Held, Local, Problem, hash_files, list_files, plan
 
 FOLDER = Path("/docs")
 PATHS = st.sampled_from(["/docs/a", "/docs/b", "/docs/sub/a", "/other/a", "/docsx"])
@@ -49,6 +51,25 @@ def test_folders_are_walked_without_what_is_hidden(tmp_path: Path) -> None:
     assert [(Path(path).name, reason) for path, reason in problems] == [
         ("none.md", "does not exist")
     ]
+
+
+def test_what_is_in_a_folder_that_cannot_be_listed_now_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "shut").mkdir()
+    listed = os.scandir
+
+    def scandir(path: str) -> object:
+        if path == str(tmp_path / "shut"):
+            raise PermissionError(13, "Permission denied", path)
+        return listed(path)
+
+    monkeypatch.setattr(os, "scandir", scandir)  # permissions do not bind root
+    files, folders, problems = list_files([tmp_path])
+    assert problems == [Problem(str(tmp_path / "shut"), "Permission denied")]
+    held = [Held(name, str(tmp_path / name / "a.md"), "1", True) for name in ("shut", "gone")]
+    todo = plan(hash_files(files, {})[0], folders, [path for path, _ in problems], held)
+    assert [one.file_id for one in todo.delete] == ["gone"]
 
 
 def test_files_are_read_again_only_when_they_changed(tmp_path: Path) -> None:

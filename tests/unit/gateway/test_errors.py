@@ -22,7 +22,13 @@ from models.errors import (
     Unsupported,
 )
 from retrieval import errors as retrieval_errors
-from retrieval.errors import NotFound, QuotaExceeded, StoreNotFound, StoreReadOnly
+from retrieval.errors import (
+    NotFound,
+    QuotaExceeded,
+    StoreExpired,
+    StoreNotFound,
+    StoreReadOnly,
+)
 
 NO_RETRY = {"x-should-retry": "false"}
 
@@ -44,6 +50,7 @@ NO_RETRY = {"x-should-retry": "false"}
         (ModelError("m"), 500, "model_error", None, {}),
         (RequestTimeout("m"), 504, "timeout", None, NO_RETRY),
         (StoreNotFound("s"), 404, "vector_store_not_found", "vector_store_id", {}),
+        (StoreExpired("s"), 404, "vector_store_expired", "vector_store_id", {}),
         (StoreNotFound("s", "a.b"), 404, "vector_store_not_found", "a.b", {}),
         (NotFound("file", "f"), 404, "file_not_found", "file_id", {}),
         (StoreReadOnly("s"), 403, "permission_denied", "vector_store_id", {}),

@@ -1050,6 +1050,16 @@ def test_a_prompt_far_too_long_is_refused_by_its_size_before_it_is_counted(name:
         )
 
 
+@pytest.mark.usefixtures("world")
+def test_tools_that_fill_the_context_are_what_is_at_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    bench = Bench()
+    monkeypatch.setattr(ArithmeticLlama, "tokenize", lambda *_, **__: [1] * CONTEXT)
+    prompt = ChatPrompt((Message("user", "Hi"),), (Tool("f", "word " * CONTEXT, "{}"),))
+    with pytest.raises(ContextOverflow, match=f"holds {CONTEXT}") as raised:
+        bench.loop.generate(messages.Generate(1, GenerateRequest(prompt)))
+    assert raised.value.param == "tools"
+
+
 class NoIds(tuple[int, ...]):
     """As many ids as one likes, none of which may be looked at."""
 

@@ -284,6 +284,17 @@ def test_branches_without_end_are_given_up() -> None:
 def test_what_says_nothing_is_left_out() -> None:
     assert prepare("true") == "{}"
     assert json.loads(prepare('{"uniqueItems": false, "type": "array"}')) == {"type": "array"}
+    alone = {"then": {"minLength": 1}, "else": False, "maxContains": 2, "type": "array"}
+    assert json.loads(prepare(json.dumps(alone))) == {"type": "array"}
+    assert prepare('{"if": {"contains": {}}}') == "{}"
+
+
+def test_a_count_may_be_written_with_a_point() -> None:
+    given_ = {"type": "string", "minLength": 2.0, "maxLength": 3, "const": {"minLength": 2.0}}
+    found = json.loads(prepare(json.dumps(given_)))
+    assert str(found["minLength"]) == "2"
+    assert str(found["const"]["minLength"]) == "2.0"
+    assert json.loads(prepare('{"minLength": 2.5}')) == {"minLength": 2.5}
 
 
 @pytest.mark.parametrize(

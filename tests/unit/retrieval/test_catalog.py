@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from retrieval.errors import NotFound, QuotaExceeded, StoreNotFound
+from retrieval.errors import NotFound, QuotaExceeded, StoreExpired, StoreNotFound
 from retrieval.filters import Comparison
 from retrieval.library import Library
 from retrieval.store_files import Attached
@@ -268,12 +268,14 @@ async def test_a_private_store_ends_when_nobody_uses_it(library: Library, clock:
         clock.seconds += DAY_S - 100
         assert await texts(library, store) == ["The lamp is blue."]
     clock.seconds += DAY_S + 100
-    with pytest.raises(StoreNotFound):
+    with pytest.raises(StoreExpired, match="has expired"):
         await texts(library, store)
+    with pytest.raises(StoreNotFound, match="does not exist"):  # it was never another's
+        await library.search("lamp", owner="bob", stores=[store])
     record = await library.catalog.store("ann", store)
     assert (record.expired, record.counts.total, record.usage_bytes) == (True, 0, 0)
     assert await library.stores("ann") == []
-    with pytest.raises(StoreNotFound):
+    with pytest.raises(StoreExpired):
         await library.catalog.attach("ann", store, Attached(file_id=file))
     assert library._database.query("SELECT * FROM chunks") == []
     assert (await library.catalog.file("ann", file)).filename == "a.md"

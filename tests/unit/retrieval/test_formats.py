@@ -1,6 +1,7 @@
 """What is read of each format; how files are refused stands in test_parse."""
 
 import io
+import zipfile
 from collections.abc import Callable
 from email.message import EmailMessage
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import pytest
 
 from retrieval.document import Document
+from retrieval.errors import FileRejected
 from retrieval.formats.read import read_document
 from retrieval.formats.table import markdown_table
 from tests.unit.retrieval import sample_files as sample
@@ -107,6 +109,35 @@ def test_a_chart_that_is_a_sheet_is_passed_over() -> None:
     made["Sheet"].append(["Lamp", 5])
     made["Sheet"].print_title_rows = "1:1"  # a name that is bound to the second sheet
     assert text_of(saved(made), "a.xlsx") == "## Sheet\n\n| Lamp | 5 |\n|---|---|"
+
+
+def test_shared_strings_that_are_promised_and_missing() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made.active.append([7])
+    copy = io.BytesIO()
+    with (
+        zipfile.ZipFile(io.BytesIO(saved(made))) as archive,
+        zipfile.ZipFile(copy, "w") as without,
+    ):
+        for part in set(archive.namelist()) - {"xl/sharedStrings.xml"}:
+            without.writestr(part, archive.read(part))
+    assert text_of(copy.getvalue(), "a.xlsx") == "## Sheet\n\n| 7 |\n|---|"
+
+
+def test_a_workbook_that_lacks_a_sheet_is_refused_by_its_name() -> None:
+    openpyxl = pytest.importorskip("openpyxl")
+    made = openpyxl.Workbook()
+    made["Sheet"].append(["Lamp", 5])
+    made.create_sheet("Costs").append(["Desk", 9])
+    whole = zipfile.ZipFile(io.BytesIO(saved(made)))
+    kept = io.BytesIO()
+    with zipfile.ZipFile(kept, "w") as package:
+        for part in whole.infolist():
+            if part.filename != "xl/worksheets/sheet2.xml":
+                package.writestr(part, whole.read(part))
+    with pytest.raises(FileRejected, match="it names 'Costs'"):
+        text_of(kept.getvalue(), "a.xlsx")
 
 
 def test_cells_far_apart_are_a_small_table() -> None:
@@ -277,3 +308,119 @@ def test_a_forwarded_message_is_read_with_the_one_that_has_it() -> None:
 def test_a_first_line_may_say_the_delimiter(mark: str) -> None:
     text = f"sep={mark}\na,x{mark}b,y\n"
     assert text_of(text, "a.csv") == "| a,x | b,y |\n|---|---|"
+
+
+def test_a_text_that_speaks_of_pdf_is_a_text() -> None:
+    assert text_of("A PDF begins with %PDF-1.7.", "a.md") == "A PDF begins with %PDF-1.7."
+    with pytest.raises(FileRejected, match="the PDF is damaged"):
+        text_of("junk\n%PDF-1.7\n1 0 obj\n<<", "a.txt")
+
+
+@pytest.mark.parametrize(
+    "before", ['<?xml version="1.0"?>\n', "<!-- saved\nfrom -->", "\ufeff \n", "<!DOCTYPE html>"]
+)
+def test_a_page_is_known_by_its_beginning(before: str) -> None:
+    assert text_of(f"{before}<HTML lang=en><p>A &amp; B", "page") == "A & B"
+
+
+def test_cells_stand_under_their_heads_whatever_spans_rows_and_columns() -> None:
+    page = """<table><tr><th rowspan=2>Name<th colspan=2>2024<tr><th>Q1<th>Q2
+        <tr><td rowspan=2>Ann<td>1<td>2<tr><td>3<td>4
+        <tr><td colspan=2>Total<td>9<tr><td>Bob<td colspan=999999999999>x</table>"""
+    assert text_of(page, "a.html") == (
+        "| Name | 2024 |  |\n|---|---|---|\n|  | Q1 | Q2 |\n| Ann | 1 | 2 |\n|  | 3 | 4 |\n"
+        "| Total |  | 9 |\n| Bob | x |"
+    )
+
+
+def test_cells_of_word_that_span_columns() -> None:
+    wide = "<w:tcPr><w:gridSpan w:val='2'/></w:tcPr>"
+    rows = [cells("a", "b", "c"), f"<w:tr><w:tc>{wide}{word('Sum')}</w:tc><w:tc>{word('9')}</w:tc>"]
+    body = f"<w:tbl>{rows[0]}{rows[1]}</w:tr></w:tbl>"
+    expected = "| a | b | c |\n|---|---|---|\n| Sum |  | 9 |"
+    assert text_of(sample.docx(body), "a.docx") == expected
+
+
+def of_type(data: bytes, usual: str, other: str) -> bytes:
+    """An Office file that says to be of another type."""
+    made = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(data)) as archive, zipfile.ZipFile(made, "w") as copy:
+        for part in archive.infolist():
+            content = archive.read(part)
+            if part.filename == "[Content_Types].xml":
+                assert f"{usual}.main+xml".encode() in content
+                content = content.replace(usual.encode(), other.encode())
+            copy.writestr(part.filename, content)
+    return made.getvalue()
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "openxmlformats-officedocument.wordprocessingml.template",
+        "ms-word.document.macroEnabled",
+        "ms-word.template.macroEnabledTemplate",
+    ],
+)
+def test_word_templates_and_files_with_macros(other: str) -> None:
+    usual = "openxmlformats-officedocument.wordprocessingml.document"
+    assert text_of(of_type(sample.docx(word("Found.")), usual, other), "a") == "Found."
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "openxmlformats-officedocument.presentationml.template",
+        "openxmlformats-officedocument.presentationml.slideshow",
+        "ms-powerpoint.presentation.macroEnabled",
+        "ms-powerpoint.slideshow.macroEnabled",
+    ],
+)
+def test_slide_shows_and_templates(other: str) -> None:
+    pptx = pytest.importorskip("pptx")
+    made = pptx.Presentation()
+    made.slides.add_slide(made.slide_layouts[5]).shapes.title.text = "Found."
+    usual = "openxmlformats-officedocument.presentationml.presentation"
+    assert text_of(of_type(saved(made), usual, other), "a") == "# Found."
+
+
+def parts(kind: str, *inner: str) -> str:
+    """A multipart message, or a part of one."""
+    mark = f"mark-{len(''.join(inner))}"
+    body = "".join(f"--{mark}\n{one}\n" for one in inner)
+    return f"Content-Type: multipart/{kind}; boundary={mark}\n\n{body}--{mark}--\n"
+
+
+PLAIN, PAGE = "Content-Type: text/plain\n\n", "Content-Type: text/html\n\n"
+FILE = "Content-Disposition: attachment; filename="
+
+
+@pytest.mark.parametrize(
+    ("message", "expected"),
+    [
+        (
+            parts("mixed", f"{PLAIN}One.", f"{FILE}a.txt\n{PLAIN}no", f"{PLAIN}Two."),
+            "One.\n\nTwo.\n\nAttachments: a.txt",
+        ),
+        (parts("mixed", f"{PAGE}<p>One.", f"{PAGE}<p>Two."), "One.\n\nTwo."),
+        (parts("alternative", f"{PLAIN} ", f"{PAGE}<p>One."), "One."),
+        (
+            parts(
+                "alternative",
+                f"{PLAIN}One.",
+                parts("related", f"{PAGE}<p>no", "Content-Type: image/png; name=a.png\n\nx"),
+            ),
+            "One.\n\nAttachments: a.png",
+        ),
+        ("Content-Type: multipart/mixed\n\nOne.", "One."),
+    ],
+    ids=["text after a file", "pages", "blank text", "a page with a picture", "no parts"],
+)
+def test_all_texts_of_a_mail_are_read_each_once(message: str, expected: str) -> None:
+    assert text_of(f"MIME-Version: 1.0\n{message}", "a.eml") == expected
+
+
+@pytest.mark.parametrize("codec", ["utf-8", "latin-1"])
+def test_headers_of_mail_in_the_encoding_of_its_writer(codec: str) -> None:
+    mail = f"From: Jörg\nSubject: Grüße\nContent-Type: text/plain; charset={codec}\n\nSchön."
+    assert text_of(mail.encode(codec), "a.eml") == "# Grüße\n\nFrom: Jörg\n\nSchön."

@@ -38,6 +38,17 @@ def test_words_decide_between_equally_near_passages_and_nearness_between_equal_w
     assert sorted(found, key=lambda chunk: -found[chunk]) == [3, 2, 1]
 
 
+@pytest.mark.parametrize(("bm25", "first"), [(2.0, 1), (12.0, 2)])
+def test_words_that_tell_little_count_for_little(bm25: float, first: int) -> None:
+    found = fuse({1: 0.7, 2: 0.3}, {2: bm25, 1: bm25 / 4}, Weights())
+    assert max(found, key=found.__getitem__) == first
+
+
+def test_vectors_have_a_say_however_many_words_a_query_has() -> None:
+    found = fuse({1: 0.9, 2: 0.1}, {1: 800.0, 2: 1000.0}, Weights())
+    assert found[1] > found[2]
+
+
 @pytest.mark.parametrize("pair", [(0, 0), (-1, 1), (math.nan, 1), (math.inf, 1)])
 def test_weights_that_are_none(pair: tuple[float, float]) -> None:
     with pytest.raises(ValueError, match="weights"):

@@ -262,9 +262,9 @@ async def test_another_embedder_is_refused_until_all_is_embedded_anew(open_libra
         assert await anext(steps) == Reindexing(step="embedding", done=1, total=2)
         with pytest.raises(ReindexRuns):
             await anext(library.reindex())
-        with pytest.raises(EmbedderMismatch, match=r"1 files .* being embedded anew"):
+        with pytest.raises(EmbedderMismatch, match=r"^1 file was .* It is being embedded anew"):
             await library.search("jam", owner="ann", stores=["docs"])
-    with pytest.raises(EmbedderMismatch, match=r"1 files .* Run `jurat reindex`"):
+    with pytest.raises(EmbedderMismatch, match=r"^1 file was .* Run `jurat reindex`"):
         await library.search("jam", owner="ann", stores=["docs"])
     *_, done = [step async for step in library.reindex()]
     assert done == Reindexed(embedded=1, stores=1, queued=0)

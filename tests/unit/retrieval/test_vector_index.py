@@ -1,9 +1,13 @@
+from pathlib import Path
+
 import numpy as np
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from retrieval.vector_index import ExactIndex
+from retrieval.segment_rows import SegmentRows, write_rows
+from retrieval.vector_index import LEAST_EXPANSION, ExactIndex, GraphIndex, write_graph
 
 
 def unit(count: int, seed: int = 0) -> NDArray[np.float32]:
@@ -52,3 +56,47 @@ def test_changes_keep_it_exact(changes: list[tuple[str, int]]) -> None:
             del held[:count]
     found, _ = index.search(query, 1000)
     assert found.tolist() == sorted(held, key=lambda place: -float(rows[place] @ query))
+
+
+def written(folder: Path, vectors: NDArray[np.float32]) -> SegmentRows:
+    count, dimension = vectors.shape
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+    write_rows(folder / "rows", dimension, [(np.arange(count, dtype=np.int64), vectors)])
+    return SegmentRows(folder / "rows", dimension, count)
+
+
+def test_a_graph_is_searched_as_widely_as_its_vectors_ask_for(tmp_path: Path) -> None:
+    draw = np.random.default_rng(0)
+    easy, hard = tmp_path / "easy", tmp_path / "hard"
+    plane = draw.standard_normal((3000, 4)) @ draw.standard_normal((4, 64))
+    everywhere = draw.standard_normal((3000, 64))
+    expansions: list[int] = []
+    for folder, vectors in ((easy, plane), (hard, everywhere)):
+        folder.mkdir()
+        rows = written(folder, vectors.astype(np.float32))
+        expansions.append(write_graph(folder / "graph", 64, rows))
+    assert expansions[0] == LEAST_EXPANSION < expansions[1]
+
+
+@pytest.mark.parametrize("same", [False, True])
+def test_all_rows_are_in_a_graph_also_those_that_it_was_measured_with(
+    tmp_path: Path, same: bool
+) -> None:
+    draw = np.random.default_rng(0)
+    vectors = draw.standard_normal((1 if same else 500, 32)).astype(np.float32)
+    rows = written(tmp_path, np.repeat(vectors, 500, axis=0) if same else vectors)
+    expansion = write_graph(tmp_path / "graph", 32, rows)
+    assert expansion == LEAST_EXPANSION  # of equals, it does not matter which are found
+    graph = GraphIndex(tmp_path / "graph", 32, expansion)
+    assert len(graph) == 500
+    if not same:
+        found = [graph.search(vector, 1)[0] for batch in rows.batches() for vector in batch]
+        assert found == list(range(500))
+
+
+@pytest.mark.parametrize("count", [1, 99, 101])
+def test_few_rows_are_a_graph_too(tmp_path: Path, count: int) -> None:
+    rows = written(tmp_path, np.random.default_rng(0).random((count, 8)).astype(np.float32))
+    expansion = write_graph(tmp_path / "graph", 8, rows)
+    graph = GraphIndex(tmp_path / "graph", 8, expansion)
+    assert sorted(graph.search(np.ones(8, np.float32), 200)) == list(range(count))
