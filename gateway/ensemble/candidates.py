@@ -61,12 +61,13 @@ def _of(passage: Text) -> list[Candidate]:
     found: list[Candidate] = []
     text, spans = passage.text, sentences(passage.text)
     heading, heads = _taken_apart(passage)
+    commanding = COMMANDS.search(text) is not None
     under, until = "", -1  # a line that what follows belongs to, and the place of the last of it
     for at, (start, end) in enumerate(spans):
         raw = text[start:end]
         under = under if at <= until else ""
         above = f"{heading}\n{under}" if heading and under else heading or under
-        if COMMANDS.search(raw):
+        if commanding and COMMANDS.search(raw):
             continue
         if HEAD_ROW.match(text, end):
             heads = cells(raw)

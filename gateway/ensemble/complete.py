@@ -10,6 +10,7 @@ from gateway.ensemble.evidence import Sentence
 from gateway.ensemble.ground import Evidence, ground
 from gateway.ensemble.phrase import whole_phrase
 from gateway.ensemble.prompt import Passage
+from gateway.ensemble.sought import sought
 from gateway.ensemble.table import asked_cell
 from gateway.ensemble.text import cells, one_line
 from gateway.ensemble.values import normalise
@@ -48,7 +49,8 @@ def completed(
     heads = next((one.heads for one in ranked if (one.n, one.start) == place), ())
     cell = asked_cell(heads, cells(text[low:high]), question) if heads else None
     if cell is not None and len(cell.split()) <= max_words:
-        return cell
+        asked = sought(cell, 0, 0, question)  # "54 volts" of "54 volts, 1.2 amperes"
+        return cell[slice(*asked)] if asked else cell
     span = evidence.start - low, evidence.end - low
     start, end = whole_phrase(text[low:high], *span, question)
     return None if (start, end) == span else one_line(text[low + start : low + end])

@@ -25,12 +25,15 @@ def further(poll: Poll, reach: Reach, *, blank: bool) -> tuple[Reach, str] | Non
     """How far to search again, and why, in words; None where that is in vain.
 
     `blank`: the members found no answer. Where they were not asked, since no sentence speaks to
-    the question, farther passages may have one; where they were, more passages may.
+    the question, farther passages may have one; where they were, more passages may. Without an
+    evidence floor nothing would tell whether what is farther off speaks to the question.
     """
     settings = poll.settings
     if not speaks(poll):
         floor = settings.second_floor
-        return (Reach(reach.top_k, floor), say.farther(floor)) if floor < reach.floor else None
+        if floor >= reach.floor or settings.evidence_floor <= 0:
+            return None
+        return Reach(reach.top_k, floor), say.farther(floor)
     if blank and len(poll.passages) >= reach.top_k < settings.max_top_k:
         top_k = min(2 * reach.top_k, settings.max_top_k)
         return Reach(top_k, reach.floor), say.again(top_k)

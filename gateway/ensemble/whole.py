@@ -64,6 +64,7 @@ def opening_first(ranked: Sequence[Sentence], count: int) -> list[Sentence]:
     What a document is about, it says where it begins; no one sentence of it is like the question.
     """
     told = [one for one in ranked if len(WORD.findall(one.text)) >= SENTENCE_WORDS]
+    told = [one for one in told if not one.heads] or told  # a table's rows are details
     opening = sorted(told, key=lambda sentence: (sentence.n, sentence.start))[:count]
     return [replace(one, score=ranked[0].score) for one in opening] + [
         one for one in ranked if one not in opening

@@ -57,6 +57,17 @@ def test_a_cell_that_is_too_long_does_not_stand_for_what_was_said_of_it() -> Non
     assert row_completed("light", "What colour is the S4?", max_words=1) is None
 
 
+def test_of_a_cell_with_several_quantities_the_one_that_is_asked_for() -> None:
+    text = "| Device | Power supply |\n|---|---|\n| R450 | 54 volts, 1.2 amperes |"
+    at = text.index("| R450")
+    row = Sentence(1, at, len(text), "Device: R450; …", 0.6, heads=("Device", "Power supply"))
+    evidence = ground("1.2 amperes", text)
+    assert evidence is not None
+    citation = Citation(passages(text)[0], evidence, row.text)
+    question = "What is the voltage of the R450's power supply?"
+    assert completed(citation, [row], question, max_words=9) == "54 volts"
+
+
 def row_completed(value: str, question: str, max_words: int) -> str | None:
     evidence = ground(value, TABLE)
     assert evidence is not None

@@ -281,6 +281,8 @@ async def test_where_no_sentence_speaks_to_the_question_it_is_searched_for_once_
     assert len(near.searches) == 1
     asked = await rig.verdict(override=EnsembleOverride(score_floor=0.5))
     assert asked.report.is_blank  # the request's own floor stands
+    bare = await rig.verdict(override=EnsembleOverride(evidence_floor=-1.0))
+    assert bare.report.is_blank  # nothing would tell whether farther passages speak to it
 
 
 async def test_a_member_named_again_answers_again() -> None:

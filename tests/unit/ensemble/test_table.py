@@ -35,3 +35,16 @@ def test_a_column_is_told_by_what_only_it_is_named() -> None:
 def test_rows_may_be_shorter_or_longer_than_their_head() -> None:
     assert asked_cell(("A price", "A weight"), ("5",), "What weight?") is None
     assert asked_cell(("A price",), ("5", "6"), "What price?") == "5"
+
+
+@pytest.mark.parametrize(
+    ("question", "cell"),
+    [
+        ("It says P-121. What should I do?", "wait 20 minutes"),
+        ("What does P-121 mean?", "the head is hot"),
+        ("Which code is it?", "P-121"),
+    ],
+)
+def test_columns_are_known_by_what_they_are_mostly_called(question: str, cell: str) -> None:
+    row = ("P-121", "the head is hot", "wait 20 minutes")
+    assert asked_cell(("Code", "Meaning", "Remedy"), row, question) == cell

@@ -114,3 +114,12 @@ def test_how_a_document_begins_says_what_it_is_about() -> None:
     assert [one.text for one in found] == [texts[1], best.text, texts[0], texts[2]]
     assert found[0].score == best.score
     assert opening_first([], 3) == []
+
+
+def test_what_a_document_is_about_its_rows_do_not_say() -> None:
+    row = Sentence(
+        1, 0, 9, "Tool: Hedge trimmer; Day: £14; Deposit: £30", 0.4, heads=("Tool", "Day")
+    )
+    prose = Sentence(1, 9, 20, "This list has the prices of all tools.", 0.3)
+    assert opening_first([row, prose], 1)[0].text == prose.text
+    assert opening_first([row], 1)[0].text == row.text
