@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from clients import ingest, search, stores
+from clients import documents, ingest, search, stores
 from tests.contract.conftest import Gateway
 from tests.contract.serving import configuration, serve, wait_ready
 from tests.unit.retrieval import sample_files
@@ -104,6 +104,22 @@ def test_a_watch_outlives_a_gateway_that_is_away(
     assert names(first["added"]) == ["1.md"]
     assert names(second["added"]) == ["2.md", "3.md", "4.md"]
     assert printed.err.count("Trying again") == 1
+
+
+def test_a_store_that_two_make_at_once_is_one(
+    fake_gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores_there = fake_gateway.client.vector_stores
+    other = ""
+
+    def nothing_yet(client: openai.OpenAI, name: str) -> None:
+        nonlocal other
+        other = stores_there.create(name=name).id  # after this one looked
+
+    monkeypatch.setattr(documents, "find_store", nothing_yet)
+    assert documents.open_store(fake_gateway.client, "twice").id == other
+    assert [store.id for store in stores_there.list() if store.name == "twice"] == [other]
+    stores_there.delete(other)
 
 
 def test_stores_that_have_expired_are_passed_over(
