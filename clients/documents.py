@@ -51,7 +51,8 @@ def open_store(client: openai.OpenAI, name: str) -> VectorStore:
     if found := find_store(client, name):
         return found
     made = client.vector_stores.create(name=name)
-    *_, first = (store for store in all_stores(client) if store.name == name)
+    named = [store for store in all_stores(client) if store.name == name]
+    first = [store for store in named if not _has_expired(store)][-1]
     if first.id != made.id:
         client.vector_stores.delete(made.id)
     return first

@@ -144,6 +144,10 @@ def test_stores_that_have_expired_are_passed_over(
         assert report["unchanged"] == [str(tmp_path / "a.md")]
         assert len(run(stores, *asked)[1]["stores"]) == 2, "they are still listed"
 
+        assert run(stores, *asked, "delete", report["store"]["id"])[0] == 0
+        status, report = run(ingest, *asked, "--store", "letters", str(tmp_path / "a.md"))
+        assert (status, len(report["added"])) == (0, 1), "into a new one"
+
 
 @pytest.mark.parametrize(
     ("command", "arguments", "reason"),
