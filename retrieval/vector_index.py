@@ -27,7 +27,7 @@ _CONNECTIVITY = 16
 _EXPANSION_ADD = 256
 # How widely a search looks around is measured when a graph is built: as widely as it takes to find
 # this share of the nearest of vectors that are not in it. Queries are a little harder than these.
-_RECALL = 0.995
+_RECALL = 0.99
 _NEAREST = 10
 LEAST_EXPANSION = 128
 _EXPANSIONS = (LEAST_EXPANSION, 192, 256, 384, 512, 768, 1024)

@@ -68,13 +68,13 @@ def written(folder: Path, vectors: NDArray[np.float32]) -> SegmentRows:
 def test_a_graph_is_searched_as_widely_as_its_vectors_ask_for(tmp_path: Path) -> None:
     draw = np.random.default_rng(0)
     easy, hard = tmp_path / "easy", tmp_path / "hard"
-    plane = draw.standard_normal((3000, 4)) @ draw.standard_normal((4, 64))
-    everywhere = draw.standard_normal((3000, 64))
+    plane = draw.standard_normal((3000, 4)) @ draw.standard_normal((4, 128))
+    everywhere = draw.standard_normal((3000, 128))
     expansions: list[int] = []
     for folder, vectors in ((easy, plane), (hard, everywhere)):
         folder.mkdir()
         rows = written(folder, vectors.astype(np.float32))
-        expansions.append(write_graph(folder / "graph", 64, rows))
+        expansions.append(write_graph(folder / "graph", 128, rows))
     assert expansions[0] == LEAST_EXPANSION < expansions[1]
 
 
