@@ -15,6 +15,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from models.errors import InvalidRequest
+from models.worker.conjunctions import MOST_TOGETHER, patterns_together
 from models.worker.disjoint import Disjointness, properties, required
 from models.worker.narrowing import choices_made_apart, narrowed
 from models.worker.patterns import portable
@@ -85,6 +86,7 @@ def prepare(text: str) -> str:
     rewritten = _rewritten(root, Disjointness(root))
     for each in _schemas(rewritten):
         _check_least(each)
+    _check_patterns(rewritten)
     prepared = json.dumps(rewritten, ensure_ascii=False)
     if len(prepared) > MAX_PREPARED:
         raise _refused("it is too large once 'if', 'not' and the like are written out")
@@ -186,6 +188,21 @@ def _check_least(schema: Schema) -> None:
     if isinstance(least, (int, float)) and least > len(required(schema)) + 1:
         raise _refused(
             f"'minProperties' is {least}; at most one more than are in 'required' is taken"
+        )
+
+
+def _check_patterns(root: object) -> None:
+    """Raise InvalidRequest where one text must match too many of them."""
+    schemas = [*_schemas(root)]
+    if sum("pattern" in each for each in schemas) <= MOST_TOGETHER:
+        return
+    try:
+        together = patterns_together(schemas, root)
+    except RecursionError:  # too long a chain of references to tell
+        together = MOST_TOGETHER + 1
+    if together > MOST_TOGETHER:
+        raise _refused(
+            f"one text must match more than {MOST_TOGETHER} of its 'pattern's at once ('allOf')"
         )
 
 

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.errors import InvalidRequest, Unsupported
 from models.types import Constraint
 from models.worker.answer_grammar import Shape, Split, compose
+from models.worker.conjunctions import MOST_TOGETHER, terminals_together
 from models.worker.fair_threads import FairThreads, Job
 from models.worker.gbnf import to_lark
 from models.worker.schemas import prepare
@@ -215,6 +216,8 @@ def _grammar(constraint: Constraint) -> str:
         raise ValueError(f"it has {len(text)} characters; at most {MAX_CHARACTERS} are taken")
     if constraint.kind == "regex":
         return llguidance.LLMatcher.grammar_from_regex(text)
+    if constraint.kind == "lark" and terminals_together(text) > MOST_TOGETHER:
+        raise ValueError(f"it has more '&' than {MOST_TOGETHER - 1}")
     return llguidance.LLMatcher.grammar_from_lark(
         to_lark(text) if constraint.kind == "gbnf" else _with_schemas_prepared(text)
     )
