@@ -5,6 +5,7 @@ ApiError            has everything a client is told
 ClientGone          the client hung up; nobody is left to tell
 """
 
+import errno
 import logging
 import math
 from collections.abc import Mapping
@@ -93,6 +94,8 @@ def to_api_error(error: Exception) -> ApiError:
             return _from_retrieval(error)
         case HTTPException():
             return _from_http(error)
+        case OSError(errno=errno.ENOSPC | errno.EDQUOT):
+            return _disk_full()
         case ClientGone():
             return ApiError(499, "The client closed the request.", code="client_closed_request")
         case _:
@@ -143,6 +146,11 @@ async def send_error(scope: Scope, send: Send, error: Exception) -> None:
     headers.append((b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.start", "status": found.status, "headers": headers})
     await send({"type": "http.response.body", "body": body, "more_body": False})
+
+
+def _disk_full() -> ApiError:
+    message = "The gateway's disk is full."
+    return ApiError(507, message, kind="server_error", code="disk_full", headers=NO_RETRY)
 
 
 def _unavailable(message: str, code: str, retry_after_s: float | None = None) -> ApiError:
@@ -200,6 +208,12 @@ def _from_retrieval(error: retrieval_errors.RetrievalError) -> ApiError:
             return ApiError(404, str(error), code=f"{name}_not_found", param=param)
         case retrieval_errors.ReindexRuns():
             return ApiError(409, str(error), code="reindex_running")
+        case retrieval_errors.IndexDamaged():  # and it could not be built anew
+            log.error("an index cannot be used", exc_info=error)
+            message = "The index of the store cannot be used now; the gateway's log says why."
+            return _unavailable(message, "retrieval_unavailable")
+        case retrieval_errors.DiskFull():
+            return _disk_full()
         case retrieval_errors.QuotaExceeded():
             return BadRequest(str(error), error.param, "quota_exceeded")
         case retrieval_errors.InvalidRequest():

@@ -1,7 +1,6 @@
 """Multipart bodies with one file, which goes to the disk as it comes."""
 
 import asyncio
-import errno
 from collections.abc import Mapping
 from email.message import Message
 from typing import Any, NamedTuple
@@ -9,7 +8,7 @@ from typing import Any, NamedTuple
 from litestar import Request
 from multipart import MultipartError, MultipartSegment, PushMultipartParser
 
-from gateway.errors import NO_RETRY, ApiError, BadRequest, ClientGone
+from gateway.errors import ApiError, BadRequest, ClientGone
 from retrieval.blobs import Incoming
 
 __all__ = ["Form", "read_form"]
@@ -32,7 +31,7 @@ async def read_form(
 ) -> Form:
     """Reads a multipart body; its file, of at most `max_bytes`, is written to `content`.
 
-    Raises BadRequest, ApiError (413, 507) and ClientGone.
+    Raises BadRequest, ApiError (413), ClientGone, and OSError for the disk.
     """
     reader = _Reader(_parser(request, file_field, max_bytes), file_field, content, max_bytes)
     received = 0
@@ -51,16 +50,6 @@ async def read_form(
             raise BadRequest(
                 f"The body is not a valid multipart form: {_reason(error)}.",
                 code="invalid_multipart",
-            ) from error
-        except OSError as error:
-            if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-                raise
-            raise ApiError(
-                507,
-                "The gateway's disk is full.",
-                kind="server_error",
-                code="disk_full",
-                headers=NO_RETRY,
             ) from error
         if last:
             return reader.form()

@@ -112,6 +112,7 @@ class _Bench:
         index = indexes.get(store.id)
         self._figures["open s"] = time.perf_counter() - began
         self._figures["vectors"] = len(index.vectors)
+        self._figures["expansion"] = index.vectors.expansion
 
         queries = np.vstack([vectors[:1] for _, vectors in self._asked])
         asked = [_some_words(chunk.text) for chunk, _ in self._asked]

@@ -9,7 +9,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from retrieval.errors import InvalidRequest, RetrievalError
+from retrieval.errors import DiskFull, InvalidRequest, RetrievalError
 from retrieval.schema import migrate
 
 __all__ = ["Database", "Execute", "new_id", "storable", "unstorable"]
@@ -82,7 +82,7 @@ class Database:
     def transaction(self) -> Generator[Execute]:
         """Commits what the block did, whole, or nothing if it raises. Holds `exclusively`.
 
-        Inside another one it is a part of that.
+        Inside another one it is a part of that. Raises DiskFull.
         """
         with self._write_lock:
             if self._writer.in_transaction:
@@ -93,8 +93,10 @@ class Database:
             try:
                 yield self._writer.execute
                 self._writer.commit()
-            except BaseException:
+            except BaseException as error:
                 self._writer.rollback()
+                if getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_FULL:
+                    raise DiskFull from error
                 raise
             finally:
                 self._writing = None

@@ -6,6 +6,7 @@ that no gateway has it open; looking does without where one has.
 """
 
 import hashlib
+import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +22,7 @@ from retrieval.library import CONTENTS, DATABASE, INDEXES
 from retrieval.lock import DirectoryLock
 from retrieval.renewal import Renewal
 from retrieval.store import EmbeddedBy, Store
-from retrieval.store_file_rows import WITHOUT_PASSAGES, take_incomplete
+from retrieval.store_file_rows import DERIVED, WITHOUT_PASSAGES, take_incomplete
 
 __all__ = ["Problem", "embedders", "examine", "rebuild", "repair"]
 
@@ -58,6 +59,8 @@ def examine(path: Path) -> list[Problem]:
 
 def repair(path: Path) -> None:
     """Builds damaged indexes anew, and has files without passages ingested again.
+
+    What is derived of rows that are not there is removed.
 
     Raises as `examine`, and StoreLocked.
     """
@@ -127,6 +130,10 @@ def _database(path: Path) -> Generator[Database]:
     database = Database(path / DATABASE)
     try:
         yield database
+    except sqlite3.DatabaseError as error:
+        raise RetrievalError(
+            f"{path} cannot be read: {error}. Where it is damaged, take it from a backup."
+        ) from error
     finally:
         database.close()
 
@@ -136,6 +143,7 @@ def _problems(database: Database, path: Path) -> list[Problem]:
     if found:
         return found  # nothing else that is read can be relied on
     return [
+        *_orphans(database),
         *_without_passages(database),
         *_wrong_contents(database, Blobs(path / CONTENTS)),
         *_damaged_indexes(database, path),
@@ -144,11 +152,17 @@ def _problems(database: Database, path: Path) -> list[Problem]:
 
 def _broken_database(database: Database) -> list[Problem]:
     said = [row[0] for row in database.query("PRAGMA integrity_check") if row[0] != "ok"]
-    said += [
-        f"row {row[1]} of {row[0]} belongs to a row of {row[2]} that is not there"
-        for row in database.query("PRAGMA foreign_key_check")
-    ]
     return [Problem(what=f"database: {one}") for one in said]
+
+
+def _orphans(database: Database) -> list[Problem]:
+    return [
+        Problem(
+            what=f"database: row {row} of {table} belongs to a row of {parent} that is not there",
+            cure="it is removed" if table in DERIVED else None,
+        )
+        for table, row, parent, _ in database.query("PRAGMA foreign_key_check")
+    ]
 
 
 def _without_passages(database: Database) -> list[Problem]:

@@ -8,6 +8,7 @@ RetrievalError
 ├── FileRejected      a document cannot be taken: unreadable, empty, wrong format
 ├── InvalidRequest    an argument is unusable (an empty query, say); names it. Also a ValueError
 │   └── QuotaExceeded    the store would hold more than its quota
+├── DiskFull          nothing can be written now
 ├── EmbedderMismatch  the index was built by another embedder; says how to rebuild it
 ├── ReindexRuns       one run at a time
 ├── IndexDamaged      a derived index cannot be read; it is built anew, no user sees this
@@ -17,6 +18,7 @@ RetrievalError
 from typing import Literal
 
 __all__ = [
+    "DiskFull",
     "EmbedderMismatch",
     "FileRejected",
     "IndexDamaged",
@@ -99,6 +101,13 @@ class InvalidRequest(RetrievalError, ValueError):
 
 class QuotaExceeded(InvalidRequest):
     """The store would hold more than its quota."""
+
+
+class DiskFull(RetrievalError):
+    """Nothing more can be written until there is room."""
+
+    def __init__(self) -> None:
+        super().__init__("The disk is full.")
 
 
 class EmbedderMismatch(RetrievalError):

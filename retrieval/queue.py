@@ -5,7 +5,7 @@ import logging
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple, Protocol
 
-from retrieval.errors import RetrievalError
+from retrieval.errors import DiskFull, RetrievalError
 from retrieval.store_files import Waiting
 
 __all__ = ["IngestQueue"]
@@ -130,7 +130,7 @@ class IngestQueue:
                     async with self._suspects:
                         await self._take(waiting)
                 return
-            except self._away:
+            except (*self._away, DiskFull):
                 pass
             except Exception as error:
                 failures += 1

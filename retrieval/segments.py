@@ -90,6 +90,11 @@ class SegmentedVectors:
         """The highest chunk id that the segments may have."""
         return self._parts.built_to
 
+    @property
+    def expansion(self) -> int:
+        """How widely graphs are searched, at most; 0 where there are none."""
+        return max((segment.built.expansion for segment in self._parts.segments), default=0)
+
     def search(self, query: Vectors, k: int, within: Ids | None = None) -> tuple[Ids, Vectors]:
         """The up to `k` chunks nearest to `query`, shape (dimension,), best first.
 

@@ -17,6 +17,7 @@ from retrieval.store import EmbeddedBy, Passage, Written, insert_passages
 from retrieval.types import Chunking, ErrorCode, FileRecord, FileStatus
 
 __all__ = [
+    "DERIVED",
     "SELECT",
     "WITHOUT_PASSAGES",
     "check_attributes",
@@ -37,6 +38,8 @@ SELECT = """SELECT sf.*, f.filename, f.sha256, f.bytes
     FROM store_files sf JOIN files f ON f.id = sf.file_id"""
 
 
+# Tables of what can be made again from the contents of files.
+DERIVED = frozenset(("documents", "chunks", "embeddings"))
 # Completed, and without all its passages, or with one that has no vector.
 WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'completed' AND (
     sf.chunk_count = 0
@@ -47,7 +50,13 @@ WITHOUT_PASSAGES = """SELECT sf.seq FROM store_files sf WHERE sf.status = 'compl
 
 
 def take_incomplete(execute: Execute) -> int:
-    """Has files wait anew that are completed and lack passages or vectors; returns how many."""
+    """Has files wait anew that are completed and lack passages or vectors; returns how many.
+
+    Passages and vectors of rows that are not there are removed.
+    """
+    for table, row, *_ in execute("PRAGMA foreign_key_check").fetchall():
+        if table in DERIVED:
+            execute(f"DELETE FROM {table} WHERE rowid = ?", (row,))
     return execute(
         "UPDATE store_files SET status = 'in_progress', revision = revision + 1"
         f" WHERE seq IN ({WITHOUT_PASSAGES})"

@@ -7,10 +7,10 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from gateway.errors import BadRequest
-from gateway.schema.chat import ChatRequest
 from gateway.schema.sampling import (
     MAX_GRAMMAR,
     Grammar,
+    ResponseFormat,
     SamplingParameters,
     Schema,
     StructuredOutputs,
@@ -28,9 +28,7 @@ UNWRITABLE = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 def constraint_of(request: SamplingParameters) -> Constraint | None:
     """The one thing that is asked for, if any. Raises BadRequest for several."""
-    found = [*_asked(request)]
-    if isinstance(request, ChatRequest):
-        found += _format(request)
+    found = [*_asked(request), *_format(request.response_format)]
     if len(found) > 1:
         one, other = found[0].param, found[1].param
         raise BadRequest(f"'{one}' and '{other}' exclude each other.", one)
@@ -78,9 +76,8 @@ def _structured(given: StructuredOutputs) -> Iterator[Constraint]:
         yield _grammar(given.grammar, f"{place}.grammar")
 
 
-def _format(request: ChatRequest) -> Iterator[Constraint]:
+def _format(wanted: ResponseFormat | None) -> Iterator[Constraint]:
     """The JSON that `response_format` asks for, if any."""
-    wanted = request.response_format
     if wanted is None:
         return
     if wanted.schema is not None and wanted.json_schema is not None:

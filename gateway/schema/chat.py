@@ -28,11 +28,9 @@ __all__ = [
     "Choice",
     "ChunkChoice",
     "Delta",
-    "JsonSchema",
     "Logprobs",
     "Prediction",
     "ReasoningEffort",
-    "ResponseFormat",
     "ServiceTier",
     "TokenLogprob",
     "TopLogprob",
@@ -42,26 +40,6 @@ __all__ = [
 FinishReason = Literal["stop", "length", "tool_calls", "content_filter", "function_call"]
 ReasoningEffort = Literal["none", "minimal", "low", "medium", "high", "xhigh", "max"]
 ServiceTier = Literal["default", "flex"]  # what a request was served as
-
-
-class JsonSchema(Struct, frozen=True, kw_only=True):
-    """A schema that the answer follows. It always does, whatever `strict` says."""
-
-    name: Annotated[str, Meta(min_length=1, max_length=64)]
-    schema: dict[str, Any] | bool | UnsetType = UNSET
-    description: str | None = None
-    strict: bool | None = None
-
-
-class ResponseFormat(Struct, frozen=True, kw_only=True):
-    """Free text, any JSON object, or JSON that follows a schema.
-
-    `schema` is llama.cpp's way to give one, beside either type of JSON.
-    """
-
-    type: Literal["text", "json_object", "json_schema"]
-    json_schema: JsonSchema | None = None
-    schema: dict[str, Any] | bool | None = None
 
 
 class Prediction(Struct, frozen=True, kw_only=True, tag_field="type", tag="content"):
@@ -82,7 +60,6 @@ class ChatRequest(SamplingParameters, frozen=True, kw_only=True):
     max_completion_tokens: Tokens | None = None
     logprobs: bool | None = None
     top_logprobs: Annotated[int, Meta(ge=0, le=20)] | None = None
-    response_format: ResponseFormat | None = None
     tools: Annotated[list[Tool], Meta(max_length=MAX_TOOLS)] | None = None
     tool_choice: ToolChoice | None = None
     parallel_tool_calls: bool | None = None

@@ -2,12 +2,14 @@
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta, Struct
+from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
     "INT32",
     "MAX_GRAMMAR",
     "Grammar",
+    "JsonSchema",
+    "ResponseFormat",
     "SamplingParameters",
     "Schema",
     "StreamOptions",
@@ -61,6 +63,26 @@ class StructuredOutputs(Struct, frozen=True, kw_only=True):
     disable_additional_properties: bool | None = None
 
 
+class JsonSchema(Struct, frozen=True, kw_only=True):
+    """A schema that the answer follows. It always does, whatever `strict` says."""
+
+    name: Annotated[str, Meta(min_length=1, max_length=64)]
+    schema: dict[str, Any] | bool | UnsetType = UNSET
+    description: str | None = None
+    strict: bool | None = None
+
+
+class ResponseFormat(Struct, frozen=True, kw_only=True):
+    """Free text, any JSON object, or JSON that follows a schema.
+
+    `schema` is llama.cpp's way to give one, beside either type of JSON.
+    """
+
+    type: Literal["text", "json_object", "json_schema"]
+    json_schema: JsonSchema | None = None
+    schema: dict[str, Any] | bool | None = None
+
+
 class SamplingParameters(Struct, frozen=True, kw_only=True):
     """How an answer is drawn. Null means absent: then the model's own default holds.
 
@@ -85,6 +107,7 @@ class SamplingParameters(Struct, frozen=True, kw_only=True):
     repetition_penalty: RepetitionPenalty | None = None  # vLLM's name
     typical_p: Annotated[float, Meta(gt=0, le=1)] | None = None
     ignore_eos: bool | None = None
+    response_format: ResponseFormat | None = None  # of a text completion, an extension
     grammar: GrammarText | Grammar | None = None
     regex: GrammarText | None = None
     json_schema: Schema | None = None  # llama.cpp's name

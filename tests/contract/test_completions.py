@@ -321,3 +321,23 @@ def test_an_embedder_does_not_write(local_gateway: Gateway) -> None:
     with pytest.raises(openai.BadRequestError) as caught:
         local_gateway.client.completions.create(model=local_gateway.embedding_model, prompt=PROMPT)
     assert caught.value.param == "model"
+
+
+def test_a_text_completion_follows_a_format(local_gateway: Gateway) -> None:
+    wanted = {"type": "json_schema", "json_schema": {"name": "x", "schema": {"enum": ["up", 1]}}}
+    for seed in range(3):
+        found = local_gateway.client.completions.create(
+            model=local_gateway.chat_model,
+            prompt="Once upon a time",
+            temperature=2,
+            seed=seed,
+            extra_body={"response_format": wanted},
+        )
+        assert found.choices[0].text in ('"up"', "1")
+    with pytest.raises(openai.BadRequestError) as caught:
+        local_gateway.client.completions.create(
+            model=local_gateway.chat_model,
+            prompt="Once",
+            extra_body={"response_format": {"type": "json_object"}, "regex": "a"},
+        )
+    assert caught.value.param == "regex"

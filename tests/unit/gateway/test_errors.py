@@ -1,5 +1,6 @@
 """Each package's errors as HTTP: a client's mistake is never a 5xx."""
 
+import errno
 import logging
 
 import msgspec
@@ -64,6 +65,20 @@ def test_what_a_client_is_told(
     found = to_api_error(error)
     assert (found.status, found.code, found.param, found.headers) == (status, code, param, headers)
     assert found.message == str(error)
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "/path"), retrieval_errors.DiskFull()])
+def test_a_full_disk(error: Exception) -> None:
+    found = to_api_error(error)
+    assert (found.status, found.code, found.headers) == (507, "disk_full", NO_RETRY)
+    assert "/path" not in found.message
+
+
+def test_where_an_index_lies_is_for_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    found = to_api_error(retrieval_errors.IndexDamaged("/path: no space"))
+    assert (found.status, found.code) == (503, "retrieval_unavailable")
+    assert "/path" not in found.message
+    assert "/path: no space" in caplog.text
 
 
 @pytest.mark.parametrize("module", [model_errors, retrieval_errors])

@@ -19,9 +19,9 @@ async def written(open_library: Opener) -> None:
     library.close()
 
 
-def change(path: Path, sql: str) -> None:
+def change(path: Path, sql: str, *, cascade: bool = True) -> None:
     with sqlite3.connect(path / "retrieval.sqlite3") as connection:
-        connection.execute("PRAGMA foreign_keys = ON")
+        connection.execute(f"PRAGMA foreign_keys = {cascade}")
         connection.execute(sql)
     connection.close()
 
@@ -41,6 +41,16 @@ async def test_a_sound_directory(open_library: Opener, tmp_path: Path) -> None:
         (lambda path: spoiled(words(path)), "changed", True),
         (lambda path: change(path, "DELETE FROM embeddings"), "lacks passages", True),
         (lambda path: change(path, "DELETE FROM chunks WHERE id = 1"), "lacks passages", True),
+        (
+            lambda path: change(path, "DELETE FROM chunks WHERE id = 1", cascade=False),
+            "row 1 of embeddings belongs to a row of chunks that is not there",
+            True,
+        ),
+        (
+            lambda path: change(path, "DELETE FROM store_files WHERE seq = 1", cascade=False),
+            "of chunks belongs to a row of store_files that is not there",
+            True,
+        ),
         (
             lambda path: next((path / "files").glob("??/*")).write_bytes(b"other"),
             "not what was uploaded",
@@ -64,6 +74,16 @@ async def test_what_is_derived_is_mended_and_the_rest_named(
     assert all((problem.cure is not None) == mended for problem in problems)
     repair(path)
     assert (examine(path) == []) == mended
+
+
+async def test_a_damaged_database_is_said_in_words(open_library: Opener, tmp_path: Path) -> None:
+    await written(open_library)
+    path = tmp_path / "data"
+    with (path / "retrieval.sqlite3").open("r+b") as file:
+        file.seek(4096)
+        file.write(b"\xff" * 8 * 4096)
+    with pytest.raises(RetrievalError, match="malformed"):
+        examine(path)
 
 
 async def test_reindex(open_library: Opener, tmp_path: Path) -> None:

@@ -3,6 +3,10 @@
 import asyncio
 from collections.abc import Sequence
 
+import pytest
+
+from retrieval import queue as queue_module
+from retrieval.errors import DiskFull
 from retrieval.queue import IngestQueue
 from retrieval.store_files import Waiting
 
@@ -53,3 +57,25 @@ async def test_owners_take_turns() -> None:
     await queue.stop()
     # By age, the last of the others would be the very last.
     assert order == ["ann", "bob", "carl"] * 2 + ["ann"] * 10
+
+
+async def test_a_full_disk_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queue_module, "_FIRST_PAUSE_S", 0)
+    files = Files(["ann"])
+    attempts = 0
+
+    async def take(waiting: Waiting) -> None:
+        nonlocal attempts
+        attempts += 1
+        if attempts < 9:
+            raise DiskFull
+        files.left.remove(waiting)
+
+    async def give_up(waiting: Waiting, reason: str) -> None:
+        raise AssertionError(reason)
+
+    queue = IngestQueue(files, take, give_up, ())
+    queue.start()
+    await queue.settled()
+    await queue.stop()
+    assert attempts == 9

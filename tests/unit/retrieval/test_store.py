@@ -8,6 +8,7 @@ import pytest
 from retrieval import schema
 from retrieval.database import Database
 from retrieval.errors import (
+    DiskFull,
     NotFound,
     QuotaExceeded,
     RetrievalError,
@@ -190,3 +191,18 @@ def test_a_file_that_cannot_be_put_in_is_not_made_either(collection: Collection)
     assert collection.files.page("ann", Cursor()).items == []
     collection.files.sweep()  # what was adopted before that goes with the next start
     assert list(collection.blobs.path("00").parent.parent.rglob("?" * 64)) == []
+
+
+def test_a_full_disk_changes_nothing_and_passes(collection: Collection) -> None:
+    store_id = collection.stores.ensure("ann", "docs").id
+    collection.put("ann", store_id, passages(3))
+    before = collection.store_files.all("ann", store_id)
+    with collection.database.transaction() as execute:
+        (pages,) = execute("PRAGMA page_count").fetchone()
+        execute(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(DiskFull):
+        collection.put("ann", store_id, passages(500))
+    assert collection.store_files.all("ann", store_id) == before
+    with collection.database.transaction() as execute:
+        execute(f"PRAGMA max_page_count = {1000 * pages}")
+    assert len(collection.put("ann", store_id, passages(500)).added) == 500
