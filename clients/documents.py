@@ -9,7 +9,14 @@ from openai.types import VectorStore
 from clients.api import ClientError, connect, explain
 from clients.private_gateway import reachable_gateway
 
-__all__ = ["DEFAULT_STORE", "all_stores", "find_store", "find_stores", "gateway_client"]
+__all__ = [
+    "DEFAULT_STORE",
+    "all_stores",
+    "find_store",
+    "find_stores",
+    "gateway_client",
+    "open_store",
+]
 
 DEFAULT_STORE = "documents"
 _PAGE = 100
@@ -37,6 +44,18 @@ def find_store(client: openai.OpenAI, name: str) -> VectorStore | None:
     by_id = (store for store in stores if store.id == name)
     by_name = (store for store in stores if store.name == name and not _has_expired(store))
     return next(by_id, None) or next(by_name, None)
+
+
+def open_store(client: openai.OpenAI, name: str) -> VectorStore:
+    """The store of that id or name, made if missing: one, whoever else makes it now."""
+    if found := find_store(client, name):
+        return found
+    made = client.vector_stores.create(name=name)
+    named = [store for store in all_stores(client) if store.name == name]
+    first = [store for store in named if not _has_expired(store)][-1]
+    if first.id != made.id:
+        client.vector_stores.delete(made.id)
+    return first
 
 
 def find_stores(client: openai.OpenAI, names: list[str]) -> list[VectorStore]:

@@ -14,7 +14,7 @@ from openai.types import VectorStore
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
 from clients.api import ClientError, add_gateway_options, run_client
-from clients.documents import DEFAULT_STORE, find_store, gateway_client
+from clients.documents import DEFAULT_STORE, gateway_client, open_store
 from clients.folder import Held, Local, Plan, Problem, hash_files, list_files, plan
 from clients.show import clean, console
 
@@ -96,8 +96,7 @@ def ingest(options: argparse.Namespace) -> int:
     if not options.watch and not any(path.exists() for path in options.path):
         raise ClientError(f"{options.path[0]} does not exist.")
     with gateway_client(options.url, options.api_key) as client:
-        store = find_store(client, options.store)
-        store = store or client.vector_stores.create(name=options.store)
+        store = open_store(client, options.store)
         ingester = _Ingester(client, store, options.path, quiet=options.json)
         report = ingester.run()
         _show(report, as_json=options.json)
@@ -133,8 +132,7 @@ def _is_away(error: openai.APIError) -> bool:
 
 def sync(client: openai.OpenAI, name: str, paths: Sequence[Path]) -> list[Problem]:
     """Bring the store of that name, made if missing, to what the paths hold; what failed."""
-    store = find_store(client, name) or client.vector_stores.create(name=name)
-    return _Ingester(client, store, paths, quiet=False).run().failed
+    return _Ingester(client, open_store(client, name), paths, quiet=False).run().failed
 
 
 def _show(report: _Report, *, as_json: bool) -> None:

@@ -11,7 +11,7 @@ import httpx
 import openai
 import pytest
 
-from clients import ingest, search, stores
+from clients import documents, ingest, search, stores
 from tests.contract.conftest import Gateway
 from tests.contract.serving import configuration, serve, wait_ready
 from tests.unit.retrieval import sample_files
@@ -106,6 +106,22 @@ def test_a_watch_outlives_a_gateway_that_is_away(
     assert printed.err.count("Trying again") == 1
 
 
+def test_a_store_that_two_make_at_once_is_one(
+    fake_gateway: Gateway, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stores_there = fake_gateway.client.vector_stores
+    other = ""
+
+    def nothing_yet(client: openai.OpenAI, name: str) -> None:
+        nonlocal other
+        other = stores_there.create(name=name).id  # after this one looked
+
+    monkeypatch.setattr(documents, "find_store", nothing_yet)
+    assert documents.open_store(fake_gateway.client, "twice").id == other
+    assert [store.id for store in stores_there.list() if store.name == "twice"] == [other]
+    stores_there.delete(other)
+
+
 def test_stores_that_have_expired_are_passed_over(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -127,6 +143,10 @@ def test_stores_that_have_expired_are_passed_over(
         status, report = run(ingest, *asked, "--store", "letters", str(tmp_path / "a.md"))
         assert report["unchanged"] == [str(tmp_path / "a.md")]
         assert len(run(stores, *asked)[1]["stores"]) == 2, "they are still listed"
+
+        assert run(stores, *asked, "delete", report["store"]["id"])[0] == 0
+        status, report = run(ingest, *asked, "--store", "letters", str(tmp_path / "a.md"))
+        assert (status, len(report["added"])) == (0, 1), "into a new one"
 
 
 @pytest.mark.parametrize(
