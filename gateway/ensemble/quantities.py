@@ -11,6 +11,7 @@ from gateway.ensemble.values import NUMBER_WORDS
 
 __all__ = ["LASTS", "QUANTITIES", "Quantity"]
 
+NEVER = r"(?!)"
 SPACE = "[ \u00a0\u202f]"
 FIGURE = r"(?<![\w.,])[-−]?\d(?:[\d.,]*\d)?"
 NUMBER = rf"(?:{FIGURE}|\b(?:{'|'.join(NUMBER_WORDS)})\b)"
@@ -18,8 +19,8 @@ RANGE = rf"(?:\bbetween {NUMBER} and {NUMBER}|{NUMBER}(?: (?:to|bis|à|a) |[–�
 
 
 class Quantity(NamedTuple):
-    """How a quantity is asked for, in English and in any of the languages, words that speak of it
-    at all, and one with its unit."""
+    """How a quantity is asked for, in English and in any of the languages but not by its unit,
+    words that speak of it at all, and one with its unit."""
 
     asks: re.Pattern[str]
     asks_anywhere: re.Pattern[str]
@@ -57,17 +58,18 @@ def _quantity(
     """`loose` are units that are words for something else, too, so that "how many degrees" asks
     for nothing. `asks` is how it is asked for without its name, `nouns` are its names, and `abroad`
     and `nouns_abroad` those of other languages; `says` are words of it that are no units."""
-    asked = [rf"\b(?:in|how many) (?:{units})\b"]
+    in_units = rf"\b(?:in|how many) (?:{units})\b"
     units += f"|{loose}" if loose else ""
-    asked += [rf"\b(?:{one})\b" for one in (asks, nouns and _named(nouns)) if one]
+    asked = [rf"\b(?:{one})\b" for one in (asks, nouns and _named(nouns)) if one]
     elsewhere = [abroad, nouns_abroad and _named_abroad(nouns_abroad)]
     elsewhere = [rf"\b(?:{one})\b" for one in elsewhere if one]
     spoken = rf"\b(?:{units})\b" + (rf"|\d\s?(?:{signs})(?!\w)" if signs else "")
     spoken += rf"|\b(?:{says})\b" if says else ""
     value = rf"{RANGE}(?:{SPACE}|-)?(?:(?i:{units})\b" + (rf"|(?:{signs})(?!\w))" if signs else ")")
     return Quantity(
-        re.compile("|".join(asked), re.IGNORECASE),
-        re.compile("|".join([*asked, *elsewhere]), re.IGNORECASE),
+        re.compile("|".join([in_units, *asked]), re.IGNORECASE),
+        # Not by its unit: "how many miles" is answered in miles alone, which is a count.
+        re.compile("|".join([*asked, *elsewhere]) or NEVER, re.IGNORECASE),
         re.compile(spoken, re.IGNORECASE),
         re.compile(value),
     )

@@ -92,6 +92,8 @@ def found(question: str, text: str, said: str) -> str | None:
         ("Bei welcher Temperatur lagert es?", "Seit 2009 sind es 12 Grad.", "2009", "12 Grad"),
         ("Quelle est la température ?", "En 2009 il fait 12 degrés.", "2009", "12 degrés"),
         ("¿Cuánto pesa?", "En 2009 pesa 12 kilos.", "2009", "12 kilos"),
+        ("How many miles is it?", "It is 325 miles (520 km) away.", "325", None),
+        ("What is it?", "It holds 34 Wh since 1931.", "It", None),
         # Of several, the one in whose clause the question's words stand.
         (
             "How warm is the paddling pool?",
