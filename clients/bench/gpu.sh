@@ -1,4 +1,4 @@
-#!/bin/sh
+#!/usr/bin/env bash
 # On a machine with an NVIDIA GPU: `short` at 1, 8, 32 and 128 clients and the time to the first
 # token, against llama-batched-bench and llama-server of the same build and for an 8B model's shape.
 #
@@ -22,7 +22,7 @@
 #   BACKEND    cpu leaves CUDA out, to try the script on a small shape; default: cuda
 #   THREADS    of llama.cpp; default: all cores
 
-set -eu
+set -euo pipefail
 
 folder=${1:-build/gpu}
 if [ -z "${PYTHON:-}" ]; then

@@ -296,7 +296,7 @@ class Ensemble:
                 score_floor=reach.floor,
             )
         except StoreNotFound as error:
-            raise StoreNotFound(error.name, "ensemble.vector_store_ids") from error
+            raise type(error)(error.name, "ensemble.vector_store_ids") from error
         except InvalidRequest as error:  # the embedder's, whose input the question is
             raise InvalidRequest(
                 f"The question cannot be searched for. {error}", "messages"

@@ -19,7 +19,7 @@ from models.engine import Engine
 from models.engines.fake import FakeEngine
 from models.errors import EngineUnavailable, InvalidRequest, ModelError, ModelNotFound
 from models.types import ChatPrompt, GenerateRequest, Message
-from retrieval.errors import StoreNotFound
+from retrieval.errors import StoreExpired, StoreNotFound
 from retrieval.types import Hit
 from tests.unit.ensemble.passages import ROUTER, WARRANTY, WIFI, hit, likeness
 
@@ -83,8 +83,6 @@ class Rig:
         self.searches.append({"query": query, "owner": owner, "stores": stores, "limit": limit})
         if self._fault is not None:
             raise self._fault
-        if "missing" in stores:
-            raise StoreNotFound("missing")
         return [found for found in self._hits if found.score >= score_floor][:limit]
 
     async def _likeness(self, query: str, texts: Sequence[str], *, owner: str) -> Sequence[float]:
@@ -318,9 +316,13 @@ async def test_an_unknown_member_is_named(override: EnsembleOverride, param: str
     assert caught.value.param == param
 
 
-async def test_an_unknown_store_is_retrieval_s_error() -> None:
-    with pytest.raises(StoreNotFound) as caught:
-        await Rig("").verdict(override=EnsembleOverride(vector_store_ids=["missing"]))
+@pytest.mark.parametrize("error", [StoreNotFound, StoreExpired])
+async def test_a_store_that_cannot_be_searched_is_retrieval_s_error(
+    error: type[StoreNotFound],
+) -> None:
+    with pytest.raises(error) as caught:
+        await Rig("", fault=error("gone")).verdict()
+    assert type(caught.value) is error
     assert caught.value.param == "ensemble.vector_store_ids"
 
 
