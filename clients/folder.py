@@ -50,8 +50,8 @@ class Plan(NamedTuple):
 def list_files(given: Iterable[Path]) -> tuple[list[Path], list[Path], list[Problem]]:
     """The files, the folders they were found in, and what is neither; paths are absolute.
 
-    Folders are walked in the order of names; what is hidden is left out, and links to folders are
-    not followed.
+    Folders are walked in the order of names; what is hidden or empty is left out, and links to
+    folders are not followed.
     """
     files: dict[Path, None] = {}
     folders: list[Path] = []
@@ -67,13 +67,20 @@ def list_files(given: Iterable[Path]) -> tuple[list[Path], list[Path], list[Prob
             for directory, below, names in os.walk(absolute, onerror=unread):
                 below[:] = sorted(name for name in below if not name.startswith("."))
                 found = (Path(directory, name) for name in sorted(names) if name[0] != ".")
-                files.update(dict.fromkeys(path for path in found if path.is_file()))
+                files.update(dict.fromkeys(path for path in found if _has_content(path)))
         elif absolute.is_file():
             files[absolute] = None
         else:
             kind = "is neither a file nor a folder" if absolute.exists() else "does not exist"
             problems.append(Problem(str(path), kind))
     return list(files), folders, problems
+
+
+def _has_content(path: Path) -> bool:
+    try:
+        return path.is_file() and path.stat().st_size > 0
+    except OSError:
+        return True  # why it cannot be read, reading it says
 
 
 def hash_files(

@@ -40,11 +40,12 @@ def test_a_store_comes_to_hold_what_is_here(
     assert not {file.path for file, _ in todo.upload} & {file.path for file in todo.unchanged}
 
 
-def test_folders_are_walked_without_what_is_hidden(tmp_path: Path) -> None:
+def test_folders_are_walked_without_what_is_hidden_or_empty(tmp_path: Path) -> None:
     for name in ("b.md", "sub/a.md", ".hidden.md", ".git/x.md"):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).write_text("x")
     (tmp_path / "broken.md").symlink_to(tmp_path / "nowhere")
+    (tmp_path / "__init__.py").touch()
     files, folders, problems = list_files([tmp_path, tmp_path / "b.md", tmp_path / "none.md"])
     assert files == [tmp_path / "b.md", tmp_path / "sub/a.md"]
     assert folders == [tmp_path]
