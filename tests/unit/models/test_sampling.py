@@ -272,8 +272,9 @@ def test_what_has_no_weight_is_never_drawn(seed: int, size: int, uniform: float)
     at = _at(weights, uniform)
     assert weights[at] > 0
     heights = weights.astype(np.float64).cumsum() / weights.sum(dtype=np.float64)
-    assert (heights[at - 1] if at else 0) <= uniform + 1e-9
-    assert uniform <= heights[at] + 1e-9
+    rounding = 1e-5  # blocks are summed in single precision
+    assert (heights[at - 1] if at else 0) <= uniform + rounding
+    assert uniform <= heights[at] + rounding
 
 
 def test_the_ends_of_the_range_are_drawn_from_too() -> None:
