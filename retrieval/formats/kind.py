@@ -63,7 +63,7 @@ _REFUSED_STARTS = (
 )
 _HTML_WITHIN = 4096  # bytes
 _HTML = re.compile(
-    rb"\s*(?:(?:<\?xml[^>]*>|<!--.*?-->)\s*)*<(?:!doctype\s+)?html\b", re.DOTALL | re.I
+    rb"\s*(?:(?><\?xml[^>]*>|<!--.*?-->)\s*)*+<(?:!doctype\s+)?html\b", re.DOTALL | re.I
 )
 _CODE = """
     .py .pyi .js .mjs .cjs .jsx .ts .tsx .java .c .h .cc .cpp .cxx .hpp .cs

@@ -316,6 +316,12 @@ def test_a_text_that_speaks_of_pdf_is_a_text() -> None:
         text_of("junk\n%PDF-1.7\n1 0 obj\n<<", "a.txt")
 
 
+def test_a_text_of_comments_alone_is_no_page() -> None:
+    # As many ways to part them as there are subsets: none may be tried but one.
+    text = "<!---->" * 500 + "x"
+    assert text_of(text, "a") == text
+
+
 @pytest.mark.parametrize(
     "before", ['<?xml version="1.0"?>\n', "<!-- saved\nfrom -->", "\ufeff \n", "<!DOCTYPE html>"]
 )
