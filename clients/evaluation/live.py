@@ -52,9 +52,11 @@ ABLATIONS: Mapping[str, Overrides] = {
     "no worked examples": Overrides(examples=False),
     "plain majority": Overrides(strategy="majority"),
     "weighed by likelihood": Overrides(strategy="confidence"),
+    "a judge chooses": Overrides(strategy="judge"),
     "no early stop": Overrides(early_stop=False),
     "free text": Overrides(extractive=False),
     "free text, explanation first": Overrides(extractive=False, order="explanation_first"),
+    "free text, by consensus": Overrides(extractive=False, strategy="consensus"),
 }
 
 
