@@ -1,7 +1,7 @@
 """How likely the answer is right, from what is seen of it rather than what members say of it. Pure.
 
 A logistic model of a few features, each from 0 to 1. Its coefficients were fitted to labelled
-questions (docs/ensemble.md); an ensemble may have its own.
+questions (docs/ensemble-measured.md); an ensemble may have its own.
 """
 
 import math

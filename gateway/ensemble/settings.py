@@ -116,7 +116,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # The member, by the name of its votes, that a request with tools is passed on to: its model
     # answers alone, without a search. Empty: such a request is refused.
     tools_member: str = ""
-    # Coefficients of `confidence`, by the names of its features, and "bias" (docs/ensemble.md).
+    # Coefficients of `confidence`, by the names of its features, and "bias"; what they were fitted
+    # to is in docs/ensemble-measured.md.
     calibration: dict[str, float] = field(default_factory=lambda: dict(SHIPPED))
     confidence_floor: Annotated[float, Meta(ge=0, le=1)] = 0.0  # under it: declined
     # The winner's value is scored with the passages and without: features of `confidence`.
