@@ -15,6 +15,7 @@ __all__ = [
     "Ending",
     "MemberAnswer",
     "Order",
+    "closed",
     "encode",
     "ending",
     "extractive_grammar",
@@ -41,6 +42,9 @@ PIECE = re.compile(r"[^\W_](?:[\w.,:/'’°+@&%-]*[\w°%+])?|\s+|[^\w\s]|_")
 # What a span may not contain: it would need escapes, or it is Markdown's and not the text's.
 UNSPEAKABLE = re.compile(r"[\"\\`*|¦\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]|\ufeff|[\ud800-\udfff]")
 BLANKS = re.compile(r"[ \t]+")
+SENTENCES = re.compile(r".*[.!?…。！？]", re.DOTALL)
+HALF_ESCAPE = re.compile(r"(?<!\\)(\\\\)*(?P<half>\\(u[0-9a-fA-F]{0,3})?)$")
+HALF_FIELD = re.compile(r',("[a-z_]*("\s*:?)?)?\s*$')
 LINE_MARKER = re.compile(
     r"^[ \t]*(?:#{1,6}[ \t]+|[-+*][ \t]+|>[ \t]?|\|?[ \t]*:?-{3,}.*$)", re.MULTILINE
 )
@@ -226,6 +230,29 @@ def encode(answer: MemberAnswer, extractive: bool, order: Order = "value_first")
     """An answer as a member would write it."""
     names = ("answer_value", "passages") if extractive else _fields(order)
     return msgspec.json.encode({name: getattr(answer, name) for name in names}).decode()
+
+
+def closed(text: str) -> str:
+    """An answer that was cut after all that is voted on, without its last, half sentence.
+
+    Any other text stays as it is.
+    """
+    half = HALF_ESCAPE.search(text)
+    whole = text[: half.start("half")] if half else text
+    # Cut in a text, behind a field, or in the name of the next; only the first ends in "}.
+    for begun in (whole + '"}', whole + " }", HALF_FIELD.sub(" }", whole)):
+        try:
+            found = msgspec.json.decode(begun, type=dict[str, object])
+        except (msgspec.DecodeError, UnicodeError, RecursionError):
+            continue
+        if "is_blank" not in found:
+            return text
+        name, last = list(found.items())[-1]
+        if begun.endswith('"}') and isinstance(last, str):
+            kept = SENTENCES.match(last)
+            found[name] = kept.group() if kept else ""
+        return msgspec.json.encode(found).decode()
+    return text
 
 
 def parse_free(text: str) -> MemberAnswer:

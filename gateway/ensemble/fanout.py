@@ -8,7 +8,14 @@ from contextlib import aclosing
 from msgspec import Struct
 from msgspec.structs import replace
 
-from gateway.ensemble.answer import AnswerError, Ending, MemberAnswer, parse, parse_free
+from gateway.ensemble.answer import (
+    AnswerError,
+    Ending,
+    MemberAnswer,
+    closed,
+    parse,
+    parse_free,
+)
 from gateway.ensemble.likelihood import likelihood_of
 from models.engine import Engine
 from models.errors import (
@@ -189,10 +196,13 @@ async def _generate(
 
 
 def _read(text: str, end: GenerateEnd | None, question: Question) -> MemberAnswer:
+    cut = end is not None and end.reason == "length"
     try:
-        return parse_free(text) if question.free else parse(text, question.passages)
+        if question.free:
+            return parse_free(text)
+        return parse(closed(text) if cut else text, question.passages)
     except AnswerError as error:
-        if end is not None and end.reason == "length":
+        if cut:
             limit = question.request.max_tokens
             if limit and not question.limited:  # nothing that the client could mend
                 raise ModelError(f"The answer does not end within {limit} tokens.") from error

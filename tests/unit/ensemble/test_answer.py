@@ -9,6 +9,7 @@ from gateway.ensemble.answer import (
     AnswerError,
     MemberAnswer,
     Order,
+    closed,
     encode,
     extractive_grammar,
     json_schema,
@@ -183,3 +184,41 @@ def test_parsing_tidies_up() -> None:
 def test_anything_else_is_an_error(text: str) -> None:
     with pytest.raises(AnswerError):
         parse(text, [2, 5])
+
+
+@pytest.mark.parametrize("order", ["value_first", "explanation_first"])
+@given(answer=st.text(max_size=20), explanation=st.text(max_size=20), data=st.data())
+def test_a_text_cut_after_all_that_is_voted_on_is_an_answer(
+    order: Order, answer: str, explanation: str, data: st.DataObject
+) -> None:
+    whole = MemberAnswer(answer_value="12 s", passages=(2,), answer=answer, explanation=explanation)
+    text = encode(whole, extractive=False, order=order)
+    voted_on = text.index('"is_blank":false') + len('"is_blank":false')
+    found = parse(closed(text[: data.draw(st.integers(voted_on, len(text)))]), [2])
+    assert (found.answer_value, found.passages, found.is_blank) == ("12 s", (2,), False)
+    assert answer.strip().startswith(found.answer)
+
+
+@pytest.mark.parametrize(
+    ("rest", "answer", "explanation"),
+    [
+        ('"answer":"Hold it. For 12', "Hold it.", ""),
+        ('"answer":"Hold it for 12', "", ""),
+        ('"answer":"Hold it. \\u00', "Hold it.", ""),
+        ('"answer":"A \\\\ B. C \\', "A \\ B.", ""),
+        ('"answer":"Hold it.","explanation":"It says so. As', "Hold it.", "It says so."),
+    ],
+)
+def test_the_half_sentence_of_a_cut_text_is_left_out(
+    rest: str, answer: str, explanation: str
+) -> None:
+    head = '{"answer_value":"12 s","answer_unit":"","passages":[2],"is_blank":false,'
+    found = parse(closed(head + rest), [2])
+    assert (found.answer, found.explanation) == (answer, explanation)
+
+
+@pytest.mark.parametrize("text", ["", "[1", '{"answer_value":"12', '{"answer_value":"12","a'])
+def test_a_value_that_was_cut_is_none(text: str) -> None:
+    assert closed(text) == text
+    with pytest.raises(AnswerError):
+        parse(closed(text), [2])
