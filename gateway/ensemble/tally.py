@@ -73,8 +73,8 @@ class Finding(Struct, frozen=True, kw_only=True):
 
 def speaks(poll: Poll) -> bool:
     """Whether a sentence speaks to the question enough for the members to be asked at all."""
-    if poll.whole and poll.passages:
-        return True  # no one sentence speaks of a whole document
+    if poll.whole:
+        return bool(poll.ranked)  # no one sentence speaks of a whole document
     return bool(poll.ranked) and standing(poll) >= poll.settings.evidence_floor
 
 
