@@ -1,7 +1,7 @@
 """From the members' replies to votes, and from the votes to a finding. Pure, but for a clock."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -69,6 +69,12 @@ class Finding(Struct, frozen=True, kw_only=True):
     agreement: float
     explanation: str
     refused: bool = False  # no answer in the schema that was asked for
+
+    @property
+    def rests_on(self) -> Collection[int]:
+        """Numbers of the passages that its text cites; where it has no [n], as JSON, its own."""
+        own = self.answer.passages if self.answer else ()
+        return self.cited.numbers or own
 
 
 def speaks(poll: Poll) -> bool:

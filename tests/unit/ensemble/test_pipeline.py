@@ -134,7 +134,11 @@ async def test_the_majority_answers_with_its_evidence() -> None:
     assert [vote.model for vote in report.votes] == ["a", "b", "c"]
     assert [vote.grounded for vote in report.votes] == [True, True, True]
     assert report.votes[0].ref_id == ["wifi"]
-    assert [source.n for source in report.sources] == [1, 2, 3]
+    assert [(source.n, source.cited) for source in report.sources] == [
+        (1, True),
+        (2, False),
+        (3, False),
+    ]
     assert verdict.usage.completion_tokens > 0
 
 
@@ -198,6 +202,8 @@ async def test_what_the_documents_do_not_say_is_declined(replies: str) -> None:
     assert verdict.text == SETTINGS.decline
     assert verdict.report.is_blank
     assert (verdict.report.ref_id, verdict.annotations) == ([], [])
+    assert verdict.report.sources
+    assert not any(source.cited for source in verdict.report.sources)
     assert "Declined." in verdict.reasoning
 
 
@@ -414,6 +420,14 @@ async def test_a_planted_instruction_stays_a_passage() -> None:
             assert prompt.messages[-1].content.count("</passages>") == 1
             assert "\n[7]" not in prompt.messages[-1].content
             assert request.constraint is not None
+
+
+async def test_a_member_that_cites_nothing_is_told_without_a_doubt_about_it() -> None:
+    schema = '{"type": "object", "properties": {"far": {"type": "boolean"}}}'
+    reasoning = (await Rig('{"far": true}').verdict(schema=schema)).reasoning
+    assert 'a answers “{"far": true}” (' in reasoning
+    doubted = await Rig(says("12 seconds", 3), WRITTEN_OUT).verdict()
+    assert "a answers “12 seconds” [3], which does not say so (" in doubted.reasoning
 
 
 async def test_closing_the_run_cancels_the_members() -> None:
