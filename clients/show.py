@@ -56,7 +56,7 @@ class Printer:
         report = answer.report()
         if report is not None:
             self._out.print()
-            self._sources(report.sources)
+            self._sources(report)
             self._votes(report)
         elif answer.ensemble is not None:
             self._out.print("\nThis gateway's ensemble object is of another version; see --json.")
@@ -74,11 +74,12 @@ class Printer:
         self._out.print(Text(shown, style=style), end="", soft_wrap=True)
         self._open = not shown.endswith("\n")
 
-    def _sources(self, sources: list[Source]) -> None:
-        self._out.print("Sources", style="bold")
-        if not sources:
+    def _sources(self, report: EnsembleReport) -> None:
+        heading = "The nearest passages, which do not say it" if report.is_blank else "Sources"
+        self._out.print(heading, style="bold")
+        if not report.sources:
             self._out.print("  none")
-        for source in sources:
+        for source in report.sources:
             self._out.print(
                 Text.assemble(
                     f"  [{source.n}] ",

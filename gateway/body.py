@@ -7,6 +7,7 @@ import msgspec
 from litestar import Request
 
 from gateway.errors import ApiError, BadRequest, ClientGone
+from gateway.offered import instead_of
 
 __all__ = ["decode", "read_json"]
 
@@ -37,7 +38,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _misfit(str(error)) from error
+        raise _misfit(str(error), body, kind) from error
     except msgspec.DecodeError as error:
         reason = _half_a_pair(body, str(error)) or str(error)
         raise BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json") from error
@@ -55,7 +56,7 @@ def _half_a_pair(body: bytes, reason: str) -> str | None:
     return f"{half.group().decode()} (byte {half.start()}) is half of a surrogate pair"
 
 
-def _misfit(message: str) -> BadRequest:
+def _misfit(message: str, body: bytes, kind: Any) -> BadRequest:
     """msgspec's `text - at `$.path`` as a message and a parameter."""
     match = PLACE.match(message)
     assert match is not None
@@ -69,9 +70,18 @@ def _misfit(message: str) -> BadRequest:
         return BadRequest(
             f"Missing required parameter: '{path}'.", path, "missing_required_parameter"
         )
+    text = instead_of(text, path, _as_sent(body), kind)
     if not path:
         return BadRequest(f"Invalid body: {text}.", code="invalid_type")
     return BadRequest(f"Invalid value for '{path}': {text}.", path, "invalid_value")
+
+
+def _as_sent(body: bytes) -> Any:
+    """The body as plain objects; None where it is no JSON behind the place of the error."""
+    try:
+        return msgspec.json.decode(body)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
 
 
 def _check_headers(request: Request[Any, Any, Any], max_bytes: int) -> None:

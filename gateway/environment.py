@@ -110,7 +110,7 @@ def _value(name: str, text: str, kind: Any) -> Any:
         return msgspec.to_builtins(msgspec.convert(raw, kind, strict=False))
     except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         # msgspec quotes a string that is not one of a Literal's values: it is no secret there.
-        raise ConfigError(f"{name}: {describe(error)}") from error
+        raise ConfigError(f"{name}: {describe(error, text, kind)}") from error
 
 
 def _is_list(kind: Any) -> bool:

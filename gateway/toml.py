@@ -9,6 +9,8 @@ from typing import Any, TypeVar, cast, get_args
 
 import msgspec
 
+from gateway.offered import instead_of
+
 __all__ = [
     "ConfigError",
     "convert",
@@ -54,14 +56,18 @@ def convert(table: Mapping[str, Any], kind: type[T], origin: str) -> T:
     try:
         return msgspec.convert(table, kind)
     except msgspec.ValidationError as error:
-        raise ConfigError(f"{origin}: {describe(error)}") from error
+        raise ConfigError(f"{origin}: {describe(error, table, kind)}") from error
 
 
-def describe(error: Exception) -> str:
-    """msgspec's message with the place first: `server.port: Expected ...`."""
+def describe(error: Exception, value: Any, kind: Any) -> str:
+    """msgspec's message of a value that is no `kind`, its place first: `server.port: Expected ...`.
+
+    Where a setting has few values, the message says which.
+    """
     match = PATH_SUFFIX.match(str(error))
     assert match is not None
     text, path = match["text"], (match["path"] or "").removeprefix("$").removeprefix(".")
+    text = instead_of(text, path, value, kind)
     return f"{path}: {text}." if path else f"{text}."
 
 

@@ -70,6 +70,11 @@ class Replay(Struct, frozen=True, kw_only=True):
 def main(argv: Sequence[str]) -> int:
     """Run the subcommand. Raises ClientError."""
     options = _parser().parse_args(argv)
+    if why := NOT_APPLICABLE.get(options.strategy):
+        raise ClientError(
+            f"--strategy {options.strategy}: not applicable to recorded answers, {why}; "
+            f"applicable are {', '.join(STRATEGIES)}."
+        )
     rules = rules_of(options, options.questions)
     if options.strategy is None:
         options.strategy = DEFAULT_GROUNDED if options.corpus else DEFAULT
@@ -203,7 +208,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument(
         "--strategy",
-        choices=STRATEGIES,
+        choices=(*STRATEGIES, *NOT_APPLICABLE),
         help=f"default: {DEFAULT}; {DEFAULT_GROUNDED} with --corpus",
     )
     parser.add_argument(

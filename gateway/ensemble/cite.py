@@ -1,7 +1,7 @@
 """From the winning answer to the text with [n], its annotations and its sources. Pure."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 
@@ -36,6 +36,12 @@ class Cited(Struct, frozen=True):
     text: str
     annotations: list[Annotation]
     ref_id: list[str]
+
+    @property
+    def numbers(self) -> set[int]:
+        """Of the passages that the text cites."""
+        marks = [annotation.url_citation for annotation in self.annotations]
+        return {int(self.text[mark.start_index + 1 : mark.end_index - 1]) for mark in marks}
 
 
 def cite(
@@ -78,11 +84,12 @@ def compose(answer: MemberAnswer, citations: Sequence[Citation], *, extractive: 
     return Cited(text, annotations, list(documents))
 
 
-def sources(passages: Sequence[Passage]) -> list[Source]:
-    """Every passage that was shown, by number."""
+def sources(passages: Sequence[Passage], cited: Collection[int] = ()) -> list[Source]:
+    """Every passage that was found, by number; `cited` are the numbers of those cited."""
     return [
         Source(
             n=passage.n,
+            cited=passage.n in cited,
             document_id=passage.hit.document_id,
             file_id=passage.hit.file_id,
             filename=passage.hit.filename,

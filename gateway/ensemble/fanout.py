@@ -149,7 +149,7 @@ async def _ask_one(place: int, question: Question, timeout_s: float) -> Reply:
             text, end = await _answer(question.engine, question, tokens)
         answer = _read(text, end, question)
     except TimeoutError:
-        error = RequestTimeout(f"No answer within {timeout_s:g} s.")
+        error = RequestTimeout(f"No answer within {timeout_s:g} s, the ensemble's timeout_s.")
     except ModelError as failure:
         error = failure
     return Reply(

@@ -370,7 +370,7 @@ def _report(
         confidence=round(likely if answer else 1 - likely, 4),
         features=seen,
         votes=votes,
-        sources=sources(poll.passages),
+        sources=sources(poll.passages, finding.rests_on),
     )
 
 

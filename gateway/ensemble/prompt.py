@@ -80,16 +80,18 @@ def excerpts(
 ) -> list[Passage]:
     """The passages with their best sentences only; those with none of them are left out.
 
-    The best are at most `limit`, none of which scores less than `margin` times the first.
+    The best are at most `limit`, none of which scores less than `margin` times the first. Where no
+    sentence of these passages was ranked, they are shown as they are.
     """
-    near = best_of(ranked, limit, margin)
+    numbers = {passage.n for passage in passages}
+    near = best_of([one for one in ranked if one.n in numbers], limit, margin)
     best = sorted(near, key=lambda sentence: (sentence.n, sentence.start))
     found: list[Passage] = []
     for passage in passages:
         kept = "\n".join(s.text for s in best if s.n == passage.n and s.text)
         if kept:
             found.append(Passage(passage.n, passage.hit, neutral(kept)))
-    return found
+    return found or list(passages)
 
 
 def shared(

@@ -75,8 +75,8 @@ def spared(names: Sequence[str]) -> str:
 
 
 def again(top_k: int) -> str:
-    """Nobody found an answer; there may be one in more passages."""
-    return f"Nobody finds an answer in them; looking at {top_k} passages.\n"
+    """Most found no answer; there may be one in more passages."""
+    return f"Most find no answer in them; looking at {top_k} passages.\n"
 
 
 def voted(vote: Vote) -> str:
@@ -86,10 +86,10 @@ def voted(vote: Vote) -> str:
         return f"{vote.model} failed after {seconds}: {vote.error}\n"
     if vote.is_blank:
         return f"{vote.model} finds no answer ({seconds}).\n"
-    cited = " ".join(f"[{n}]" for n in vote.passages)
+    cited = "".join(f" [{n}]" for n in vote.passages)
     value = f"{vote.answer_value} {vote.answer_unit}".strip()
-    doubt = "" if vote.grounded else ", which does not say so"
-    return f"{vote.model} answers “{value}” {cited}{doubt} ({seconds}).\n"
+    doubt = ", which does not say so" if cited and not vote.grounded else ""
+    return f"{vote.model} answers “{value}”{cited}{doubt} ({seconds}).\n"
 
 
 def concluded(finding: Finding, scored: Contrast | None) -> str:

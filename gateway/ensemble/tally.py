@@ -1,7 +1,7 @@
 """From the members' replies to votes, and from the votes to a finding. Pure, but for a clock."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from msgspec import Struct
 from msgspec.structs import replace
@@ -70,11 +70,17 @@ class Finding(Struct, frozen=True, kw_only=True):
     explanation: str
     refused: bool = False  # no answer in the schema that was asked for
 
+    @property
+    def rests_on(self) -> Collection[int]:
+        """Numbers of the passages that its text cites; where it has no [n], as JSON, its own."""
+        own = self.answer.passages if self.answer else ()
+        return self.cited.numbers or own
+
 
 def speaks(poll: Poll) -> bool:
     """Whether a sentence speaks to the question enough for the members to be asked at all."""
-    if poll.whole and poll.passages:
-        return True  # no one sentence speaks of a whole document
+    if poll.whole:
+        return bool(poll.ranked)  # no one sentence speaks of a whole document
     return bool(poll.ranked) and standing(poll) >= poll.settings.evidence_floor
 
 

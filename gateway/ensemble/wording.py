@@ -66,6 +66,9 @@ WORDS = re.compile(
 SPACED = re.compile(r"(?<![\d.,])(?<!\d )\d{1,3}(?: \d{3})++(?![\d ]*\d)")
 CONTINENTAL = re.compile(r"(?<![\d.,])\d{1,3}(?:\.\d{3})+,\d+(?![\d.,])")
 DECIMAL_COMMA = re.compile(r"^([+-]?\d+),(\d{1,2})(?![\d,.])")
+APOSTROPHES = re.compile(r"(?<![\d.,'])\d{1,3}(?:'\d{3}){1,8}(?![\d'])")  # as Swiss write it
+RAISED = re.compile(r"(?<=\d)[⁺⁻]?[⁰¹²³⁴⁵⁶⁷⁸⁹]+")
+LOWERED = str.maketrans("⁺⁻⁰¹²³⁴⁵⁶⁷⁸⁹", "+-0123456789")
 VULGAR = re.compile(r"(\d{0,9}) ?([¼½¾⅐-⅞])")
 TEN_TO_THE = re.compile(r"^10 ?\^ ?([+-]?\d{1,3})(?!\d)")
 CURRENCY = {"usd": "$", "us$": "$", "eur": "€", "gbp": "£"}
@@ -74,13 +77,16 @@ MINUS = re.compile(r"^(?:minus|negative) (?=[\d.£$€])", re.IGNORECASE)
 SIGNED_MONEY = re.compile(r"^([+-]) ?([£$€])(?=[\d.])")
 
 BRACKETS = {"[": "]", "{": "}", "(": ")"}
-SEPARATOR = re.compile(r"\s*[;,]\s*(?:and\s+|or\s+|&\s*)*|(?:\s+and)+\s+")
+# "And" in the languages of quantities.py, where it is no other word: "e" and "o" are letters, too.
+AND = r"(?:and|und|et(?! al\b)|y)"
+SEPARATOR = re.compile(rf"\s*[;,]\s*(?:(?:{AND}|or)\s+|&\s*)*|(?:\s+{AND})+\s+")
 NUMBER_COMMA = re.compile(r"(?<=\d),(?=\d{3}(?!\d))")
 
 
 def plain(text: str) -> str:
-    """The text without LaTeX, with straight quotation marks, and "½" as 0.5."""
+    """The text without LaTeX, with straight quotation marks, "½" as 0.5 and "10²" as 10^2."""
     straight = VULGAR.sub(_vulgar, text.translate(QUOTES))
+    straight = RAISED.sub(lambda found: f"^{found.group().translate(LOWERED)}", straight)
     return _without_latex(straight) if LATEX.search(straight) or "$" in straight else straight
 
 
@@ -123,6 +129,7 @@ def figures(text: str) -> str:
     """The text with the number that it begins with in plain digits, as "1234.5"."""
     text = CURRENCY_FIRST.sub(lambda found: found[1] + CURRENCY[found[2].casefold()], text)
     text = SIGNED_MONEY.sub(r"\2\1", MINUS.sub("-", text))
+    text = APOSTROPHES.sub(lambda found: found.group().replace("'", ""), text)
     text = SPACED.sub(lambda found: found.group().replace(" ", ""), text)
     text = CONTINENTAL.sub(lambda found: found.group().replace(".", "").replace(",", "."), text)
     text = TEN_TO_THE.sub(r"1e\1", DECIMAL_COMMA.sub(r"\1.\2", text))

@@ -68,9 +68,11 @@ class Vote(Struct, frozen=True, kw_only=True):
 
 
 class Source(Struct, frozen=True, kw_only=True):
-    """A passage shown to the members; `n` is the number it is cited by."""
+    """A passage that was found; `n` is the number it is cited by, and `cited` whether the answer
+    rests on it. Nothing that was found supports a declined answer."""
 
     n: int
+    cited: bool = False
     document_id: str
     file_id: str
     filename: str

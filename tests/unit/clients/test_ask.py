@@ -8,6 +8,7 @@ import pytest
 from clients import ask
 from tests.unit.clients.conftest import ENSEMBLE, TIMINGS, USAGE, Gateway, chunk, deliberation
 
+DECLINED = {**ENSEMBLE, "is_blank": True, "answer_value": "", "ref_id": []}
 QUESTION = "How long is the warranty?"
 
 
@@ -35,6 +36,16 @@ def test_it_prints_deliberation_answer_sources_and_votes(
     places = [out.index(part) for part in parts]
     assert places == sorted(places)
     assert "\x1b" not in out
+
+
+def test_passages_of_a_declined_answer_are_not_called_its_sources(
+    gateway: Gateway, capsys: pytest.CaptureFixture[str]
+) -> None:
+    gateway.streams(chunk({"content": "No."}), chunk({}, "stop", ensemble=DECLINED))
+    assert run(gateway) == 0
+    out = capsys.readouterr().out
+    assert "The nearest passages, which do not say it\n  [1] warranty.md" in out
+    assert "Sources" not in out
 
 
 def test_a_plain_model_has_only_an_answer(

@@ -77,6 +77,15 @@ def test_a_vote_that_is_worth_it(
     assert set(found["not_applicable"]) == {"grounded", "confidence", "consensus", "judge"}
 
 
+@pytest.mark.parametrize("strategy", ["confidence", "consensus", "judge"])
+def test_a_strategy_that_needs_more_than_votes_is_not_applicable(
+    truth: Path, recorded: Path, strategy: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arguments = ["--recorded", str(recorded), "--questions", str(truth), "--strategy", strategy]
+    assert main(["ensemble", *arguments]) == 1
+    assert f"--strategy {strategy}: not applicable to recorded" in capsys.readouterr().err
+
+
 def test_no_member_is_beaten_by_chance(
     truth: Path, recorded: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

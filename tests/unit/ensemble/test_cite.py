@@ -102,7 +102,7 @@ def test_yes_rests_on_the_sentence_nearest_to_the_question() -> None:
 
 def test_sources_are_what_was_shown() -> None:
     shown: tuple[Passage, ...] = number_passages([WIFI, ROUTER])
-    assert [(s.n, s.filename, s.text) for s in sources(shown)] == [
-        (1, "routers.md", ROUTER.text),
-        (2, "wifi.md", WIFI.text),
+    assert [(s.n, s.filename, s.text, s.cited) for s in sources(shown, {2})] == [
+        (1, "routers.md", ROUTER.text, False),
+        (2, "wifi.md", WIFI.text, True),
     ]

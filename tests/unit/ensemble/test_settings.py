@@ -1,3 +1,4 @@
+import re
 import tomllib
 from pathlib import Path
 
@@ -5,7 +6,15 @@ import msgspec
 import pytest
 
 from gateway.ensemble.plan import Plan, plan, slowest
-from gateway.ensemble.settings import EnsembleSettings, Member, labels, single
+from gateway.ensemble.settings import (
+    EnsembleSettings,
+    Example,
+    Member,
+    Prompts,
+    labels,
+    single,
+)
+from gateway.schema.ensemble import EnsembleOverride
 from models.types import Timings
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -105,3 +114,38 @@ def test_the_time_that_passed_is_the_slowest_ones_of_each_wave() -> None:
     assert slowest(schedule, {0: first, 2: other, 3: remote}) == [remote]
     assert slowest(schedule, {1: waited}) == [waited]
     assert slowest(schedule, {}) == []
+
+
+def test_the_documentation_names_every_setting_and_every_field_of_a_request() -> None:
+    page = (CONFIGS.parent / "docs" / "ensemble.md").read_text()
+    asking, settings = page.split("\n## Asking it\n")[1].split("\n## What comes back\n")
+    settings = settings.split("\n## Settings\n")[1].split("\n## ")[0]
+    for table, kinds in (
+        (asking, [EnsembleOverride]),
+        (settings, [EnsembleSettings, Member, Prompts, Example]),
+    ):
+        named = set(re.findall(r"`[\[{]*(\w+)[\]}]*`", table))
+        known = {name for kind in kinds for name in kind.__struct_fields__}
+        assert known - named == set()
+
+
+def test_the_documentation_s_defaults_are_the_settings_own() -> None:
+    page = (CONFIGS.parent / "docs" / "ensemble.md").read_text()
+    rows = [row.split(" | ") for row in page.split("\n## Settings\n")[1].splitlines()]
+    told = {
+        name: default
+        for cells in rows
+        if len(cells) == 3
+        for name, default in zip(
+            re.findall(r"`(\w+)`", cells[0]), re.split(r", (?!\w+ d)", cells[1]), strict=False
+        )
+    }
+    fields = {field.name: field.default for field in msgspec.structs.fields(EnsembleSettings)}
+    compared = 0
+    for name, default in told.items():
+        own = fields[name]
+        if isinstance(own, str | int | float) and own != "":
+            shown = str(own).lower() if isinstance(own, bool) else f"{own}".removesuffix(".0")
+            assert default.strip('`"') == shown, name
+            compared += 1
+    assert compared > 20

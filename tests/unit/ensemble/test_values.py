@@ -102,6 +102,14 @@ WRITTEN_ELSEWHERE = [
     ("fan, 5 kg", "[5.0 kg; fan]"),
     ("about 3 kg and USD 5", "[$5, 3 kg]"),
     ("5 March 2023 and 6 March 2023", "[2023-03-06; 5th of March 2023]"),
+    ("10² kg", "100 kg"),
+    ("3.5×10⁶", "3.5 million"),
+    ("10⁻³", "0.001"),
+    ("1'000 kWh", "1000 kWh"),
+    ("1’234’567.5", "1,234,567.5"),
+    ("rot, grün und blau", "blau, rot, grün"),
+    ("rouge, vert et bleu", "bleu, rouge, vert"),
+    ("rojo y azul", "azul, rojo"),
 ]
 NOT_THE_SAME = [
     (".5", "5"),
@@ -119,6 +127,12 @@ NOT_THE_SAME = [
     ("5, 6", "5.6"),
     ("1.500", "1500"),
     ("SIM", "yes"),
+    ("10²", "102"),
+    ("2³", "23"),
+    ("1,500¹", "15001"),
+    ("5'11", "511"),
+    ("1'0000", "10000"),
+    ("Smith et al., 2020", "Smith, al., 2020"),
 ]
 
 
