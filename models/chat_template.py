@@ -106,19 +106,35 @@ class ChatTemplate:
         Messages and tools as OpenAI's API writes them, but the arguments of calls are objects.
         A template that refuses the messages (roles out of order, say) is an InvalidRequest.
         """
+        given = list(tools)
         try:
-            with bounded(MOST_SECONDS, MOST_BYTES):
-                return self._template.render(
-                    **(variables or {}),
-                    messages=list(messages),
-                    tools=list(tools) or None,
-                    add_generation_prompt=prompt,
-                    **self._tokens,
-                )
+            try:
+                return self._rendered(messages, given or None, variables or {}, prompt)
+            except TypeError:
+                if given:
+                    raise
+                # Some go through the tools without asking whether there are any.
+                return self._rendered(messages, given, variables or {}, prompt)
         except FAILURES as error:
             raise InvalidRequest(
                 f"The model's chat template refuses these messages: {_said(error)}", "messages"
             ) from error
+
+    def _rendered(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any],
+        prompt: bool,
+    ) -> str:
+        with bounded(MOST_SECONDS, MOST_BYTES):
+            return self._template.render(
+                **variables,
+                messages=list(messages),
+                tools=tools,
+                add_generation_prompt=prompt,
+                **self._tokens,
+            )
 
 
 def _said(error: BaseException) -> str:

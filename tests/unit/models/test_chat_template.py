@@ -63,6 +63,13 @@ def test_the_template_may_refuse_the_messages() -> None:
     assert raised.value.param == "messages"
 
 
+def test_a_template_that_goes_through_the_tools_unasked_does_without() -> None:
+    template = ChatTemplate("{% for t in tools %}{{ t.name }}{% endfor %}{{ tools is none }}")
+    assert template.render(USER) == "False"
+    assert template.render(USER, [{"name": "f"}]) == "fFalse"
+    assert ChatTemplate("{{ tools is none }}").render(USER) == "True"
+
+
 def test_strftime_now_is_there() -> None:
     year = ChatTemplate("{{ strftime_now('%Y') }}").render(USER)
     assert year.isdigit()
