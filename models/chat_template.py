@@ -11,6 +11,7 @@ from jinja2.ext import Extension
 from jinja2.parser import Parser
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
+from models.bounded import bounded
 from models.errors import InvalidRequest, LoadFailed
 
 __all__ = ["PLAIN", "RESERVED", "ChatTemplate"]
@@ -31,10 +32,15 @@ FAILURES = (
     LookupError,
     MemoryError,
     RecursionError,
+    TimeoutError,
     TypeError,
     ValueError,
 )
 
+
+# Far more than any template takes, and than a long talk does on a busy machine.
+MOST_SECONDS = 10.0
+MOST_BYTES = 2**30
 
 # Names that no request may set.
 RESERVED = frozenset(
@@ -78,13 +84,14 @@ class ChatTemplate:
         self.source = source or PLAIN
         self._tokens = {"bos_token": bos, "eos_token": eos}
         try:
-            self._template = environment.from_string(self.source)
+            with bounded(MOST_SECONDS, MOST_BYTES):  # what is constant is computed here
+                self._template = environment.from_string(self.source)
         except jinja2.TemplateSyntaxError as error:
             raise LoadFailed(
                 f"The chat template cannot be parsed: line {error.lineno}: {error.message}"
             ) from error
-        except (RecursionError, SyntaxError) as error:
-            raise LoadFailed(f"The chat template cannot be compiled: {error}") from error
+        except (RecursionError, SyntaxError, TimeoutError, MemoryError) as error:
+            raise LoadFailed(f"The chat template cannot be compiled: {_said(error)}") from error
 
     def render(
         self,
@@ -99,18 +106,39 @@ class ChatTemplate:
         Messages and tools as OpenAI's API writes them, but the arguments of calls are objects.
         A template that refuses the messages (roles out of order, say) is an InvalidRequest.
         """
+        given = list(tools)
         try:
+            try:
+                return self._rendered(messages, given or None, variables or {}, prompt)
+            except TypeError:
+                if given:
+                    raise
+                # Some go through the tools without asking whether there are any.
+                return self._rendered(messages, given, variables or {}, prompt)
+        except FAILURES as error:
+            raise InvalidRequest(
+                f"The model's chat template refuses these messages: {_said(error)}", "messages"
+            ) from error
+
+    def _rendered(
+        self,
+        messages: Sequence[Mapping[str, Any]],
+        tools: Sequence[Mapping[str, Any]] | None,
+        variables: Mapping[str, Any],
+        prompt: bool,
+    ) -> str:
+        with bounded(MOST_SECONDS, MOST_BYTES):
             return self._template.render(
-                **(variables or {}),
+                **variables,
                 messages=list(messages),
-                tools=list(tools) or None,
+                tools=tools,
                 add_generation_prompt=prompt,
                 **self._tokens,
             )
-        except FAILURES as error:
-            raise InvalidRequest(
-                f"The model's chat template refuses these messages: {error}", "messages"
-            ) from error
+
+
+def _said(error: BaseException) -> str:
+    return str(error) or type(error).__name__
 
 
 def _tojson(value: Any, indent: int | None = None, **_: Any) -> str:

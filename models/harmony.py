@@ -15,6 +15,7 @@ from typing import Any
 from models.parts import Content, Part, PartParser, Thought, new_id
 from models.tagged_arguments import JsonValue, overlap
 from models.tool_format import Reasoning, ToolFormat
+from models.turns import one_call_a_turn
 from models.types import CallDelta
 
 __all__ = [
@@ -59,31 +60,15 @@ def turns_with_one_call(messages: Sequence[dict[str, Any]]) -> list[dict[str, An
     The template renders the first call of a turn only, and refuses text beside its thoughts.
     """
     found: list[dict[str, Any]] = []
-    answers = {
-        message["tool_call_id"]: message for message in messages if message.get("tool_call_id")
-    }
-    moved: set[int] = set()
     for message in messages:
-        if id(message) in moved:
-            continue
         turn = dict(message)
         thoughts = turn.pop("reasoning_content", "")
-        calls = turn.get("tool_calls", [])
         if thoughts:
             turn["thinking"] = thoughts
-            if calls:
+            if turn.get("tool_calls"):
                 turn.pop("content", None)
-        if len(calls) < 2:
-            found.append(turn)
-            continue
-        for call in calls:
-            found.append({**turn, "tool_calls": [call]})
-            turn = {"role": turn["role"], "content": ""}
-            answer = answers.get(call["id"])
-            if answer is not None and id(answer) not in moved:
-                moved.add(id(answer))
-                found.append(answer)
-    return found
+        found.append(turn)
+    return one_call_a_turn(found)
 
 
 class HarmonyParser(PartParser):

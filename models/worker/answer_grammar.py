@@ -16,7 +16,7 @@ from models.errors import InvalidRequest
 from models.harmony import HARMONY, HarmonyParser
 from models.output_parser import OutputParser, Thinking
 from models.parts import PartParser
-from models.tagged_arguments import Parameter, parameters_of
+from models.tagged_arguments import SILENT, Parameter, parameters_of
 from models.tool_format import Reasoning, Tags, ToolFormat
 from models.types import Tool, ToolUse
 from models.worker.harmony_grammar import harmony_rules
@@ -27,6 +27,7 @@ __all__ = ["Shape", "compose"]
 
 SPACE = r"[ \t\r\n]{0,16}"
 ANYTHING = r"(.|\n)"
+PLAIN = SILENT | {"type", "properties", "required", "strict", "$schema", "$id"}
 # A text cut at its control tokens, which are given as ids.
 Split = Callable[[str], Sequence[str | int]]
 
@@ -349,32 +350,9 @@ def _refused(tools: Sequence[Tool], name: str, why: str) -> InvalidRequest:
 
 
 def _closed(text: str) -> dict[str, Any]:
-    """The schema as one of an object without properties that nobody named.
-
-    Whatever follows it follows the given schema too, and functions seldom take what is not listed.
-    """
+    """The schema as one of an object; without arguments, where it lists that there are none."""
     found: object = json.loads(text)
     schema = dict(cast("Mapping[str, Any]", found)) if isinstance(found, dict) else {}
-    schema = _without_others(schema)
+    if schema.get("properties") == {} and not schema.get("required") and schema.keys() <= PLAIN:
+        schema["additionalProperties"] = False
     return {**schema, "type": "object"}
-
-
-def _without_others(schema: dict[str, Any]) -> dict[str, Any]:
-    """With `additionalProperties` false wherever properties are listed and nothing is combined."""
-    combined = {"allOf", "anyOf", "oneOf", "$ref", "patternProperties", "if"} & schema.keys()
-    if combined:
-        return schema
-    found = dict(schema)
-    properties = schema.get("properties")
-    if isinstance(properties, dict):
-        found.setdefault("additionalProperties", False)
-        found["properties"] = {
-            name: _without_others(cast("dict[str, Any]", value))
-            if isinstance(value, dict)
-            else value
-            for name, value in cast("dict[str, object]", properties).items()
-        }
-    items = schema.get("items")
-    if isinstance(items, dict):
-        found["items"] = _without_others(cast("dict[str, Any]", items))
-    return found

@@ -15,6 +15,7 @@ from models.harmony import HARMONY, THOUGHTS, is_harmony, turns_with_one_call
 from models.literal_arguments import recognised, speaking
 from models.output_parser import Thinking
 from models.tool_format import ToolFormat, derive, fallback, flatten, reasoning_of
+from models.turns import one_call_a_turn, without_system
 from models.types import (
     ChatPrompt,
     GenerateRequest,
@@ -211,8 +212,12 @@ class Prompts:
         if not self.form.native and (tools or calls):
             messages = flatten(messages, tools, self.form, system=self._system)
             tools = []
+        if not self._system:
+            messages = without_system(messages)
         if self._harmony:
             messages = turns_with_one_call(messages)
+        elif self.form.native and self.form.between is None:
+            messages = one_call_a_turn(messages)
         messages = speaking(messages, self.form)
         variables: dict[str, Any] = self._marked(self._variables(prompt), marks)
         text = self._template.render(messages, tools, variables)

@@ -15,6 +15,7 @@ from typing import Any, cast
 from urllib.parse import unquote
 
 from models.errors import InvalidRequest
+from models.worker.closing import close
 from models.worker.conjunctions import MOST_TOGETHER, patterns_together
 from models.worker.disjoint import Disjointness, properties, required
 from models.worker.narrowing import choices_made_apart, narrowed
@@ -90,7 +91,9 @@ def prepare(text: str) -> str:
     prepared = json.dumps(rewritten, ensure_ascii=False)
     if len(prepared) > MAX_PREPARED:
         raise _refused("it is too large once 'if', 'not' and the like are written out")
-    return prepared
+    whole = json.loads(prepared)  # where what was rewritten once no longer stands in two places
+    close(whole)
+    return json.dumps(whole, ensure_ascii=False)
 
 
 def _depth(text: str) -> int:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from models.errors import InvalidRequest, Unsupported
 from models.types import Constraint
 from models.worker.answer_grammar import Shape, Split, compose
+from models.worker.compile_trial import STACK_BYTES, ends, risky
 from models.worker.conjunctions import MOST_TOGETHER, terminals_together
 from models.worker.fair_threads import FairThreads, Job
 from models.worker.gbnf import to_lark
@@ -26,8 +27,6 @@ __all__ = ["Grammars", "Matcher", "parameter_of"]
 Wanted = tuple[Constraint | None, Shape | None]
 
 MAX_CHARACTERS = 32_000  # of a grammar or regular expression
-# llguidance follows rules and references by recursion: as many as its input has room for must fit.
-STACK_BYTES = 128 * 2**20  # address space; only what is used becomes memory
 # A quarter of the default: what needs more would hold up every step for half a second.
 LEXER_FUEL = 250_000
 REASON = re.compile(r"^error: (.*)$", re.MULTILINE)  # of a regular expression that is none
@@ -153,6 +152,8 @@ class Grammars:
             if shape is not None:
                 grammar = compose(shape, self._split, grammar)
             assert grammar is not None
+            if not all(map(ends, [*risky(grammar), *_risky_lark(constraint)])):
+                raise ValueError("what holds for one value together takes too long, or too much")
             limits = llguidance.LLParserLimits(initial_lexer_fuel=LEXER_FUEL)
             inner = llguidance.LLMatcher(tokenizer, grammar, log_level=0, limits=limits)
         except ValueError as error:
@@ -206,7 +207,7 @@ def parameter_of(constraint: Constraint | None) -> str:
 
 
 def _grammar(constraint: Constraint) -> str:
-    """As llguidance takes it. Raises ValueError or InvalidRequest."""
+    """As llguidance takes it, in JSON. Raises ValueError or InvalidRequest."""
     text = constraint.grammar
     if constraint.kind == "json_schema":
         return llguidance.LLMatcher.grammar_from_json_schema(
@@ -218,9 +219,18 @@ def _grammar(constraint: Constraint) -> str:
         return llguidance.LLMatcher.grammar_from_regex(text)
     if constraint.kind == "lark" and terminals_together(text) > MOST_TOGETHER:
         raise ValueError(f"it has more '&' than {MOST_TOGETHER - 1}")
-    return llguidance.LLMatcher.grammar_from_lark(
-        to_lark(text) if constraint.kind == "gbnf" else _with_schemas_prepared(text)
-    )
+    lark = to_lark(text) if constraint.kind == "gbnf" else _with_schemas_prepared(text)
+    return json.dumps({"grammars": [{"lark_grammar": lark}]}, ensure_ascii=False)
+
+
+def _risky_lark(constraint: Constraint | None) -> list[str]:
+    """The constraint's own grammar, if it is one in which several expressions meet."""
+    if constraint is None or constraint.kind != "lark":
+        return []
+    text = constraint.grammar
+    if terminals_together(text) == 1 and JSON_SCHEMA.search(text) is None:
+        return []
+    return [_grammar(constraint)]
 
 
 def _with_schemas_prepared(lark: str) -> str:

@@ -170,8 +170,18 @@ def test_thoughts_come_before_the_calls(form: ToolFormat, thinking: Thinking) ->
         check(calls)
 
 
-def test_a_format_holds_after_the_thoughts() -> None:
-    body = Constraint("json_schema", json.dumps({"enum": [1, 2]}))
+@pytest.mark.parametrize(
+    "body",
+    [
+        Constraint("json_schema", json.dumps({"enum": [1, 2]})),
+        Constraint("regex", "[12]"),
+        Constraint("lark", 'start: %json {"enum": [1, 2]}'),
+        Constraint("lark", '%llguidance {}\nstart: "1" | TWO\nTWO: /2/'),
+        Constraint("gbnf", "root ::= [1-2]"),
+    ],
+    ids=lambda body: body.grammar[:16],
+)
+def test_a_format_holds_after_the_thoughts(body: Constraint) -> None:
     wanted = Shape(HERMES, reasoning=THINK, thinking="may")
     text = write(compiled(wanted, body), "<think>3? no</think>\n\n", 0)
     assert read(wanted, text)[:2] in [("1", "3? no"), ("2", "3? no")]

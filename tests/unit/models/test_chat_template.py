@@ -63,6 +63,13 @@ def test_the_template_may_refuse_the_messages() -> None:
     assert raised.value.param == "messages"
 
 
+def test_a_template_that_goes_through_the_tools_unasked_does_without() -> None:
+    template = ChatTemplate("{% for t in tools %}{{ t.name }}{% endfor %}{{ tools is none }}")
+    assert template.render(USER) == "False"
+    assert template.render(USER, [{"name": "f"}]) == "fFalse"
+    assert ChatTemplate("{{ tools is none }}").render(USER) == "True"
+
+
 def test_strftime_now_is_there() -> None:
     year = ChatTemplate("{{ strftime_now('%Y') }}").render(USER)
     assert year.isdigit()
@@ -117,6 +124,39 @@ def test_a_hostile_template_reaches_nothing(source: str) -> None:
     ],
 )
 def test_a_template_that_fails_is_a_clean_error(source: str) -> None:
+    with pytest.raises(ModelError):
+        ChatTemplate(source).render(USER)
+
+
+LONG = "{% for a in range(9999) %}{% for b in range(99999) %}{% endfor %}{% endfor %}"
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        LONG,
+        "{% set n = namespace(s='x') %}"
+        "{% for i in range(99) %}{% set n.s = n.s ~ n.s %}{% endfor %}",
+        "{{ messages[0].content.center(10 ** 11) }}",
+        "{{ '%99999999999d' | format(messages | length) }}",
+        "{{ 3 ** (10 ** (8 + messages | length)) }}",
+        "{{ ((messages | length) * [1]) * 10 ** 10 }}",
+    ],
+)
+def test_a_template_without_end_or_measure_is_a_clean_error(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.chat_template.MOST_SECONDS", 0.5)
+    with pytest.raises(ModelError, match=r"longer than 0\.5 s|MemoryError|too (large|big|many)"):
+        ChatTemplate(source).render(USER)
+    assert ChatTemplate("{{ messages[0].content * 2 }}").render(USER) == "HelloHello"
+
+
+@pytest.mark.parametrize("source", ["{{ 'x' * 10 ** 11 }}", "{{ 3 ** (10 ** 9) }}"])
+def test_what_is_constant_in_a_template_is_computed_within_bounds(
+    source: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("models.chat_template.MOST_SECONDS", 0.5)
     with pytest.raises(ModelError):
         ChatTemplate(source).render(USER)
 

@@ -101,7 +101,7 @@ def test_what_is_called_disjoint_has_no_value_in_common(one: Any, other: Any) ->
 )
 def test_disjoint_branches_become_any_of(one: Any, other: Any) -> None:
     found = json.loads(prepare(json.dumps({"$defs": DEFS, "oneOf": [one, other]})))
-    assert found == {"$defs": DEFS, "anyOf": [one, other]}
+    assert opened(found) == opened({"$defs": DEFS, "anyOf": [one, other]})
 
 
 @pytest.mark.parametrize(
@@ -117,7 +117,15 @@ def test_disjoint_branches_become_any_of(one: Any, other: Any) -> None:
 )
 def test_branches_that_may_overlap_stay_one_of(one: Any, other: Any) -> None:
     given_ = {"$defs": DEFS, "properties": {"x": {"oneOf": [one, other]}}}
-    assert json.loads(prepare(json.dumps(given_))) == given_
+    assert opened(json.loads(prepare(json.dumps(given_)))) == given_
+
+
+def opened(schema: Any) -> Any:
+    """Without the word that closes objects, which is no part of these tests."""
+    if isinstance(schema, dict):
+        said: dict[str, Any] = schema
+        return {k: opened(said[k]) for k in said.keys() - {"additionalProperties"}}
+    return [opened(each) for each in schema] if isinstance(schema, list) else schema
 
 
 @pytest.mark.parametrize(
