@@ -8,9 +8,9 @@ import pytest
 
 from tests.contract.serving import wait_until
 from tests.contract.test_files import strict
-from tests.contract.test_responses import Served, contents, served
+from tests.contract.test_responses import Served, contents, gateway_of_two, served
 
-__all__ = ["served"]
+__all__ = ["gateway_of_two", "served"]
 
 
 def texts(served: Served, conversation: str) -> list[tuple[str, str]]:
