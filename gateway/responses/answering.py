@@ -5,6 +5,7 @@ from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import NamedTuple
 
+from gateway import cold_start
 from gateway.convert.chat import chat_prompt, ensemble_request, generate_request
 from gateway.convert.chat import refuse_unsupported as refuse_chat
 from gateway.convert.items import last_question
@@ -22,6 +23,7 @@ from gateway.responses.file_search import find, results_of, with_passages
 from gateway.responses.fitting import greatest, turns_of, without_first
 from gateway.responses.marks import Marks
 from gateway.responses.pieces import (
+    FIRST_S,
     Ended,
     Piece,
     Searched,
@@ -41,10 +43,8 @@ from models.settings import ModelSettings
 from models.types import TokenizeRequest
 from retrieval.types import Hit
 
-__all__ = ["answer_pieces", "check_answerable", "count_tokens"]
+__all__ = ["answer_pieces", "check_answerable", "count_tokens", "patience_s"]
 
-# How long what was found is held back, so that a model's refusal still gets its own status.
-FIRST_TOKEN_S = 0.25
 PLACEHOLDER = [MessageItem(role="user", content="")]  # where only the rest of a request is checked
 
 
@@ -66,6 +66,19 @@ def check_answerable(runtime: Runtime, body: InputTokensRequest) -> None:
     else:
         runtime.engine(who.model, "responses")
         generate_request(chat, runtime.registry.settings(who.model), "")
+
+
+def patience_s(runtime: Runtime, body: ResponsesRequest) -> float:
+    """How long a stream may be silent at first, so that an error still gets its own status.
+
+    An ensemble may take long, and a client should not look at nothing meanwhile.
+    """
+    keep_alive_s = runtime.settings.server.keep_alive_s
+    _, who = _answerer(runtime, body, chat_request(body, PLACEHOLDER))
+    if who.ensemble is not None:
+        return min(FIRST_S, keep_alive_s)
+    engine = runtime.engine(who.model, "responses")
+    return cold_start.patience_s(cold=cold_start.is_cold(engine), keep_alive_s=keep_alive_s)
 
 
 async def answer_pieces(
@@ -151,7 +164,7 @@ async def _model_pieces(
         return
     answer = Prefetch(_cited(source, passages) if cite else source)
     async with aclosing(answer):
-        await answer.first_within(FIRST_TOKEN_S)
+        await answer.first_within(FIRST_S)
         yield Searching([query])
         yield Searched(results_of(hits))
         async for piece in answer:

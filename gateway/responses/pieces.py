@@ -12,10 +12,12 @@ from gateway.ensemble.pipeline import Ensemble
 from gateway.schema.common import Timings
 from gateway.schema.ensemble import EnsembleReport, Source
 from gateway.schema.items import FileCitation, FileResult
+from gateway.sse import Prefetch
 from models.engine import Engine
 from models.types import CallDelta, FinishReason, GenerateRequest, TokenLogprob, Usage
 
 __all__ = [
+    "FIRST_S",
     "Call",
     "Cited",
     "Ended",
@@ -28,6 +30,10 @@ __all__ = [
     "ensemble_pieces",
     "model_pieces",
 ]
+
+
+# How long what was begun is held back, so that a refusal still gets a status of its own.
+FIRST_S = 0.25
 
 
 class Searching(Struct, frozen=True):
@@ -110,9 +116,10 @@ async def ensemble_pieces(
     ensemble: Ensemble, request: EnsembleRequest, queries: list[str] | None
 ) -> AsyncGenerator[Piece, None]:
     """An ensemble's answer. With `queries` its search is told as a call of a tool."""
-    if queries is not None:
-        yield Searching(queries)
-    async with aclosing(ensemble.run(request)) as source:
+    async with aclosing(Prefetch(ensemble.run(request))) as source:
+        if queries is not None:
+            await source.first_within(FIRST_S)
+            yield Searching(queries)
         async for event in source:
             match event:
                 case Deliberation(text=text, shown=shown):

@@ -15,7 +15,7 @@ from gateway.convert.responses import (
 )
 from gateway.deadline import finished_within, within
 from gateway.errors import ApiError, BadRequest
-from gateway.responses.answering import answer_pieces, check_answerable
+from gateway.responses.answering import answer_pieces, check_answerable, patience_s
 from gateway.responses.archive import Archive
 from gateway.responses.building import ResponseBuilder, shown
 from gateway.responses.pieces import Piece
@@ -110,7 +110,7 @@ class Turn:
                 )
                 source = Prefetch(within(server.request_timeout_s, pieces))
                 stack.push_async_callback(source.aclose)
-                await source.first_within(server.keep_alive_s)
+                await source.first_within(patience_s(self._desk.runtime, self._body))
             except Exception as error:
                 raise renamed(error, self._body) from error
             async for event in self._told(source):

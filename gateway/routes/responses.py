@@ -21,7 +21,7 @@ from gateway.responses.answering import check_answerable, count_tokens
 from gateway.responses.building import shown
 from gateway.responses.paging import item_list, page_of
 from gateway.responses.responder import Responder
-from gateway.responses.turn import RESULTS, Turn, history_of, own_items
+from gateway.responses.turn import RESULTS, Desk, Turn, history_of, own_items
 from gateway.routes.files import json_answer
 from gateway.schema.response_events import FailedToBegin, ResponseEvent
 from gateway.schema.responses import (
@@ -137,20 +137,23 @@ async def count_input_tokens(
     request: Request[Any, Any, Any], responder: NamedDependency[Responder]
 ) -> ASGIApp:
     """How many tokens the prompt of such a request has."""
-    server, archive = responder.server, responder.desk.archive
+    server = responder.server
     body = await read_json(request, InputTokensRequest, server.max_body_bytes)
-    owner = owner_of(request.scope)
+    counting = _tokens(responder.desk, body, owner_of(request.scope))
+    work = finished_within(server.request_timeout_s, counting)
+    tokens = await until_disconnect(request.receive, work)
+    return json_answer(InputTokens(input_tokens=tokens))
+
+
+async def _tokens(desk: Desk, body: InputTokensRequest, owner: str) -> int:
     try:
         refuse_unsupported(body)
-        items = await own_items(archive, owner, body)
-        check_answerable(responder.desk.runtime, body)
-        before = await history_of(archive, owner, body, items)
-        counting = count_tokens(responder.desk.runtime, body, [*before, *items])
-        work = finished_within(server.request_timeout_s, counting)
-        tokens = await until_disconnect(request.receive, work)
+        items = await own_items(desk.archive, owner, body)
+        check_answerable(desk.runtime, body)
+        before = await history_of(desk.archive, owner, body, items)
+        return await count_tokens(desk.runtime, body, [*before, *items])
     except Exception as error:
         raise renamed(error, body) from error
-    return json_answer(InputTokens(input_tokens=tokens))
 
 
 async def _whole(turn: Turn) -> Response:
