@@ -14,7 +14,6 @@ from gateway.schema.items import (
     FunctionCallOutput,
     InputText,
     Item,
-    ItemReference,
     MessageItem,
     OutputText,
     ReasoningItem,
@@ -36,7 +35,6 @@ __all__ = [
     "last_question",
     "messages_of",
     "new_item_id",
-    "references",
     "settled",
     "text_of",
 ]
@@ -172,8 +170,3 @@ def _check_parts(parts: Sequence[Any], place: str) -> None:
             where = f"{place}[{number}]"
             message = f"'{where}' is of type '{kind}'; only text is supported yet."
             raise BadRequest(message, f"{where}.type", "unsupported_parameter")
-
-
-def references(items: Iterable[Item]) -> list[str]:
-    """Ids that items refer to."""
-    return [item.id for item in items if isinstance(item, ItemReference)]

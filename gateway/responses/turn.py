@@ -34,7 +34,7 @@ from gateway.settings import ResponsesSection
 from gateway.sse import Prefetch
 from retrieval.database import new_id
 
-__all__ = ["Desk", "Turn", "history_of", "own_items"]
+__all__ = ["RESULTS", "Desk", "Turn", "history_of", "not_kept", "own_items"]
 
 log = logging.getLogger("jurat.responses")
 
@@ -84,6 +84,8 @@ class Turn:
             refuse_unsupported(self._body)
             self._items = await own_items(self._desk.archive, self.owner, self._body)
             check_answerable(self._desk.runtime, self._body)
+            if self._body.background:  # later, its client could only be told by polling
+                await self._before()
         except Exception as error:
             raise renamed(error, self._body) from error
 
@@ -99,8 +101,7 @@ class Turn:
                     turn = self._desk.order.turn(self.owner, self._conversation)
                     waiting = stack.enter_async_context(turn)
                     await finished_within(server.request_timeout_s, waiting)
-                before = await history_of(self._desk.archive, self.owner, self._body, self._items)
-                _check_calls(self._items, before)
+                before = await self._before()
                 pieces = answer_pieces(
                     self._desk.runtime,
                     self._body,
@@ -115,6 +116,12 @@ class Turn:
                 raise renamed(error, self._body) from error
             async for event in self._told(source):
                 yield event
+
+    async def _before(self) -> list[StoredItem]:
+        """What was said before. Raises ApiError where this request does not go on from it."""
+        before = await history_of(self._desk.archive, self.owner, self._body, self._items)
+        _check_calls(self._items, before)
+        return before
 
     async def cancelled(self) -> None:
         """Keeps that it was cancelled, with the items that were whole."""

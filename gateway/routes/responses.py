@@ -39,6 +39,7 @@ __all__ = [
     "count_input_tokens",
     "create_response",
     "delete_response",
+    "included",
     "list_input_items",
     "retrieve_response",
 ]

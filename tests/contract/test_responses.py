@@ -349,7 +349,8 @@ def test_what_is_refused_is_named(
 def test_what_does_not_exist(served: Served) -> None:
     assert refused(served, model="none") == (404, "model", "model_not_found")
     missing = (404, "previous_response_id", "response_not_found")
-    assert refused(served, previous_response_id="resp_x") == missing
+    for more in ({}, {"stream": True}, {"background": True}):
+        assert refused(served, previous_response_id="resp_x", **more) == missing
     assert refused(served, conversation="conv_x") == (
         404,
         "conversation",
