@@ -23,8 +23,20 @@ from gateway.logs import AccessLog
 from gateway.metrics import Metrics, RouteMetrics
 from gateway.planning import Planning
 from gateway.reload import Catalog
+from gateway.responses.archive import Archive
+from gateway.responses.responder import Responder
 from gateway.routes.chat import create_chat_completion
 from gateway.routes.completions import create_completion
+from gateway.routes.conversations import (
+    create_conversation,
+    create_items,
+    delete_conversation,
+    delete_item,
+    list_items,
+    retrieve_conversation,
+    retrieve_item,
+    update_conversation,
+)
 from gateway.routes.docs import openapi_json, redoc, root, static_router, swagger_ui
 from gateway.routes.embeddings import create_embeddings
 from gateway.routes.files import (
@@ -40,6 +52,14 @@ from gateway.routes.models import list_models, retrieve_model
 from gateway.routes.pull import pull_model
 from gateway.routes.reindex import reindex_stores
 from gateway.routes.rerank import rerank
+from gateway.routes.responses import (
+    cancel_response,
+    count_input_tokens,
+    create_response,
+    delete_response,
+    list_input_items,
+    retrieve_response,
+)
 from gateway.routes.router import list_router_models, load_model, reload_models, unload_model
 from gateway.routes.tokenize import detokenize, tokenize
 from gateway.routes.uploads import (
@@ -87,6 +107,20 @@ __all__ = ["create_app"]
 ROUTES = (
     create_chat_completion,
     create_completion,
+    create_response,
+    retrieve_response,
+    delete_response,
+    cancel_response,
+    list_input_items,
+    count_input_tokens,
+    create_conversation,
+    retrieve_conversation,
+    update_conversation,
+    delete_conversation,
+    create_items,
+    list_items,
+    retrieve_item,
+    delete_item,
     tokenize,
     detokenize,
     create_embeddings,
@@ -147,7 +181,7 @@ def create_app(
     server = configuration.settings.server
     auth = configuration.settings.auth
     keys = KeyRing(auth.keys, auth.admins)
-    runtime, registry, lifespan = _compose(configuration, engines)
+    runtime, registry, responder, lifespan = _compose(configuration, engines)
     catalog = Catalog(
         registry,
         configuration,
@@ -160,6 +194,7 @@ def create_app(
         route_handlers=[*ROUTES, static_router()],
         dependencies={
             "runtime": Provide(lambda: runtime, use_cache=True, sync_to_thread=False),
+            "responder": Provide(lambda: responder, use_cache=True, sync_to_thread=False),
             "catalog": Provide(lambda: catalog, use_cache=True, sync_to_thread=False),
             "metrics": Provide(lambda: measured, use_cache=True, sync_to_thread=False),
             "pulls": Provide(lambda: pulls, use_cache=True, sync_to_thread=False),
@@ -182,7 +217,7 @@ def create_app(
 
 def _compose(
     configuration: Configuration, engines: Mapping[str, Engine] | None
-) -> tuple[Runtime, Registry, Lifespan]:
+) -> tuple[Runtime, Registry, Responder, Lifespan]:
     settings = configuration.settings
 
     def embedder() -> Engine:
@@ -232,8 +267,9 @@ def _compose(
         return runtime.schedule(models)
 
     runtime = Runtime(settings, registry, configuration.ensembles, build, seeding, library)
-    lifespan = _lifespan(registry, seeding, library, settings.server.shutdown_s)
-    return runtime, registry, lifespan
+    responder = _open_responder(configuration, runtime, library)
+    lifespan = _lifespan(registry, seeding, library, responder, settings.server.shutdown_s)
+    return runtime, registry, responder, lifespan
 
 
 def _limits(configuration: Configuration, room: Footprint) -> ResidencyLimits:
@@ -262,8 +298,25 @@ def _open_library(
     return Library.open(configuration.data_dir, adapter, settings, away=away, rerank=rerank)
 
 
+def _open_responder(
+    configuration: Configuration, runtime: Runtime, library: Library | None
+) -> Responder:
+    """What is kept of responses and conversations. Nothing stays open if it cannot be had."""
+    try:
+        settings = configuration.settings.responses
+        return Responder(runtime, Archive(configuration.data_dir, settings))
+    except BaseException:
+        if library is not None:
+            library.close()
+        raise
+
+
 def _lifespan(
-    registry: Registry, seeding: Seeding | None, library: Library | None, shutdown_s: float
+    registry: Registry,
+    seeding: Seeding | None,
+    library: Library | None,
+    responder: Responder,
+    shutdown_s: float,
 ) -> Lifespan:
     @asynccontextmanager
     async def lifespan(app: Litestar) -> AsyncGenerator[None, None]:
@@ -277,12 +330,14 @@ def _lifespan(
         finally:
             began = app.state.get("shutdown_began", _unknown)() or time.monotonic()
             deadline = max(began + shutdown_s, time.monotonic() + LEAST_STOP_S)
-            # Both ask the embedder, so they end before the engines; the store goes last.
+            # All three ask the engines, so they end before these; what is kept goes last.
+            await responder.stop()
             if seeding is not None:
                 await seeding.stop()
             if library is not None:
                 await library.stop()
             await registry.stop(deadline - time.monotonic())
+            responder.close()
             if library is not None:
                 library.close()
 

@@ -9,7 +9,7 @@ from litestar import Request
 from gateway.errors import ApiError, BadRequest, ClientGone
 from gateway.offered import instead_of
 
-__all__ = ["decode", "read_json"]
+__all__ = ["convert", "decode", "read_json"]
 
 T = TypeVar("T")
 
@@ -20,6 +20,7 @@ HALF = re.compile(
     rb"|(?<!\\u[dD][89abAB][0-9a-fA-F]{2})\\u[dD][c-fC-F][0-9a-fA-F]{2}"
 )
 MISSING = re.compile(r"^Object missing required field `(?P<field>[^`]+)`$")
+UNKNOWN = re.compile(r"^Object contains unknown field `(?P<field>[^`]+)`$")
 
 
 async def read_json(request: Request[Any, Any, Any], kind: type[T], max_bytes: int) -> T:
@@ -38,7 +39,7 @@ def decode(body: bytes, kind: type[T]) -> T:
     try:
         return msgspec.json.decode(body, type=kind)
     except msgspec.ValidationError as error:
-        raise _misfit(str(error), body, kind) from error
+        raise _misfit(str(error), _as_sent(body), kind) from error
     except msgspec.DecodeError as error:
         reason = _half_a_pair(body, str(error)) or str(error)
         raise BadRequest(f"The body is not valid JSON: {reason}.", code="invalid_json") from error
@@ -46,6 +47,14 @@ def decode(body: bytes, kind: type[T]) -> T:
         raise BadRequest("The body is not valid UTF-8.", code="invalid_json") from error
     except RecursionError as error:
         raise BadRequest("The body is nested too deeply.", code="invalid_json") from error
+
+
+def convert(given: object, kind: Any, place: str) -> Any:
+    """Decoded JSON that stands at `place` of a body, as `kind`; raises BadRequest."""
+    try:
+        return msgspec.convert(given, kind)
+    except msgspec.ValidationError as error:
+        raise _misfit(str(error), given, kind, place) from error
 
 
 def _half_a_pair(body: bytes, reason: str) -> str | None:
@@ -56,21 +65,25 @@ def _half_a_pair(body: bytes, reason: str) -> str | None:
     return f"{half.group().decode()} (byte {half.start()}) is half of a surrogate pair"
 
 
-def _misfit(message: str, body: bytes, kind: Any) -> BadRequest:
-    """msgspec's `text - at `$.path`` as a message and a parameter."""
+def _misfit(message: str, sent: Any, kind: Any, place: str = "") -> BadRequest:
+    """msgspec's `text - at `$.path`` as a message and a parameter; `sent` stands at `place`."""
     match = PLACE.match(message)
     assert match is not None
     text = match["text"]
     # A key of a mapping is "key` in `$.field", a value of it "$.field[...]": the field is named.
     path = (match["path"] or "").removeprefix("key` in `").removesuffix("[...]")
-    path = path.removeprefix("$").removeprefix(".")
+    inner = path.removeprefix("$").removeprefix(".")
+    path = f"{place}{path.removeprefix('$')}".removeprefix(".")
+    if unknown := UNKNOWN.match(text):
+        path = f"{path}.{unknown['field']}" if path else unknown["field"]
+        return BadRequest(f"Unknown parameter: '{path}'.", path, "unknown_parameter")
     if missing := MISSING.match(text):
         field = missing["field"]
         path = f"{path}.{field}" if path else field
         return BadRequest(
             f"Missing required parameter: '{path}'.", path, "missing_required_parameter"
         )
-    text = instead_of(text, path, _as_sent(body), kind)
+    text = instead_of(text, inner, sent, kind)
     if not path:
         return BadRequest(f"Invalid body: {text}.", code="invalid_type")
     return BadRequest(f"Invalid value for '{path}': {text}.", path, "invalid_value")

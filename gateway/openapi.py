@@ -8,6 +8,7 @@ import msgspec
 
 from gateway.operation import Operation
 from gateway.operations_of_documents import DOCUMENT_OPERATIONS
+from gateway.operations_of_responses import RESPONSE_OPERATIONS
 from gateway.schema.chat import ChatCompletion, ChatCompletionChunk, ChatRequest
 from gateway.schema.common import ErrorResponse
 from gateway.schema.completions import Completion, CompletionChunk, CompletionRequest
@@ -168,6 +169,7 @@ OPERATIONS = (
         Reloaded,
         errors=(400, 401, 403),
     ),
+    *RESPONSE_OPERATIONS,
     *DOCUMENT_OPERATIONS,
     Operation("get", "/health", "health", "The state of everything", "State", Health, public=True),
     Operation(
@@ -187,7 +189,7 @@ REASONS = {
     401: "No API key, or an unknown one",
     403: "The store may be searched with this key, but not changed; managing models takes an "
     "administrator's key; or the model hub asks for a licence to be accepted, or for a token",
-    404: "There is no such model, store, file, upload or batch",
+    404: "There is no such model, store, file, upload, batch, response or conversation",
     409: "The same is being done already",
     413: "The body is too large",
     429: "Too many requests are waiting; see Retry-After",

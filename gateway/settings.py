@@ -13,6 +13,7 @@ __all__ = [
     "GatewaySettings",
     "LogLevel",
     "ModelsSection",
+    "ResponsesSection",
     "RetrievalSection",
     "ServerSettings",
     "StoreSettings",
@@ -99,6 +100,19 @@ class RetrievalSection(RetrievalSettings, frozen=True, kw_only=True, forbid_unkn
     rewrite_model: str = ""  # a chat model's id: writes queries anew where `rewrite_query` asks
 
 
+class ResponsesSection(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What is kept of /v1/responses and /v1/conversations, and for how long."""
+
+    store: bool = True  # False: nothing is kept, and no conversation can be made
+    expire_days: Annotated[int, Meta(ge=1, le=36_500)] = 30  # after it was last used
+    # Of one owner. Of more responses those go that were unused for longest; more conversations
+    # than that are refused.
+    max_responses: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    max_conversations: Annotated[int, Meta(ge=1, le=10_000_000)] = 10_000
+    max_items: Annotated[int, Meta(ge=1, le=1_000_000)] = 2000  # of one conversation
+    max_background: Annotated[int, Meta(ge=1, le=10_000)] = 32  # running at once
+
+
 class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """The whole of gateway.toml."""
 
@@ -107,4 +121,5 @@ class GatewaySettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     models: ModelsSection = ModelsSection()
     ensembles: DirectorySettings = DirectorySettings(directory="ensembles")
     retrieval: RetrievalSection = RetrievalSection()
+    responses: ResponsesSection = ResponsesSection()
     stores: list[StoreSettings] = field(default_factory=list[StoreSettings])

@@ -14,7 +14,7 @@ from litestar.types import Receive, Scope, Send
 from gateway.disconnect import cancel, wait_for_disconnect
 from gateway.errors import ClientGone, error_event, shutting_down
 
-__all__ = ["COMMENT", "DONE", "EventStream", "Prefetch", "event"]
+__all__ = ["COMMENT", "DONE", "EventStream", "Prefetch", "event", "named_event"]
 
 T = TypeVar("T")
 
@@ -30,6 +30,11 @@ HEADERS = [
 def event(body: bytes) -> bytes:
     """Frame one event. JSON has no raw line break, so one `data:` line is enough."""
     return b"data: " + body + b"\n\n"
+
+
+def named_event(name: str, body: bytes) -> bytes:
+    """Frame one event with its name."""
+    return b"event: " + name.encode() + b"\n" + event(body)
 
 
 class Prefetch(Generic[T]):
@@ -60,6 +65,18 @@ class Prefetch(Generic[T]):
             raise
         finally:
             await cancel(gone)
+
+    async def first_within(self, timeout_s: float) -> None:
+        """As `wait`, where somebody else watches over the client."""
+        first = self._first
+        assert first is not None
+        try:
+            await asyncio.wait({first}, timeout=timeout_s)
+            if first.done() and first.exception() is not None:
+                first.result()
+        except BaseException:
+            await self.aclose()
+            raise
 
     @property
     def begun(self) -> bool:

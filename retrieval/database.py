@@ -25,10 +25,16 @@ class Database:
     """Opens or creates the database at `path`; raises RetrievalError when it is not one.
 
     Synchronous: calls may wait for the disk and for each other, so callers on an event loop use a
-    thread. `clock` gives Unix seconds.
+    thread. `clock` gives Unix seconds. `prepare` brings the tables to this version: those of
+    documents, unless another is given.
     """
 
-    def __init__(self, path: Path, clock: Callable[[], float] = time.time) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: Callable[[], float] = time.time,
+        prepare: Callable[[sqlite3.Connection], None] = migrate,
+    ) -> None:
         self._clock = clock
         self._write_lock = threading.RLock()
         self._read_lock = threading.Lock()
@@ -42,7 +48,7 @@ class Database:
             # What was reported done survives a power cut, too.
             self._writer.execute("PRAGMA synchronous = FULL")
             self._writer.execute("PRAGMA foreign_keys = OFF")
-            migrate(self._writer)
+            prepare(self._writer)
             self._writer.execute("PRAGMA foreign_keys = ON")
             self._reader = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._reader.row_factory = sqlite3.Row

@@ -1,10 +1,11 @@
 """The database's tables, as a list of migrations; `user_version` counts those applied."""
 
 import sqlite3
+from collections.abc import Sequence
 
 from retrieval.errors import RetrievalError
 
-__all__ = ["migrate"]
+__all__ = ["apply", "migrate"]
 
 _FIRST = """
 CREATE TABLE meta (
@@ -249,17 +250,22 @@ _MIGRATIONS = (_FIRST, _SECOND)
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Brings the tables to this version, each step in one transaction; foreign keys must be off.
+    """Brings the tables of documents to this version; see `apply`."""
+    apply(connection, _MIGRATIONS, "document database")
 
-    Raises RetrievalError for a database that a newer version wrote.
+
+def apply(connection: sqlite3.Connection, scripts: Sequence[str], what: str) -> None:
+    """Runs the scripts that were not run yet, each in one transaction; foreign keys must be off.
+
+    Raises RetrievalError for a database that a newer version wrote; `what` is its name there.
     """
     (version,) = connection.execute("PRAGMA user_version").fetchone()
-    if version > len(_MIGRATIONS):
+    if version > len(scripts):
         raise RetrievalError(
-            f"The document database is of version {version}, written by a newer Jurat; "
-            f"this one reads up to version {len(_MIGRATIONS)}. Upgrade it."
+            f"The {what} is of version {version}, written by a newer Jurat; "
+            f"this one reads up to version {len(scripts)}. Upgrade it."
         )
-    for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
+    for number, script in enumerate(scripts[version:], start=version + 1):
         try:
             connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
         except BaseException:

@@ -19,6 +19,7 @@ from gateway.schema.vector_stores import (
     CreateStoreRequest,
     FileBatch,
     FileCounts,
+    HybridWeights,
     LastError,
     SearchResult,
     SearchResults,
@@ -32,6 +33,7 @@ from gateway.schema.vector_stores import (
     VectorStoreList,
 )
 from retrieval.errors import FileRejected
+from retrieval.fuse import Weights
 from retrieval.parse import clean_filename
 from retrieval.settings import RetrievalSettings
 from retrieval.store_files import Attached
@@ -60,6 +62,7 @@ __all__ = [
     "file_list",
     "file_object",
     "filename",
+    "hybrid_weights",
     "new_store",
     "search_results",
     "status_filter",
@@ -320,6 +323,16 @@ def search_results(queries: Sequence[str], hits: Sequence[Hit], threshold: float
             if hit.relevance >= threshold
         ],
     )
+
+
+def hybrid_weights(given: HybridWeights | UnsetType | None, place: str) -> Weights | None:
+    """What weighs how much in a search; `place` is where they stand. Raises BadRequest."""
+    if given is UNSET or given is None:
+        return None
+    if not given.embedding_weight and not given.text_weight:
+        param = f"{place}.hybrid_search"
+        raise BadRequest("One of the weights must be above zero.", param, "invalid_value")
+    return Weights(embedding=given.embedding_weight, text=given.text_weight)
 
 
 def _attributes(given: Attributes | UnsetType | None) -> Attributes:

@@ -6,12 +6,12 @@ from litestar import Request, delete, get, post
 from litestar.di import NamedDependency
 from litestar.params import FromPath
 from litestar.types import ASGIApp
-from msgspec import UNSET
 
 from gateway.auth import owner_of
 from gateway.body import read_json
 from gateway.convert.documents import (
     cursor,
+    hybrid_weights,
     new_store,
     search_results,
     store_change,
@@ -21,7 +21,6 @@ from gateway.convert.documents import (
 from gateway.deadline import finished_within
 from gateway.disconnect import until_disconnect
 from gateway.ensemble.rewrite import search_queries, writing
-from gateway.errors import BadRequest
 from gateway.routes.files import json_answer
 from gateway.runtime import Runtime
 from gateway.schema.vector_stores import (
@@ -32,7 +31,6 @@ from gateway.schema.vector_stores import (
     VectorStoreDeleted,
 )
 from retrieval.filters import parse
-from retrieval.fuse import Weights
 from retrieval.types import Hit
 
 __all__ = [
@@ -121,7 +119,8 @@ async def search_vector_store(
     # By its id only, as everywhere in this API; that it is known comes before all else.
     record = await library.catalog.store(owner, vector_store_id)
     options = body.ranking_options or RankingOptions()
-    filters, weights = parse(body.filters) if body.filters else None, _weights(options)
+    filters = parse(body.filters) if body.filters else None
+    weights = hybrid_weights(options.hybrid_search, "ranking_options")
     queries = [body.query] if isinstance(body.query, str) else body.query
     writer = runtime.settings.retrieval.rewrite_model if body.rewrite_query else ""
 
@@ -141,16 +140,3 @@ async def search_vector_store(
     work = finished_within(server.request_timeout_s, find())
     asked, hits = await until_disconnect(request.receive, work)
     return json_answer(search_results(asked, hits, options.score_threshold or 0.0))
-
-
-def _weights(options: RankingOptions) -> Weights | None:
-    given = options.hybrid_search
-    if given is UNSET or given is None:
-        return None
-    if not given.embedding_weight and not given.text_weight:
-        raise BadRequest(
-            "One of the weights must be above zero.",
-            "ranking_options.hybrid_search",
-            "invalid_value",
-        )
-    return Weights(embedding=given.embedding_weight, text=given.text_weight)

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from msgspec import UNSET, Meta, Struct, UnsetType
 
 __all__ = [
+    "Attributes",
     "AutoChunking",
     "ChunkLimits",
     "ChunkingStrategy",
@@ -13,7 +14,10 @@ __all__ = [
     "CreateStoreRequest",
     "FileBatch",
     "FileCounts",
+    "HybridWeights",
     "LastError",
+    "Metadata",
+    "RankingOptions",
     "SearchRequest",
     "SearchResult",
     "SearchResults",

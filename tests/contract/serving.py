@@ -46,6 +46,14 @@ class WatchedEngine(FakeEngine):
         self._loop = asyncio.get_running_loop()
         await super().start()
 
+    def forget(self) -> None:
+        """As if nothing had been asked yet."""
+        self.requests.clear()
+        self.began.clear()
+        self.closed.clear()
+        assert self._loop is not None
+        self._loop.call_soon_threadsafe(self._released.clear)
+
     def release(self) -> None:
         assert self._loop is not None
         self._loop.call_soon_threadsafe(self._released.set)

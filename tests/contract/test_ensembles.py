@@ -184,7 +184,7 @@ def test_a_plain_model_with_an_override_is_an_ensemble_of_one(served: Served) ->
     [
         ({"ensemble": {"vector_store_ids": ["nope"]}}, 404, "ensemble.vector_store_ids"),
         ({"ensemble": {"top_k": 99}}, 400, "ensemble.top_k"),
-        ({"ensemble": {"memberz": ["a"]}}, 400, "ensemble"),
+        ({"ensemble": {"memberz": ["a"]}}, 400, "ensemble.memberz"),
         ({"ensemble": {"strategy": "coin"}}, 400, "ensemble.strategy"),
         ({"stop": ["x"]}, 400, "stop"),
         ({"top_k": 5}, 400, "top_k"),
