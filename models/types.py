@@ -133,7 +133,7 @@ class Constraint(msgspec.Struct, frozen=True, array_like=True):
     """What the output must follow: a JSON schema (as JSON text), a grammar in llguidance's Lark or
     llama.cpp's GBNF, or a regular expression (Rust's, matched against the whole output).
 
-    `param` is what the request calls it; errors say so.
+    `param` is what the request calls it; errors say so. Without one it is the gateway's own.
     """
 
     kind: Literal["json_schema", "lark", "gbnf", "regex"]

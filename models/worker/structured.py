@@ -224,9 +224,9 @@ def _grammar(constraint: Constraint) -> str:
 
 
 def _risky_lark(constraint: Constraint | None) -> list[str]:
-    """The constraint's own grammar, if it is one in which several expressions meet."""
-    if constraint is None or constraint.kind != "lark":
-        return []
+    """The constraint's own grammar, if it is a request's in which several expressions meet."""
+    if constraint is None or constraint.kind != "lark" or not constraint.param:
+        return []  # an ensemble's own, which is known to end
     text = constraint.grammar
     if terminals_together(text) == 1 and JSON_SCHEMA.search(text) is None:
         return []

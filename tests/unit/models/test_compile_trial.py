@@ -13,12 +13,13 @@ from tests.unit.models.grammar_walk import vocabulary
 
 PATTERNS = [{"pattern": f"[a-z]{{{n}}}x"} for n in range(1, 40)]
 BELOW = [{"properties": {"a": {"properties": {"b": each}}}} for each in PATTERNS]
+BOTH = "start: BOTH\nBOTH: /[a-z]+/ & /.{3}/"
 DOUBLED = {f"d{n}": {"allOf": [{"$ref": f"#/$defs/d{n + 1}"}] * 2} for n in range(40)}
 
 
-def compiled(kind: Any, text: str) -> None:
+def compiled(kind: Any, text: str, param: str = "grammar") -> None:
     grammars: Grammars = vocabulary().grammars
-    grammars.compile(Constraint(kind, text)).result(300)
+    grammars.compile(Constraint(kind, text, param)).result(300)
 
 
 @pytest.mark.parametrize(
@@ -31,7 +32,7 @@ def compiled(kind: Any, text: str) -> None:
 )
 def test_what_has_no_end_in_reasonable_time_is_refused(schema: Any) -> None:
     with pytest.raises(InvalidRequest, match="takes too long, or too much") as caught:
-        compiled("json_schema", json.dumps(schema))
+        compiled("json_schema", json.dumps(schema), "response_format")
     assert caught.value.param == "response_format"
 
 
@@ -45,8 +46,13 @@ def test_an_ordinary_schema_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> Non
     compiled("json_schema", json.dumps({"$ref": "#/$defs/a", "$defs": {"a": person}}))
     compiled("json_schema", json.dumps({"anyOf": [person, {"type": "null"}]}))
     compiled("lark", 'start: "a" | /[b&]+/')
-    with pytest.raises(InvalidRequest):
-        compiled("json_schema", json.dumps({"allOf": [person, {"required": ["name"]}]}))
+    compiled("lark", BOTH, param="")  # the gateway's own
+    for kind, text in (
+        ("json_schema", json.dumps({"allOf": [person, {"required": ["name"]}]})),
+        ("lark", BOTH),
+    ):
+        with pytest.raises(InvalidRequest):
+            compiled(kind, text)
 
 
 def test_a_trial_tells_an_end_from_none() -> None:
