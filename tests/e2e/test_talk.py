@@ -28,7 +28,7 @@ def test_a_talk_goes_on_after_a_kill(tmp_path: Path) -> None:
         first = strict(
             client.responses.create(model="rag-ensemble", input=RESET, conversation=talk.id)
         )
-        assert "10 seconds" in first.output_text
+        assert "12 seconds" in first.output_text
         message = first.output[-1]
         citation = message.content[0].annotations[0]
         assert message.content[0].text[citation.index :].startswith("[")
