@@ -183,7 +183,7 @@ def _may_have(words: Sequence[str], text: str) -> bool:
 
 @lru_cache(maxsize=REMEMBERED)
 def _folded(text: str) -> str:
-    """All that its tokens are made of. Normalising composes letters with marks, which end tokens."""
+    """All that its tokens are made of: also as it is, as marks end tokens but are composed here."""
     plain = text if text.isascii() else f"{text}\n{unicodedata.normalize('NFKC', text)}"
     return plain.casefold().replace(",", "")
 
