@@ -1,6 +1,6 @@
 """Models of a few thousand random weights, of the kinds whose caches differ."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import gguf
@@ -88,9 +88,17 @@ def write_infilling(path: Path) -> None:
     write_marked(path, ("<fim_prefix>", "<fim_suffix>", "<fim_middle>"))
 
 
-def write_marked(path: Path, marks: Sequence[str], context: int = CONTEXT) -> None:
-    """One with control tokens of these names, after those of VOCABULARY."""
+def write_marked(
+    path: Path,
+    marks: Sequence[str],
+    context: int = CONTEXT,
+    templates: Mapping[str, str] | None = None,
+) -> None:
+    """One with control tokens of these names, after those of VOCABULARY, and chat templates."""
     model = _Model(path, "gemma3", extra=marks, context=context)
+    if templates:
+        named = [{"name": name, "template": text} for name, text in templates.items()]
+        model.out.add_chat_template(named)
     for layer in range(LAYERS):
         model.attention(layer)
         model.feed_forward(layer)

@@ -137,7 +137,15 @@ class Llama(LlamaContext):
     @property
     def chat_template(self) -> str | None:
         """The model's own Jinja template, if it has one."""
-        found = llama_cpp.llama_model_chat_template(self._model, None)
+        return self._own_template(None)
+
+    @property
+    def tool_template(self) -> str | None:
+        """The one that it has beside that for talks with tools, as Hermes 3 and Command R do."""
+        return self._own_template(b"tool_use")
+
+    def _own_template(self, name: bytes | None) -> str | None:
+        found = llama_cpp.llama_model_chat_template(self._model, name)
         return None if found is None else found.decode("utf-8", "replace")
 
     @property

@@ -9,12 +9,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, cast
 
+from models.calling import calling
 from models.chat_template import RESERVED, ChatTemplate
 from models.errors import InvalidRequest, ModelError, Unsupported
-from models.harmony import HARMONY, THOUGHTS, is_harmony, turns_with_one_call
-from models.literal_arguments import recognised, speaking
+from models.harmony import THOUGHTS, is_harmony, turns_with_one_call
+from models.literal_arguments import speaking
 from models.output_parser import Thinking
-from models.tool_format import ToolFormat, derive, fallback, flatten, reasoning_of
+from models.tool_format import flatten, reasoning_of
 from models.turns import one_call_a_turn, without_system
 from models.types import (
     ChatPrompt,
@@ -29,21 +30,8 @@ from models.worker.answer_grammar import Shape
 from models.worker.llama import Llama
 from models.worker.sizes import check_token_count, check_tokenize
 
-__all__ = ["PROBE", "Prompts", "Rendered", "Spelling"]
+__all__ = ["Prompts", "Rendered", "Spelling"]
 
-PRESENTED = "zqPresented"
-PROBE: dict[str, Any] = {
-    "type": "function",
-    "function": {
-        "name": PRESENTED,
-        "description": "a probe",
-        "parameters": {
-            "type": "object",
-            "properties": {"probe": {"type": "string", "description": "a text"}},
-            "required": ["probe"],
-        },
-    },
-}
 # What templates call the switch for thinking, and what they call how long.
 SWITCHES = ("enable_thinking", "thinking")
 EFFORT = "reasoning_effort"
@@ -89,10 +77,12 @@ class Prompts:
         ends = [llama.special_text(token) for token in llama.end_tokens]
         source = self._template.source
         self._harmony = is_harmony(source)
-        known = HARMONY if self._harmony else recognised(source)
-        self.form: ToolFormat = known or derive(source, self._shown, ends)
-        if self.form.native and not self._presents_tools():
-            self.form = fallback(source)  # else the model would never hear of them
+        # Some files have a template of its own for talks with tools.
+        named = None if template else llama.tool_template
+        templates = [self._template]
+        if named is not None:
+            templates.insert(0, ChatTemplate(named, llama.bos, llama.eos))
+        self._with_tools, self.form = calling(templates, ends)
         self.reasoning = THOUGHTS if self._harmony else reasoning_of(source)
         if self._harmony:  # llama.cpp takes its marks for ordinary tokens
             self._controls |= {t: text.decode() for t, text in self.spelling().spoken.items()}
@@ -220,7 +210,8 @@ class Prompts:
             messages = one_call_a_turn(messages)
         messages = speaking(messages, self.form)
         variables: dict[str, Any] = self._marked(self._variables(prompt), marks)
-        text = self._template.render(messages, tools, variables)
+        template = self._with_tools if tools or calls else self._template
+        text = template.render(messages, tools, variables)
         # A template that writes the BOS itself must not get a second one.
         begins = bool(self._llama.bos) and text.startswith(self._llama.bos)
         tokens: list[int] = []
@@ -278,16 +269,6 @@ class Prompts:
             return {EFFORT: effort, **dict.fromkeys(switches, True)}
         known = "does not reason" if self.reasoning is None else "cannot be told how long to reason"
         raise Unsupported(f"This model {known}; leave 'reasoning_effort' out.", "reasoning_effort")
-
-    def _shown(self, messages: Sequence[Mapping[str, Any]]) -> str:
-        return self._template.render(messages, [PROBE], prompt=False)
-
-    def _presents_tools(self) -> bool:
-        """Whether the template tells the model of its tools."""
-        try:
-            return PRESENTED in self._template.render([_turn("user")], [PROBE])
-        except ModelError:
-            return False
 
     def _takes(self, messages: Sequence[Mapping[str, Any]]) -> bool:
         try:

@@ -75,6 +75,7 @@ TEMPLATES = {
     # Markers that are control tokens of the vocabulary.
     "control": template("<jupyter_start>" + JSON_CALL + "<jupyter_output>"),
 }
+PLAIN = "{% for m in messages %}{{ m.role }}: {{ m.content }};{% endfor %}"
 THINKING = template(
     "<tool_call>" + JSON_CALL + "</tool_call>",
     prompt="{% if enable_thinking is not defined or enable_thinking %}<think>\n"
@@ -107,6 +108,10 @@ def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Gateway]:
             small, id="harmony", source=marked, context=2048, kv_tokens=2048, chat_template=HARMONY
         )
     )
+    templates = {"default": PLAIN, "tool_use": TEMPLATES["hermes"]}
+    write_marked(folder / "two.gguf", MARKS, context=2048, templates=templates)
+    two = f"file:{folder}/two.gguf"
+    models.append(replace(small, id="two", source=two, context=2048, kv_tokens=2048))
     found = configuration(folder, models=["fake", *models])
     with running(found, "generic", "fake", 32) as gateway:
         yield gateway
@@ -146,7 +151,9 @@ def test_a_named_function_is_called_and_no_other(gateway: Gateway, model: str) -
 
 @pytest.mark.parametrize("model", TEMPLATES)
 def test_streamed_the_calls_are_the_same(gateway: Gateway, model: str) -> None:
-    fields: Any = {"tool_choice": "required", "parallel_tool_calls": False, "seed": 1}
+    # Else the second prompt is in the cache, and what is nearly as likely may be drawn.
+    same = {"deterministic": True}
+    fields: Any = {"tool_choice": "required", "parallel_tool_calls": False, "extra_body": same}
     whole = ask(gateway, model, **fields).choices[0].message.tool_calls[0].function
     with gateway.client.chat.completions.stream(
         model=model, messages=ASK, tools=TOOLS, max_tokens=150, temperature=0, **fields
@@ -469,3 +476,19 @@ def test_arguments_that_are_no_json_stay_text(gateway: Gateway) -> None:
             {"role": "tool", "tool_call_id": "a", "content": "x"},
         ]
         assert ask(gateway, "hermes", messages=history, max_tokens=2).usage.prompt_tokens
+
+
+def test_a_template_of_its_own_presents_the_tools(gateway: Gateway) -> None:
+    """Hermes 3 and Command R come with two: one for talks with tools, one for all others."""
+
+    def shown(**given: Any) -> str:
+        body = {"model": "two", "messages": ASK, **given}
+        tokens = gateway.http.post("/tokenize", json=body).json()["tokens"]
+        back = {"model": "two", "tokens": tokens}
+        return gateway.http.post("/detokenize", json=back).json()["prompt"]
+
+    assert "user:" in shown()
+    assert "get_weather" not in shown()
+    assert '"get_weather"' in shown(tools=TOOLS)
+    assert "im_start" in shown(tools=TOOLS)
+    assert "access" not in shown(tools=TOOLS)  # as of templates that know none

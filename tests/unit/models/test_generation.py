@@ -97,7 +97,7 @@ class State:
 class ArithmeticLlama:
     """Stands in for models.worker.llama.Llama."""
 
-    chat_template = None
+    chat_template = tool_template = None
     bos = eos = ""
     vocabulary = VOCABULARY
     end_tokens = frozenset({END})

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 
+from models.calling import PROBE
 from models.chat_template import ChatTemplate
 from models.tool_format import (
     GEMMA,
@@ -15,7 +16,6 @@ from models.tool_format import (
     flatten,
     reasoning_of,
 )
-from models.worker.prompts import PROBE
 
 TURNS = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}CALLS<|im_end|>\n{% endfor %}"
