@@ -11,25 +11,33 @@ Message = dict[str, Any]
 def one_call_a_turn(messages: Sequence[Message]) -> list[Message]:
     """Turns of several calls as several turns, each before its answer."""
     found: list[Message] = []
-    answers = {
-        message["tool_call_id"]: message for message in messages if message.get("tool_call_id")
-    }
     moved: set[int] = set()
-    for message in messages:
-        if id(message) in moved:
+    for at, message in enumerate(messages):
+        if at in moved:
             continue
         calls = message.get("tool_calls", [])
         if len(calls) < 2:
             found.append(message)
             continue
+        answers = _answers(messages, at)
         turn = message
         for call in calls:
             found.append({**turn, "tool_calls": [call]})
             turn = {"role": turn["role"], "content": ""}
-            answer = answers.get(call["id"])
-            if answer is not None and id(answer) not in moved:
-                moved.add(id(answer))
-                found.append(answer)
+            if (place := answers.pop(call["id"], None)) is not None:
+                moved.add(place)
+                found.append(messages[place])
+    return found
+
+
+def _answers(messages: Sequence[Message], at: int) -> dict[str, int]:
+    """Where those to the calls of a turn stand, by their ids, which later turns may use again."""
+    found: dict[str, int] = {}
+    for place in range(at + 1, len(messages)):
+        if messages[place]["role"] == "assistant":
+            break
+        if name := messages[place].get("tool_call_id"):
+            found.setdefault(name, place)
     return found
 
 

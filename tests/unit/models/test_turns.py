@@ -52,3 +52,16 @@ def test_turns_of_several_calls_become_several_turns() -> None:
     assert one_call_a_turn([{**turn, "tool_calls": calls[:1]}]) == [
         {**turn, "tool_calls": calls[:1]}
     ]
+
+
+def test_later_turns_may_use_the_same_ids() -> None:
+    talk = [
+        {"role": "assistant", "content": "", "tool_calls": [{"id": "1"}, {"id": "2"}]},
+        {"role": "tool", "tool_call_id": "1", "content": "a"},
+        {"role": "tool", "tool_call_id": "2", "content": "b"},
+    ]
+    other = [{**message, "content": message["content"] * 2} for message in talk]
+    assert [m["content"] for m in one_call_a_turn([*talk, *other])] == [
+        *("", "a", "", "b"),
+        *("", "aa", "", "bb"),
+    ]
