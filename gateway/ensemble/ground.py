@@ -5,6 +5,7 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 from msgspec import Struct
 
@@ -57,10 +58,11 @@ class Evidence(Struct, frozen=True, order=True):
     sentence_end: int
 
 
-class _Token(Struct, frozen=True):
-    start: int
-    end: int
-    text: str
+class _Tokens(NamedTuple):
+    """Of a text, in order: where each stands, and its canonical form."""
+
+    spans: list[tuple[int, int]]
+    words: list[str]
 
 
 class _Amount(Struct, frozen=True):
@@ -82,13 +84,13 @@ def find(value: str, passage: str, unit: str = "") -> tuple[Evidence, ...]:
 
     Case, white space and Markdown between words do not matter; words and numbers are whole.
     """
-    wanted = _tokens(value)
+    wanted = _tokens(value).words
     if not wanted:
         return ()
     spans = _rows(wanted, passage)
     if not spans:
         shorter = wanted
-        while len(shorter) > 1 and shorter[0].text in SKIPPED:
+        while len(shorter) > 1 and shorter[0] in SKIPPED:
             shorter = shorter[1:]
         spans = _rows(shorter, passage) if len(shorter) < len(wanted) else []
     known = normalise(value, unit)
@@ -127,20 +129,9 @@ def sentences(text: str) -> tuple[tuple[int, int], ...]:
 
 
 @lru_cache(maxsize=REMEMBERED)
-def _tokens(text: str) -> tuple[_Token, ...]:
-    return tuple(
-        _Token(found.start(), found.end(), _canonical(found.group()))
-        for found in TOKEN.finditer(text)
-    )
-
-
-@lru_cache(maxsize=REMEMBERED)
-def _places(text: str) -> dict[str, list[int]]:
-    """Where each token is among all of a text, by its canonical form."""
-    found: dict[str, list[int]] = {}
-    for at, token in enumerate(_tokens(text)):
-        found.setdefault(token.text, []).append(at)
-    return found
+def _tokens(text: str) -> _Tokens:
+    spans = [found.span() for found in TOKEN.finditer(text)]
+    return _Tokens(spans, [_canonical(text[start:end]) for start, end in spans])
 
 
 @lru_cache(maxsize=20_000)  # documents repeat their numbers
@@ -156,17 +147,18 @@ def _canonical(token: str) -> str:
     return str(NUMBER_WORDS.get(folded, folded))
 
 
-def _rows(wanted: Sequence[_Token], text: str) -> list[tuple[int, int]]:
-    """Spans of `text` whose tokens are those wanted, and which cut no number or code in two."""
-    words = [token.text for token in wanted]
-    if not _may_have(words, text):
+def _rows(wanted: list[str], text: str) -> list[tuple[int, int]]:
+    """Spans of `text` whose words are those wanted, and which cut no number or code in two."""
+    if not _may_have(wanted, text):
         return []
-    there = _tokens(text)
+    spans, words = _tokens(text)
     found: list[tuple[int, int]] = []
-    for at in _places(text).get(words[0], ()):
-        row = there[at : at + len(words)]
-        if [token.text for token in row] == words:
-            start, end = row[0].start, row[-1].end
+    at = -1
+    for _ in range(words.count(wanted[0])):
+        at = words.index(wanted[0], at + 1)
+        behind = at + len(wanted)
+        if words[at:behind] == wanted:
+            start, end = spans[at][0], spans[behind - 1][1]
             if _whole(text, start, end):
                 found.append((start, end))
     return found
@@ -228,22 +220,23 @@ def _all_amounts(text: str) -> tuple[_Amount, ...]:
     return tuple(found)
 
 
-def _ranges(known: Value, there: Sequence[_Token]) -> list[tuple[int, int]]:
+def _ranges(known: Value, there: _Tokens) -> list[tuple[int, int]]:
+    spans, words = there
     found: list[tuple[int, int]] = []
-    for at, token in enumerate(there):
-        if not _equals(token, known.low):
+    for at, word in enumerate(words):
+        if not _equals(word, known.low):
             continue
-        for other in there[at + 1 : at + 5]:
-            if _equals(other, known.high):
-                found.append((token.start, other.end))
+        for other in range(at + 1, min(at + 5, len(words))):
+            if _equals(words[other], known.high):
+                found.append((spans[at][0], spans[other][1]))
                 break
     return found
 
 
-def _equals(token: _Token, number: float) -> bool:
-    if not token.text[0].isnumeric():
+def _equals(word: str, number: float) -> bool:
+    if not word[0].isnumeric():
         return False
-    found = _number(token.text)
+    found = _number(word)
     return found is not None and found.low == number
 
 
