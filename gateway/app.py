@@ -16,6 +16,7 @@ from gateway.embedder import EngineEmbedder
 from gateway.ensemble.pipeline import Ensemble
 from gateway.ensemble.plan import Plan
 from gateway.ensemble.settings import EnsembleSettings
+from gateway.ensemble.trust import Trust, trust_file
 from gateway.environment import hub_token, read_environment
 from gateway.errors import on_exception
 from gateway.http_protocol import head_as_get
@@ -252,6 +253,8 @@ def _compose(
     likeness = library.likeness if library is not None else _no_search
     overview = library.overview if library is not None else None
 
+    trusts: dict[str, Trust] = {}
+
     def is_small(model: str) -> bool:
         return registry.settings(model).small
 
@@ -261,7 +264,10 @@ def _compose(
         return registry.get(model)
 
     def build(entry: EnsembleSettings) -> Ensemble:
-        return Ensemble(entry, answering, search, likeness, is_small, schedule, overview)
+        if entry.id not in trusts:  # a reload forgets nothing
+            trusts[entry.id] = Trust(trust_file(configuration.data_dir, entry.id))
+        trust = trusts[entry.id]
+        return Ensemble(entry, answering, search, likeness, is_small, schedule, overview, trust)
 
     def schedule(models: Sequence[str]) -> Plan:
         return runtime.schedule(models)

@@ -34,7 +34,8 @@ from gateway.ensemble.prompt import (
 from gateway.ensemble.reach import Reach
 from gateway.ensemble.rewrite import Write, asked_again, standalone, variants, writing
 from gateway.ensemble.settings import EnsembleSettings
-from gateway.ensemble.tally import Counted, Finding, Poll, conclude, speaks, withheld
+from gateway.ensemble.tally import Counted, Finding, Poll, ballots, conclude, speaks, withheld
+from gateway.ensemble.trust import Trust
 from gateway.ensemble.whole import asks_of_whole, named, opening_first
 from gateway.schema.ensemble import EnsembleReport, Vote
 from models.engine import Engine
@@ -109,8 +110,10 @@ class Ensemble:
         small: Callable[[str], bool],
         schedule: Callable[[Sequence[str]], Plan] = plan,
         overview: OverviewFunction | None = None,
+        trust: Trust | None = None,
     ) -> None:
         self.settings = settings
+        self._trust = trust or Trust()
         self._engines = engines
         self._search = search
         self._likeness = likeness
@@ -125,6 +128,8 @@ class Ensemble:
         their errors that tells most.
         """
         settings = overridden(self.settings, request.override, self._engines)
+        if settings.learn_weights:
+            settings = self._trust.weighed(settings)
         talk = read(request.messages, settings.history_turns, settings.history_chars)
         if again := asked_again(talk):
             talk = replace(talk, question=again)
@@ -173,6 +178,7 @@ class Ensemble:
             reach, why = again
             yield Deliberation(why)
             began = time.perf_counter()
+        self._learn(poll, counted)
         counting = time.thread_time()
         finding = await self._conclude(request, poll, counted)
         vote_ms = (time.thread_time() - counting) * 1000 + sum(one.took_ms for one in counted)
@@ -222,6 +228,11 @@ class Ensemble:
         rows = [await self._likeness(text, texts, owner=request.owner) for text in texts]
         place, agreement = consensus.nearest(rows, [one.vote.weight for one in answered])
         return consensus.outcome(poll, answered, place, agreement)
+
+    def _learn(self, poll: Poll, counted: Sequence[Counted]) -> None:
+        if poll.settings.learn_weights and poll.schema is None:
+            places = [one.place for one in counted]
+            self._trust.learn(poll.settings, dict(zip(places, ballots(counted), strict=True)))
 
     def _needs_judge(self, poll: Poll, counted: Sequence[Counted]) -> bool:
         """A small judge only chooses, so one candidate leaves it nothing to do."""

@@ -113,6 +113,8 @@ class EnsembleSettings(Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     # Documents of an answer: those its winners cite, or those of every vote.
     references: Literal["winners", "union"] = "winners"
     quorum: Annotated[int, Meta(ge=1)] = 1  # members that must answer, else 503
+    # Weights are also learnt, without labels: who agrees with the others more often counts more.
+    learn_weights: bool = False
     # The member, by the name of its votes, that a request with tools is passed on to: its model
     # answers alone, without a search. Empty: such a request is refused.
     tools_member: str = ""

@@ -484,3 +484,23 @@ async def test_a_question_that_cannot_be_embedded_names_the_messages() -> None:
     with pytest.raises(InvalidRequest, match="170000 tokens") as caught:
         await rig.verdict()
     assert caught.value.param == "messages"
+
+
+async def test_members_that_agree_more_often_weigh_more() -> None:
+    """Two who disagree are a tie, which goes to the first; what was learnt before decides it."""
+    replies = {"a": says("24 hours", 3), "b": says("12 seconds"), "c": says("12 seconds")}
+    settings = replace(WRITTEN_OUT, learn_weights=True, early_stop=False)
+    rig = Rig(replies, settings)
+    two = EnsembleOverride(members=["a", "b"])
+    tie = "1 of 2 votes for “24 hours”"
+    assert (await rig.verdict(override=two)).report.explanation.startswith(tie)
+    for _ in range(3):
+        assert (await rig.verdict()).report.answer_value == "12 seconds"
+    verdict = await rig.verdict(override=two)
+    assert verdict.report.answer_value == "12 seconds"
+    first, second = verdict.report.votes
+    assert first.weight < second.weight
+    plain = Rig(replies, replace(settings, learn_weights=False))
+    for _ in range(3):
+        await plain.verdict()
+    assert (await plain.verdict(override=two)).report.explanation.startswith(tie)
