@@ -42,7 +42,8 @@ PIECE = re.compile(r"[^\W_](?:[\w.,:/'’°+@&%-]*[\w°%+])?|\s+|[^\w\s]|_")
 # What a span may not contain: it would need escapes, or it is Markdown's and not the text's.
 UNSPEAKABLE = re.compile(r"[\"\\`*|¦\x00-\x1f\x7f-\x9f\u2028\u2029\ufffd]|\ufeff|[\ud800-\udfff]")
 BLANKS = re.compile(r"[ \t]+")
-SENTENCES = re.compile(r".*[.!?…。！？]", re.DOTALL)
+# The point of "3.5", cut behind it or not, ends none.
+SENTENCES = re.compile(r".*(?:[.!?…](?=\s)|(?<!\d)[.!?…]$|[。！？])", re.DOTALL)
 HALF_ESCAPE = re.compile(r"(?<!\\)(\\\\)*(?P<half>\\(u[0-9a-fA-F]{0,3})?)$")
 HALF_FIELD = re.compile(r',("[a-z_]*("\s*:?)?)?\s*$')
 LINE_MARKER = re.compile(

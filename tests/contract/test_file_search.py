@@ -13,6 +13,7 @@ from gateway.ensemble.settings import EnsembleSettings, Member
 from models.engines.fake import FakeEngine
 from models.types import GenerateRequest
 from tests.contract.serving import configuration, serve, wait_ready
+from tests.contract.test_ensembles import reply as voter
 from tests.contract.test_files import strict
 
 LAMP = b"The lamp of the router is blue. It blinks while the router starts.\n"
@@ -28,19 +29,6 @@ def reply(request: GenerateRequest) -> str:
     if "Passages from the documents" not in text:
         return "I do not know [1]."
     return "It is blue [1, 2] and loud [9]. See `lamp[7]`."
-
-
-def voter(request: GenerateRequest) -> str:
-    return json.dumps(
-        {
-            "answer_value": "blue",
-            "answer_unit": "",
-            "passages": [1],
-            "is_blank": False,
-            "answer": "The lamp is blue.",
-            "explanation": "It says so.",
-        }
-    )
 
 
 class Served(NamedTuple):

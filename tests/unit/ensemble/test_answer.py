@@ -204,6 +204,9 @@ def test_a_text_cut_after_all_that_is_voted_on_is_an_answer(
     [
         ('"answer":"Hold it. For 12', "Hold it.", ""),
         ('"answer":"Hold it for 12', "", ""),
+        ('"answer":"Hold it. It takes 3.5 s', "Hold it.", ""),
+        ('"answer":"Hold it. It takes 3.', "Hold it.", ""),
+        ('"answer":"Hold it.', "Hold it.", ""),
         ('"answer":"Hold it. \\u00', "Hold it.", ""),
         ('"answer":"A \\\\ B. C \\', "A \\ B.", ""),
         ('"answer":"Hold it.","explanation":"It says so. As', "Hold it.", "It says so."),
